@@ -1,0 +1,45 @@
+"""The keys that a run of query rows can reach, and the additive mask over them: what PyTorch's own operations need.
+
+    bias = KeyBias.build(visibility, query_start, num_queries, num_keys, dtype)
+    scores = q @ bias.reached(k_BGND).mT + bias.bias_B1MN
+
+Keys no row of the run can see are left out, neither read nor multiplied; the mask settles the rest.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from videogpt_kernels.visibility import Visibility
+
+# B batch, G key heads, M query rows, N key rows, S reached key rows, D head dimension
+
+
+class KeyBias(NamedTuple):
+    """Mask of a run of query rows over the keys that they can reach."""
+
+    keys: tuple[slice, ...]
+    """One or two ascending ranges of key rows; their lengths add up to S."""
+    bias_B1MS: Tensor
+    """0 where the query sees the key, -inf elsewhere. No row is all -inf."""
+
+    @classmethod
+    def build(
+        cls, visibility: Visibility, query_start: int, num_queries: int, num_keys: int, dtype: torch.dtype
+    ) -> "KeyBias":
+        """For the query rows query_start.. of sequences of which the keys 0..num_keys-1 exist."""
+        keys = visibility.key_slices(query_start, num_queries, num_keys)
+        visible_BMN = visibility.dense(query_start, num_queries, num_keys)
+        visible_B1MS = _take(visible_BMN, keys, dim=-1)[:, None]
+        bias_B1MS = torch.zeros(visible_B1MS.shape, dtype=dtype, device=visible_B1MS.device)
+        return cls(keys, bias_B1MS.masked_fill_(~visible_B1MS, float("-inf")))
+
+    def reached(self, x_BGND: Tensor) -> Tensor:
+        """The rows of keys or values that belong to the bias: BGSD, a view where they are contiguous."""
+        return _take(x_BGND, self.keys, dim=2)
+
+
+def _take(x: Tensor, ranges: tuple[slice, ...], dim: int) -> Tensor:
+    parts = [x.narrow(dim, part.start, part.stop - part.start) for part in ranges]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

@@ -1,0 +1,57 @@
+"""Metrics and losses against their definitions."""
+
+import math
+
+import pytest
+import torch
+
+from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
+from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+
+
+def test_psnr_of_a_known_error():
+    target = torch.zeros(2, 3, 5, 16, 16)
+    video = target.clone()
+    video[0] += 0.2
+    values = psnr(video, target)
+    assert values[0].item() == pytest.approx(10 * math.log10(4 / 0.04), abs=1e-4)
+    assert values[1].item() == pytest.approx(100)
+
+
+def test_ssim_is_one_for_equals_and_falls_with_noise():
+    torch.manual_seed(0)
+    target = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+    noisy = torch.stack([target[0], (target[1] + 0.3 * torch.randn_like(target[1])).clamp(-1, 1)])
+    values = ssim(noisy, target)
+    assert values.shape == (2,)
+    assert values[0].item() == pytest.approx(1.0) and values[1].item() < 0.9
+
+
+def test_codebook_use_of_known_counts():
+    use = codebook_use(torch.tensor([5, 5, 5, 5, 0, 0, 0, 0]))
+    assert use.share == 0.5 and use.perplexity == pytest.approx(4.0)
+    assert codebook_use(torch.tensor([7, 0])).perplexity == pytest.approx(1.0)
+
+
+def test_loss_terms_are_what_their_names_say():
+    torch.manual_seed(0)
+    video, target = torch.rand(2, 3, 5, 8, 8), torch.rand(2, 3, 5, 8, 8)
+    losses = reconstruction_loss(video, target, LossConfig(l1=1, l2=2, coarse=3, temporal=4))
+    difference = video - target
+    coarse = difference.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean(dim=(-1, -3))
+    expected = {
+        "l1": difference.abs().mean(),
+        "l2": difference.square().mean(),
+        "coarse": coarse.abs().mean(),
+        "temporal": (difference[:, :, 1:] - difference[:, :, :-1]).abs().mean(),
+    }
+    assert set(losses.terms) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(losses.terms[name], value)
+    total = expected["l1"] + 2 * expected["l2"] + 3 * expected["coarse"] + 4 * expected["temporal"]
+    torch.testing.assert_close(losses.total, total)
+
+
+def test_an_image_has_no_temporal_term():
+    losses = reconstruction_loss(torch.zeros(1, 3, 1, 8, 8), torch.ones(1, 3, 1, 8, 8), LossConfig())
+    assert "temporal" not in losses.terms and losses.total.isfinite()

@@ -1,0 +1,96 @@
+"""Quantizers: inverse of themselves, equal to the library, moved by training, deaf to autocast."""
+
+import pytest
+import torch
+from einops import rearrange
+
+from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+
+CONFIGS = [
+    QuantizerConfig(kind="fsq", levels=(8, 5, 5, 5)),
+    QuantizerConfig(kind="fsq", levels=(7, 6, 4, 3)),
+    QuantizerConfig(kind="vq", codebook_size=64, codebook_dim=6),
+    QuantizerConfig(kind="lfq", codebook_size=256),
+]
+
+
+def latents(dim: int, scale: float = 1.5) -> torch.Tensor:
+    return scale * torch.randn(2, 3, dim, 4, 5, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_codes_to_latents_to_codes_is_the_identity(config):
+    quantizer = make_quantizer(config).train()
+    quantizer(latents(quantizer.dim))  # k-means and the first codebook update happen here
+    quantizer.eval()
+    quantized = quantizer(latents(quantizer.dim))
+    assert quantized.codes_BTHW.dtype == torch.int64 and quantized.codes_BTHW.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(quantizer.lookup(quantized.codes_BTHW), quantized.latents_BTDHW)
+    assert torch.equal(quantizer(quantized.latents_BTDHW).codes_BTHW, quantized.codes_BTHW) or config.kind == "fsq"
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 8, 5, 5, 5), (7, 6, 4, 3)])
+def test_finite_scalar_quantizer_equals_the_library_bit_for_bit(levels):
+    from vector_quantize_pytorch import FSQ
+
+    ours, theirs = make_quantizer(QuantizerConfig(levels=levels)), FSQ(levels=list(levels))
+    video = latents(len(levels), scale=2.0)
+    quantized = ours(video)
+    expected, expected_codes = theirs(rearrange(video, "b t d h w -> b (t h w) d"))
+    assert torch.equal(rearrange(quantized.latents_BTDHW, "b t d h w -> b (t h w) d"), expected)
+    assert torch.equal(rearrange(quantized.codes_BTHW, "b t h w -> b (t h w)"), expected_codes.long())
+    every_code = torch.arange(ours.codebook_size)
+    assert torch.equal(ours.lookup_rows(every_code), theirs.indices_to_codes(every_code))
+
+
+def test_every_fsq_code_is_reached_by_its_own_latent():
+    quantizer = make_quantizer(QuantizerConfig(levels=(8, 5, 3)))
+    codes_N = torch.arange(quantizer.codebook_size)
+    steps = quantizer.lookup_rows(codes_N) * (quantizer.levels_K // 2)
+    half_range = (quantizer.levels_K - 1) * (1 + 1e-3) / 2
+    offset = torch.where(quantizer.levels_K % 2 == 0, 0.5, 0.0)
+    inputs = torch.atanh((steps + offset) / half_range) - torch.atanh(offset / half_range)
+    assert torch.equal(quantizer.quantize_rows(inputs)[1], codes_N)
+
+
+@pytest.mark.parametrize("config", CONFIGS[1:], ids=str)
+def test_training_sends_a_gradient_through(config):
+    quantizer = make_quantizer(config).train()
+    video = latents(quantizer.dim).requires_grad_()
+    quantizer(video).latents_BTDHW.square().sum().backward()
+    assert video.grad is not None and video.grad.abs().sum() > 0
+
+
+def test_codes_do_not_depend_on_autocast():
+    quantizer = make_quantizer(QuantizerConfig())
+    video = latents(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = quantizer(video).codes_BTHW
+    assert torch.equal(inside, quantizer(video).codes_BTHW)
+
+
+def test_a_resumed_codebook_goes_on_as_if_never_interrupted():
+    config = QuantizerConfig(kind="vq", codebook_size=32, codebook_dim=4)
+    trained, resumed = make_quantizer(config).train(), make_quantizer(config).train()
+    trained(latents(4))
+    resumed.load_state_dict(trained.state_dict())
+    every_code = torch.arange(32)
+    assert torch.equal(resumed.lookup_rows(every_code), trained.lookup_rows(every_code))
+    for quantizer in (trained, resumed):
+        torch.manual_seed(0)  # dead codes restart from random latents
+        quantizer(latents(4, scale=1.0))
+    assert torch.equal(resumed.lookup_rows(every_code), trained.lookup_rows(every_code))
+
+
+def test_codes_outside_the_codebook_are_refused():
+    quantizer = make_quantizer(QuantizerConfig(levels=(4, 3)))
+    with pytest.raises(ValueError, match="0 to 11"):
+        quantizer.lookup(torch.full((1, 1, 2, 2), 12))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "pq"}, {"levels": (8, 2)}, {"levels": ()}, {"kind": "lfq", "codebook_size": 1000}]
+)
+def test_a_wrong_configuration_says_what_is_right(wrong):
+    with pytest.raises(ValueError, match="choose|3 or more|power of two"):
+        QuantizerConfig(**wrong)

@@ -1,0 +1,149 @@
+"""Video tokenizer: causal, exact in chunks and batches, the same after saving, strict about what it is fed."""
+
+import itertools
+
+import pytest
+import torch
+
+from videogpt_tokenizer.autoencoder import AutoencoderConfig, from_patches, to_patches
+from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+SMALL = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> VideoTokenizer:
+    """Random weights, with the mixes over time (zero at the start of training) made to matter."""
+    torch.manual_seed(0)
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=SMALL, quantizer=QuantizerConfig(levels=(8, 5, 5))))
+    for name, parameter in tokenizer.named_parameters():
+        if "mix" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        tokenizer.encoder.to_latent.weight.mul_(8)  # spread over the codebook
+    return tokenizer.eval()
+
+
+@pytest.fixture(scope="module")
+def video() -> torch.Tensor:
+    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("frames", [1, 5, 17])
+def test_shapes_follow_the_grid(tokenizer, video, frames):
+    codes = tokenizer.encode(video[:, :, :frames])
+    assert codes.shape[1:] == tokenizer.grid(frames, 32, 24) == (1 + (frames - 1) // 4, 4, 3)
+    assert tokenizer.decode(codes).shape == (2, 3, frames, 32, 24)
+    assert tokenizer.num_frames(codes.shape[1]) == frames
+
+
+def test_patches_are_undone_exactly(video):
+    for first, chunk in ((True, video), (False, video[:, :, 1:])):
+        assert torch.equal(from_patches(to_patches(chunk, SMALL, first=first), SMALL, first=first), chunk)
+
+
+def test_codes_never_depend_on_later_frames(tokenizer, video):
+    changed = video.clone()
+    changed[:, :, 9:] = -changed[:, :, 9:]
+    before, after = tokenizer.encode(video), tokenizer.encode(changed)
+    assert torch.equal(before[:, :3], after[:, :3])
+    assert not torch.equal(before[:, 3:], after[:, 3:])
+
+
+def test_codes_do_depend_on_earlier_frames(tokenizer, video):
+    changed = video.clone()
+    changed[:, :, 1:5] = -changed[:, :, 1:5]
+    assert not torch.equal(tokenizer.encode(video)[:, 2], tokenizer.encode(changed)[:, 2])
+
+
+CHUNK_PLANS = [[17], [1, 16], [1, 4, 4, 4, 4], [1] * 17, [5, 12], [3, 7, 2, 5], [2, 15]]
+
+
+@pytest.mark.parametrize("plan", CHUNK_PLANS, ids=str)
+def test_every_chunk_plan_gives_the_same_codes(tokenizer, video, plan):
+    stream = tokenizer.stream()
+    codes = torch.cat([stream.encode(chunk) for chunk in video.split(plan, dim=2)], dim=1)
+    assert torch.equal(codes, tokenizer.encode(video))
+
+
+@pytest.mark.parametrize("plan", [[1, 4], [1] * 5, [2, 2, 1], [3, 2]], ids=str)
+def test_every_chunk_plan_gives_the_same_pictures(tokenizer, video, plan):
+    codes = tokenizer.encode(video)
+    stream = tokenizer.stream()
+    pictures = torch.cat([stream.decode(chunk) for chunk in codes.split(plan, dim=1)], dim=2)
+    torch.testing.assert_close(pictures, tokenizer.decode(codes), atol=1e-5, rtol=0)
+
+
+def test_a_batch_equals_its_clips_one_by_one(tokenizer, video):
+    codes = tokenizer.encode(video)
+    assert torch.equal(codes, torch.cat([tokenizer.encode(clip[None]) for clip in video]))
+
+
+def test_forward_agrees_with_encode_and_decode(tokenizer, video):
+    reconstruction = tokenizer(video)
+    assert torch.equal(reconstruction.codes_BTHW, tokenizer.encode(video))
+    decoded = tokenizer.decode(reconstruction.codes_BTHW)
+    torch.testing.assert_close(reconstruction.video_BCTHW.clamp(-1, 1), decoded, atol=1e-5, rtol=0)
+
+
+def test_a_saved_tokenizer_is_the_same_one(tokenizer, video, tmp_path):
+    tokenizer.save_pretrained(tmp_path / "saved")
+    loaded = VideoTokenizer.from_pretrained(tmp_path / "saved")
+    assert loaded.config == tokenizer.config and loaded.fingerprint() == tokenizer.fingerprint()
+    assert torch.equal(loaded.encode(video), tokenizer.encode(video))
+
+
+def test_the_fingerprint_sees_every_weight_and_setting(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    other = VideoTokenizer.from_pretrained(tmp_path)
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1e-6
+    assert other.fingerprint() != tokenizer.fingerprint()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "alter", "no weights", "no config", "not json", "other format"])
+def test_a_damaged_folder_is_refused_by_name(tokenizer, tmp_path, damage):
+    tokenizer.save_pretrained(tmp_path)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    content = weights.read_bytes()
+    {
+        "truncate": lambda: weights.write_bytes(content[: len(content) // 2]),
+        "alter": lambda: weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
+        "no weights": weights.unlink,
+        "no config": config.unlink,
+        "not json": lambda: config.write_text("{"),
+        "other format": lambda: config.write_text('{"format": "videogpt-model"}'),
+    }[damage]()
+    with pytest.raises(ValueError, match=r"config\.json|model\.safetensors"):
+        VideoTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 24), (17, 30, 24), (17, 32, 20), (0, 32, 24)], ids=str)
+def test_sizes_that_do_not_divide_name_the_nearest_that_do(tokenizer, shape):
+    with pytest.raises(ValueError, match="nearest"):
+        tokenizer.encode(torch.zeros(1, 3, *shape))
+
+
+def test_the_nearest_frame_counts_are_right(tokenizer):
+    with pytest.raises(ValueError, match="13 and 17"):
+        tokenizer.grid(16, 32, 32)
+
+
+def test_wrong_kinds_of_input_are_named(tokenizer):
+    with pytest.raises(ValueError, match="floating point"):
+        tokenizer.encode(torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="batch, 3"):
+        tokenizer.encode(torch.zeros(1, 17, 3, 32, 32))
+
+
+def test_memory_of_a_stream_does_not_grow(tokenizer):
+    def numbers_held(stream) -> int:
+        held = itertools.chain(stream._encoder_past or (), stream._decoder_past or (), [stream._waiting])
+        return sum(tensor.untyped_storage().nbytes() for tensor in held if tensor is not None)
+
+    stream, chunk, sizes = tokenizer.stream(), torch.zeros(1, 3, 4, 32, 32), []
+    for _ in range(6):
+        stream.decode(stream.encode(chunk))
+        sizes.append(numbers_held(stream))
+    assert len(set(sizes[1:])) == 1

@@ -1,0 +1,42 @@
+"""Pixels <-> tokens and text <-> tokens, usable without the language model.
+
+    from videogpt_tokenizer import Clip, VideoTokenizer
+    tokenizer = VideoTokenizer.from_pretrained("path/to/folder")
+    codes_BTHW = tokenizer.encode(Clip.read("clip.mp4", size=64).video_CTHW()[None])
+
+Public names are imported at first use: the video tokenizer needs only torch, einops and safetensors; PyAV,
+sentencepiece, lightning and vector-quantize-pytorch are asked for by the parts that use them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videogpt_tokenizer.clip import Clip
+    from videogpt_tokenizer.clip_data import ClipDataModule
+    from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.text_tokenizer import TextTokenizer
+    from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+__all__ = ["Clip", "ClipDataModule", "ClipFolder", "TextTokenizer", "TokenizerConfig", "VideoTokenizer"]
+
+_HOME = {
+    "Clip": "clip",
+    "ClipDataModule": "clip_data",
+    "ClipFolder": "clip_folder",
+    "TextTokenizer": "text_tokenizer",
+    "TokenizerConfig": "video_tokenizer",
+    "VideoTokenizer": "video_tokenizer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module at first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,117 @@
+"""The causal video autoencoder: pixels -> latent frames -> pixels, without the quantizer.
+
+    encoder = Encoder(AutoencoderConfig(), latent_dim=4)
+    latents, past = encoder(patches, None)          # past goes back in with the next chunk
+
+The first frame of a clip makes the first latent frame alone; every further latent frame holds `time_stride` frames.
+Frames are cut into patches before any convolution, so nothing runs at full resolution. There is no 3-D convolution,
+no transposed convolution and no norm over time: chunks equal the whole, and the graph exports anywhere.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from videogpt_tokenizer.layers import CausalStack, Downsample, Features, Past, ResidualBlock, Upsample, on_frames
+
+# B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
+# S frames of one latent frame (time_stride), P patch side
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Shape of the network and how far it compresses."""
+
+    time_stride: int = 4
+    """Frames held by one latent frame (the first latent frame holds one frame)."""
+    patch_size: int = 4
+    """Side of the pixel patches the network starts from."""
+    widths: tuple[int, ...] = (64, 128)
+    """Channels at each level; the space stride is patch_size * 2 ** (levels - 1)."""
+    encoder_depth: int = 2
+    """Residual blocks per level of the encoder."""
+    decoder_depth: int = 3
+    """Residual blocks per level of the decoder; decoders repay depth more than encoders do."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.widths or min(self.widths) < 16 or any(width % 16 for width in self.widths):
+            raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
+        for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+    @property
+    def space_stride(self) -> int:
+        """Pixels of height and width that one code covers."""
+        return self.patch_size * 2 ** (len(self.widths) - 1)
+
+    @property
+    def patch_channels(self) -> int:
+        """Numbers in one patch: frames x pixels x 3 colours."""
+        return self.time_stride * self.patch_size**2 * 3
+
+
+def to_patches(video_BCTHW: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
+    """Cut a chunk into patches (B, T, S*P*P*3, H/P, W/P).
+
+    With `first` the chunk starts a clip: its first frame is held `time_stride` times to fill a latent frame.
+    """
+    if first:
+        held = repeat(video_BCTHW[:, :, :1], "b c 1 h w -> b c s h w", s=config.time_stride - 1)
+        video_BCTHW = torch.cat([held, video_BCTHW], dim=2)
+    pattern = "b c (t s) (h p) (w q) -> b t (s p q c) h w"
+    return rearrange(video_BCTHW, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size)
+
+
+def from_patches(patches_BTCHW: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
+    """Inverse of `to_patches`: (B, 3, frames, height, width)."""
+    pattern = "b t (s p q c) h w -> b c (t s) (h p) (w q)"
+    video = rearrange(patches_BTCHW, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size, c=3)
+    return video[:, :, config.time_stride - 1 :] if first else video
+
+
+class Encoder(nn.Module):
+    """Patches (B, T, patch_channels, H, W) -> latents (B, T, latent_dim, H/2^levels-1, W/2^levels-1)."""
+
+    def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
+        super().__init__()
+        widths = config.widths
+        layers: list[nn.Module] = [nn.Conv2d(config.patch_channels, widths[0], kernel_size=1)]
+        for level, width in enumerate(widths):
+            if level:
+                layers.append(Downsample(widths[level - 1], width))
+            layers += [ResidualBlock(width) for _ in range(config.encoder_depth)]
+        self.trunk = CausalStack(layers)
+        self.to_latent = nn.Conv2d(widths[-1], latent_dim, kernel_size=1)
+
+    def forward(self, patches_BTCHW: Tensor, past: Past | None) -> Features:
+        """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
+        features, past = self.trunk(patches_BTCHW, past)
+        with torch.autocast(features.device.type, enabled=False):
+            return Features(on_frames(self.to_latent, features.float()), past)
+
+
+class Decoder(nn.Module):
+    """Latents (B, T, latent_dim, H, W) -> patches (B, T, patch_channels, H*2^levels-1, W*2^levels-1)."""
+
+    def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
+        super().__init__()
+        widths = config.widths
+        layers: list[nn.Module] = [nn.Conv2d(latent_dim, widths[-1], kernel_size=3, padding=1)]
+        for level in reversed(range(len(widths))):
+            layers += [ResidualBlock(widths[level]) for _ in range(config.decoder_depth)]
+            if level:
+                layers.append(Upsample(widths[level], widths[level - 1]))
+        self.trunk = CausalStack(layers)
+        self.to_patches = nn.Sequential(
+            nn.GroupNorm(max(1, widths[0] // 16), widths[0]),
+            nn.SiLU(),
+            nn.Conv2d(widths[0], config.patch_channels, kernel_size=1),
+        )
+
+    def forward(self, latents_BTDHW: Tensor, past: Past | None) -> Features:
+        features, past = self.trunk(latents_BTDHW, past)
+        return Features(on_frames(self.to_patches, features), past)

@@ -1,0 +1,143 @@
+"""A clip: uint8 RGB frames and a frame rate, read from and written to video and image files.
+
+    clip = Clip.read("dog.mp4", fps=8, size=64, num_frames=17)
+    video_CTHW = clip.video_CTHW()                    # float32 in [-1, 1], what a tokenizer takes
+    Clip.from_video(video_CTHW, fps=8).write("dog.gif")
+
+Reads whatever FFmpeg's libraries read of the usual containers (mp4, webm, avi, mpeg, gif, animated webp, ...)
+and images (png, jpg, webp, ...) as clips of one frame. Refuses, with a ValueError that names the path and the
+remedy: files that are missing, empty, cut short, damaged or hold no picture. Sound is ignored.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+# T frames, H height, W width, C colours (red, green, blue)
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv",
+    ".gif", ".webp",
+)  # fmt: skip
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+CLIP_SUFFIXES = VIDEO_SUFFIXES + IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames in RGB at a constant rate.
+
+    Raises ValueError when the frames are not uint8 THWC with three colours and at least one frame, or when
+    `fps` is not a positive number.
+    """
+
+    frames_THWC: Tensor
+    """uint8, values 0 to 255, RGB."""
+    fps: float
+    """Frames per second. An image file, which has no rate of its own, is read with 1."""
+
+    def __post_init__(self) -> None:
+        shape, dtype = tuple(self.frames_THWC.shape), self.frames_THWC.dtype
+        if dtype != torch.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise ValueError(
+                f"frames_THWC is {dtype} of shape {shape}; a clip takes uint8 (frames, height, width, 3): "
+                "Clip.from_video() converts a float video in [-1, 1]"
+            )
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps={self.fps} must be a positive number of frames per second")
+
+    def __len__(self) -> int:
+        return self.frames_THWC.shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.frames_THWC.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.frames_THWC.shape[2]
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self) / self.fps
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        fps: float | None = None,
+        size: int | tuple[int, int] | None = None,
+        start: float = 0.0,
+        num_frames: int | None = None,
+    ) -> "Clip":
+        """Read a video or image file.
+
+        Args:
+            path: The file. What it holds is found from its content, not from its name.
+            fps: Frames per second wanted. Frames are picked by their time stamps (the one on display at each
+                wanted moment), so a variable frame rate comes out right. None keeps every stored frame and
+                the average rate.
+            size: Height and width wanted, or one number for both. The picture is scaled to cover that size
+                and its centre is cut out. None keeps the stored size.
+            start: Seconds to leave out at the beginning.
+            num_frames: The most frames to return; decoding stops there. A shorter clip gives the frames it
+                has.
+
+        Returns:
+            The clip. Alpha is composited on black, and a phone's rotation flag is obeyed.
+
+        Raises:
+            ValueError: the file is missing, empty, cut short, damaged, or holds no video stream; `start` lies
+                behind the end; a setting is out of range. A file that is cut short but gives all `num_frames`
+                is accepted.
+        """
+        from videogpt_tokenizer.clip_reader import read_frames
+
+        decoded = read_frames(Path(path), fps=fps, size=size, start=start, num_frames=num_frames)
+        return cls(decoded.frames_THWC, decoded.fps)
+
+    def write(self, path: str | os.PathLike[str], *, crf: int = 18) -> Path:
+        """Write the clip; the suffix decides the format. No half-written file is left under the final name.
+
+        Args:
+            path: `.mp4` (H.264), `.webm` (VP9), `.avi` (FFV1, lossless), `.gif`, `.webp` (animated), and for
+                a clip of one frame also `.png` and `.jpg`. H.264 and VP9 are written as yuv420p, which every
+                browser plays and which needs even sizes: an odd last row or column is repeated. An existing
+                file is replaced.
+            crf: Constant rate factor of `.mp4` and `.webm`: 0 is best, 51 worst; other formats ignore it.
+
+        Returns:
+            The path written.
+
+        Raises:
+            ValueError: unknown suffix, several frames for an image format, a rate the format cannot hold, or
+                a folder that does not exist.
+            OSError: the disk is full or the folder cannot be written.
+        """
+        from videogpt_tokenizer.clip_writer import write_frames
+
+        return write_frames(Path(path), self.frames_THWC, self.fps, crf=crf)
+
+    def video_CTHW(self) -> Tensor:
+        """The frames as float32 in [-1, 1]."""
+        return rearrange(self.frames_THWC, "t h w c -> c t h w").float() / 127.5 - 1
+
+    @classmethod
+    def from_video(cls, video_CTHW: Tensor, fps: float) -> "Clip":
+        """A clip from a float video in [-1, 1]; what lies outside is clamped, between two levels rounded.
+
+        Raises ValueError when the video is not CTHW with three colours, or holds NaN.
+        """
+        if video_CTHW.ndim != 4 or video_CTHW.shape[0] != 3:
+            raise ValueError(f"video has shape {tuple(video_CTHW.shape)}; give (3, frames, height, width)")
+        if video_CTHW.isnan().any():
+            raise ValueError("video holds NaN: the model that made it has diverged")
+        levels_CTHW = ((video_CTHW.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return cls(rearrange(levels_CTHW, "c t h w -> t h w c").cpu().contiguous(), fps)

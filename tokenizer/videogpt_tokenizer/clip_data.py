@@ -1,0 +1,199 @@
+"""Folder of clips -> batches for training a video tokenizer.
+
+    data = ClipDataModule(folder="my_clips", num_frames=17, size=64, batch_size=16) data.setup("fit")
+    next(iter(data.train_dataloader()))       # {"video": float32 (B, 3, T, H, W) in [-1, 1], "caption": [str,
+    ...]}
+
+Decides which clips train and which validate, by the hash of their names and never by their order, so that a
+clip stays on its side when others are added. What is cut out of a clip is the business of `clip_dataset`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple, TypedDict
+
+import lightning
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from videogpt_tokenizer.clip_dataset import ClipDataset, ClipItem, ClipWindow
+from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.resumable_loader import ResumableLoader
+
+# B batch, T frames, H height, W width, C colours
+
+
+class ClipBatch(TypedDict):
+    video: Tensor  # BCTHW float32 in [-1, 1]
+    caption: list[str]
+
+
+class ClipSplit(NamedTuple):
+    training: list[ClipRecord]
+    validation: list[ClipRecord]
+
+
+class ClipDataModule(lightning.LightningDataModule):
+    """Training and validation batches of clips.
+
+    Args:
+        folder: Clips to train on: see `ClipFolder` for the layouts.
+        validation_folder: Clips to validate on. None keeps a part of `folder`.
+        validation_fraction: The share of clips kept for validation, at least one.
+        validation_column: Column of the metadata whose equal values stay on one side, such as the film that
+            clips were cut from. None takes every clip for itself.
+        file_column: Column of the metadata that names the file.
+        caption_column: Column of the metadata that holds the caption.
+        num_frames: Frames of a window; a shorter clip holds its last frame, and is counted.
+        size: Height and width of the pictures, or one number for both: scaled to cover it, the centre cut
+            out.
+        fps: Frames per second that clips are resampled to; None takes every frame of the file.
+        batch_size: Clips in a batch, for each process.
+        max_frame_stride: A training window takes every frame, or every second, ..., up to this; which one is
+            drawn.
+        flip: Mirror every second training window, drawn. Not for captions that tell left from right.
+        crop_margin: Pixels by which training clips are kept larger than `size`; a window's place in them is
+            drawn.
+        cache: Decode every clip once and keep it in memory as uint8; otherwise whenever it is asked for.
+        max_bad_share: The share of clips that may fail to decode; more stop the run.
+        seed: Of the order and of everything drawn.
+        num_workers: Loading processes; 0 loads in the training process, which is enough for cached clips.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        validation_folder: str | None = None,
+        validation_fraction: float = 0.05,
+        validation_column: str | None = None,
+        file_column: str = "file_name",
+        caption_column: str = "caption",
+        num_frames: int = 17,
+        size: int | tuple[int, int] = 64,
+        fps: float | None = None,
+        batch_size: int = 16,
+        max_frame_stride: int = 1,
+        flip: bool = False,
+        crop_margin: int = 0,
+        cache: bool = True,
+        max_bad_share: float = 0.05,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < validation_fraction < 1:
+            raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
+        if not 0 <= max_bad_share <= 1:
+            raise ValueError(f"max_bad_share={max_bad_share} must lie between 0 and 1")
+        self.folder, self.validation_folder = folder, validation_folder
+        self.file_column, self.caption_column = file_column, caption_column
+        self.validation_fraction, self.validation_column = validation_fraction, validation_column
+        self.validation_window = ClipWindow(num_frames=num_frames, size=size, fps=fps, seed=None)
+        self.training_window = ClipWindow(
+            num_frames=num_frames,
+            size=size,
+            fps=fps,
+            max_frame_stride=max_frame_stride,
+            flip=flip,
+            crop_margin=crop_margin,
+            seed=seed,
+        )
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.cache, self.max_bad_share, self.seed = cache, max_bad_share, seed
+
+    def setup(self, stage: str) -> None:
+        """Decode what the stage needs, so that what is wrong with the clips is said before any work.
+
+        Raises:
+            ValueError: see `ClipFolder`; too many clips cannot be decoded; there is nothing to split.
+        """
+        assert stage != "fit" or len(self.training)
+        assert len(self.validation)
+
+    def captions(self) -> list[str]:
+        """Captions of the training clips, to train a text tokenizer on. Opens no clip."""
+        return [record.caption for record in self._split.training]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled anew in every epoch; resumes within one."""
+        return self._loader(self.training, shuffle=True)
+
+    def val_dataloader(self) -> ResumableLoader:
+        """The first frames of every validation clip, in order."""
+        return self._loader(self.validation, shuffle=False)
+
+    def test_dataloader(self) -> ResumableLoader:
+        """The same as validation."""
+        return self.val_dataloader()
+
+    @cached_property
+    def training(self) -> ClipDataset:
+        return self._dataset(self._split.training, self.training_window)
+
+    @cached_property
+    def validation(self) -> ClipDataset:
+        return self._dataset(self._split.validation, self.validation_window)
+
+    @cached_property
+    def _split(self) -> ClipSplit:
+        clips = self._clips(self.folder)
+        if self.validation_folder is not None:
+            return ClipSplit(list(clips), list(self._clips(self.validation_folder)))
+        groups = [self._group(clips, record) for record in clips]
+        split = split_by_name(clips, groups, self.validation_fraction)
+        if not split.training:
+            raise ValueError(
+                f"{self.folder} holds {len(clips)} clips of one kind, nothing to split: give a validation_folder"
+            )
+        return split
+
+    def _clips(self, folder: str) -> ClipFolder:
+        return ClipFolder(folder, self.file_column, self.caption_column)
+
+    def _group(self, clips: ClipFolder, record: ClipRecord) -> str:
+        if self.validation_column is None:
+            return clips.name_of(record)
+        if self.validation_column not in record.fields:
+            columns = ", ".join(map(repr, record.fields)) or "none: the folder has no metadata"
+            raise ValueError(f"validation_column: no column {self.validation_column!r}; there are {columns}")
+        return str(record.fields[self.validation_column])
+
+    def _dataset(self, records: list[ClipRecord], window: ClipWindow) -> ClipDataset:
+        # The share is one of the whole folder: a single bad clip among few for validation is no reason to stop.
+        total = len(records) if self.validation_folder is not None else sum(map(len, self._split))
+        allowed_bad = int(self.max_bad_share * total)
+        return ClipDataset(records, window, cache=self.cache, allowed_bad=allowed_bad)
+
+    def _loader(self, clips: ClipDataset, *, shuffle: bool) -> ResumableLoader:
+        return ResumableLoader(
+            clips,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+        )
+
+
+def split_by_name(records: Sequence[ClipRecord], groups: Sequence[str], fraction: float) -> ClipSplit:
+    """Split so that the clips of a group fall on the same side; the side depends on the group's name alone.
+
+    The group whose name has the lowest hash validates in any case.
+    """
+    share = {group: int(hashlib.sha256(group.encode()).hexdigest()[:13], 16) / 16**13 for group in groups}
+    limit = max(fraction, min(share.values()))
+    validates = [share[group] <= limit for group in groups]
+    return ClipSplit(
+        training=[record for record, yes in zip(records, validates, strict=True) if not yes],
+        validation=[record for record, yes in zip(records, validates, strict=True) if yes],
+    )
+
+
+def collate(items: Sequence[ClipItem]) -> ClipBatch:
+    """Stack clips into a batch; they have been bytes up to here."""
+    frames_BTHWC = torch.stack([item.frames_THWC for item in items])
+    video_BCTHW = rearrange(frames_BTHWC, "b t h w c -> b c t h w").float() / 127.5 - 1
+    return {"video": video_BCTHW.contiguous(), "caption": [item.caption for item in items]}

@@ -1,0 +1,235 @@
+"""Decode a video or image file into RGB frames, holding no more than is returned. Used through `Clip.read`.
+
+    decoded = read_frames(Path("dog.mp4"), fps=8, size=(64, 64), start=0.0, num_frames=17)
+
+FFmpeg's libraries are given the bytes without the name, so that a name is never taken for a pattern, a
+protocol or a format; play lists, subtitles and everything else that could open further files are refused.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO, NamedTuple, cast
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import Interpolation, VideoReformatter
+from einops import rearrange
+from torch import Tensor
+
+from videogpt_tokenizer.animated_webp import is_animated_webp, webp_pictures
+from videogpt_tokenizer.truncation import is_cut_short
+
+# T frames, H height, W width, C colours; times in seconds from the first frame of the file
+
+FORMATS = (
+    "mov,matroska,avi,mpeg,mpegvideo,mpegts,h264,hevc,ivf,ogg,flv,asf,gif,apng,"
+    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
+)
+INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+"""Formats in which a jump lands on the key frame before the wanted moment, always."""
+EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+"""Without these, colours come back wrong by two levels of 255 on average."""
+KEEP = Interpolation.BILINEAR | EXACT
+SHRINK = Interpolation.AREA | EXACT
+ENLARGE = Interpolation.BICUBIC | EXACT
+
+
+class Decoded(NamedTuple):
+    frames_THWC: Tensor  # uint8 RGB
+    fps: float
+
+
+class Timed(NamedTuple):
+    """One stored frame and the time it is on display."""
+
+    frame: av.VideoFrame
+    begin: float
+    end: float
+
+
+class Source(NamedTuple):
+    """An opened file: its frames in order of display, and what its header says of their rate."""
+
+    frames: Iterable[Timed]
+    fps: float
+    tick: float  # the unit of the time stamps: they are rounded to it
+    is_image: bool
+
+
+def read_frames(
+    path: Path, *, fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None
+) -> Decoded:
+    """See `Clip.read`, which this serves."""
+    _check_request(fps, size, start, num_frames)
+    target = (size, size) if isinstance(size, int) else size
+    pixels, shape_HW, count = bytearray(), (0, 0), 0
+    file = _open_file(path)
+    with file:
+        try:
+            with _open_source(file, start) as source:
+                picture_of = _Converter(target)
+                for timed in _pick(source, fps, start):
+                    picture_HWC = picture_of(timed.frame)
+                    if count and picture_HWC.shape[:2] != shape_HW:
+                        raise ValueError(f"{path}: the picture changes size at frame {count}; give a size")
+                    shape_HW, count = picture_HWC.shape[:2], count + 1
+                    pixels += picture_HWC.data
+                    if count == num_frames:
+                        break
+                native_fps = 1.0 if source.is_image else source.fps
+        except (av.FFmpegError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or error
+            done = f" after {count} sound frames" if count else ""
+            raise ValueError(
+                f"{path}: cannot be decoded{done} ({reason}); is it a whole video or image?"
+            ) from error
+        if count != num_frames and is_cut_short(file):
+            raise ValueError(f"{path}: is cut short after {count} frames; copy or convert it again")
+    if not count:
+        raise ValueError(f"{path}: holds no frame from {start:g} s on; give a smaller start")
+    frames_THWC = torch.frombuffer(pixels, dtype=torch.uint8).view(count, *shape_HW, 3)
+    return Decoded(frames_THWC, native_fps if fps is None else fps)
+
+
+def _check_request(
+    fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None
+) -> None:
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps={fps} must be a positive number of frames per second")
+    sides = (size,) if isinstance(size, int) else size or ()
+    if any(side < 1 for side in sides) or len(sides) > 2:
+        raise ValueError(f"size={size} must be one positive number of pixels or (height, width)")
+    if not (math.isfinite(start) and start >= 0):
+        raise ValueError(f"start={start} must be zero or more seconds")
+    if num_frames is not None and num_frames < 1:
+        raise ValueError(f"num_frames={num_frames} must be at least 1")
+
+
+def _open_file(path: Path) -> BinaryIO:
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise ValueError(f"{path}: is not a file; give a video or image file")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: is empty (0 bytes); copy or download it again")
+    return path.open("rb")
+
+
+@contextmanager
+def _open_source(file: BinaryIO, start: float) -> Iterator[Source]:
+    """Open the file for decoding; the container is closed on the way out, whatever happens."""
+    if is_animated_webp(file):
+        pictures = webp_pictures(file)
+        frames = (Timed(av.VideoFrame.from_ndarray(rgb, "rgb24"), *time) for rgb, *time in pictures.frames)
+        yield Source(frames, pictures.fps, 1e-3, is_image=False)
+        return
+    file.seek(0)
+    nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+    with av.open(nameless, options={"format_whitelist": FORMATS}) as container:
+        if not container.streams.video:
+            raise ValueError(f"{file.name}: has no video stream; give a video or image file")
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # data loaders run many readers side by side
+        is_image = container.format.name.endswith("_pipe")
+        fps = _average_fps(stream)
+        origin = float((stream.start_time or 0) * (stream.time_base or 0))
+        if start > 1 and container.format.name in INDEXED_FORMATS and stream.time_base:
+            container.seek(int((origin + start) / stream.time_base), stream=stream)
+        frames = _timed_frames(container, stream, origin, 1 / fps)
+        yield Source(frames, fps, float(stream.time_base or 0), is_image)
+
+
+def _average_fps(stream: av.VideoStream) -> float:
+    if stream.codec_context.name == "gif" and stream.frames and stream.duration and stream.time_base:
+        # The header of a GIF has no rate, and the library's guess is coarse.
+        return float(stream.frames / (stream.duration * stream.time_base))
+    return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _timed_frames(
+    container: av.container.InputContainer, stream: av.VideoStream, origin: float, period: float
+) -> Iterator[Timed]:
+    """Decode one stream. A frame without a time stamp follows the one before it."""
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and f"libvpx-{decoder.name}" in av.codecs_available:
+        # FFmpeg's own decoder leaves the alpha out.
+        decoder = cast(av.VideoCodecContext, av.CodecContext.create(f"libvpx-{decoder.name}", "r"))
+    end = 0.0
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise EOFError(f"incomplete at {end:.2f} s")
+        for frame in cast(list[av.VideoFrame], decoder.decode(packet)):
+            begin = end if frame.time is None else frame.time - origin
+            length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else period
+            end = begin + length
+            yield Timed(frame, begin, end)
+
+
+def _pick(source: Source, fps: float | None, start: float) -> Iterator[Timed]:
+    """Choose frames: all from `start` on, or the one on display at start, start + 1/fps, start + 2/fps, ...
+
+    A wanted moment is settled as soon as a frame begins at it or after it, so no frame is decoded in vain.
+    """
+    # Time stamps are rounded to the file's tick: a frame may begin half a tick late. 5 ms is the most forgiven.
+    slack = min(source.tick / 2, 5e-3) + 1e-6
+    if source.is_image or fps is None:
+        yield from (timed for timed in source.frames if timed.end > start + slack or source.is_image)
+        return
+    shown: Timed | None = None
+    picked = 0
+    for timed in source.frames:
+        while shown and start + picked / fps < timed.begin - slack:
+            yield shown
+            picked += 1
+        shown = timed
+        if abs(start + picked / fps - timed.begin) <= slack:
+            yield timed
+            picked += 1
+    while shown and start + picked / fps < shown.end - slack:
+        yield shown
+        picked += 1
+
+
+class _Converter:
+    """Stored frame -> RGB picture of the wanted size. Keeps its scaling tables from frame to frame."""
+
+    def __init__(self, target_HW: tuple[int, int] | None) -> None:
+        self.target_HW = target_HW
+        self.scaler = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        quarter_turns = round(frame.rotation / 90) % 4
+        if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
+            frame = _over_black(frame)
+        target_HW = self.target_HW
+        if target_HW and quarter_turns % 2:
+            target_HW = target_HW[::-1]
+        picture_HWC = self._resized(frame, target_HW) if target_HW else self._rgb(frame, KEEP)
+        return np.ascontiguousarray(np.rot90(picture_HWC, quarter_turns))
+
+    def _rgb(self, frame: av.VideoFrame, how: Interpolation, width: int = 0, height: int = 0) -> np.ndarray:
+        return self.scaler.reformat(
+            frame, width or frame.width, height or frame.height, "rgb24", interpolation=how
+        ).to_ndarray()
+
+    def _resized(self, frame: av.VideoFrame, target_HW: tuple[int, int]) -> np.ndarray:
+        """Scale until the picture covers the target, then cut out its centre."""
+        height, width = target_HW
+        scale = max(height / frame.height, width / frame.width)
+        full_height = max(height, round(frame.height * scale))
+        full_width = max(width, round(frame.width * scale))
+        how = KEEP if scale == 1 else SHRINK if scale < 1 else ENLARGE
+        picture_HWC = self._rgb(frame, how, full_width, full_height)
+        top, left = (full_height - height) // 2, (full_width - width) // 2
+        return picture_HWC[top : top + height, left : left + width]
+
+
+def _over_black(frame: av.VideoFrame) -> av.VideoFrame:
+    rgba_HWC = frame.reformat(format="rgba").to_ndarray().astype(np.uint16)
+    colour_HWC, alpha_HW = rgba_HWC[..., :3], rgba_HWC[..., 3]
+    rgb_HWC = (colour_HWC * rearrange(alpha_HW, "h w -> h w 1") + 127) // 255
+    return av.VideoFrame.from_ndarray(rgb_HWC.astype(np.uint8), "rgb24")

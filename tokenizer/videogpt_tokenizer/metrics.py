@@ -1,0 +1,43 @@
+"""How close a reconstruction is, and how much of a codebook is at work.
+
+All pictures are float in [-1, 1] (data range 2). PSNR and SSIM are computed per clip and averaged by the caller:
+the mean of the clips' PSNR, not the PSNR of their mean error.
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def psnr(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each clip in dB, (B,); identical clips give 100 dB."""
+    error_B = (video_BCTHW.float() - target_BCTHW.float()).square().mean(dim=(1, 2, 3, 4))
+    return 10 * torch.log10(4 / error_B.clamp(min=4e-10))
+
+
+def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
+    """Structural similarity of each clip, mean over its frames, (B,): Gaussian window 11, sigma 1.5 (Wang et al., 2004)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    frames, target = (rearrange(video.float(), "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW))
+    per_frame = structural_similarity_index_measure(frames, target, data_range=2.0, reduction="none")
+    assert isinstance(per_frame, Tensor)
+    return rearrange(per_frame, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
+
+
+class CodebookUse(NamedTuple):
+    """How evenly a set of clips spreads over the vocabulary."""
+
+    share: float
+    """Codes that occur at least once, as a share of the codebook."""
+    perplexity: float
+    """2 to the entropy of the codes' frequencies: the number of equally likely codes that would be as diverse."""
+
+
+def codebook_use(counts_V: Tensor) -> CodebookUse:
+    """Use of a codebook from the number of times each code occurred, (V,)."""
+    frequency_V = counts_V.double() / counts_V.sum().clamp(min=1)
+    entropy = -(frequency_V * frequency_V.clamp(min=1e-12).log2()).sum()
+    return CodebookUse(share=float((counts_V > 0).double().mean()), perplexity=float(2**entropy))

@@ -1,0 +1,116 @@
+"""Training of the video tokenizer as a LightningModule.
+
+    videogpt fit --config configs/tokenizer/tiny.yaml
+
+Batches are `{"video": (B, 3, T, H, W) in [-1, 1]}`, from `ClipDataModule` or anything alike. What is validated and saved is
+the moving average of the weights. There is no adversarial and no pretrained perceptual term here.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
+from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+# B batch, C colours, T frames, H/W height and width, V codebook size
+
+SHOWN_CLIPS = 4
+SHOWN_FRAMES = 6
+
+
+class TokenizerTraining(lightning.LightningModule):
+    """Reconstruction training of a `VideoTokenizer`."""
+
+    code_counts_V: Tensor
+
+    def __init__(
+        self,
+        tokenizer: TokenizerConfig | None = None,
+        optimizer: OptimizerConfig | None = None,
+        loss: LossConfig | None = None,
+    ) -> None:
+        """
+        Args:
+            tokenizer: network, compression and vocabulary.
+            optimizer: learning rate, decay and averaging.
+            loss: weights of the loss terms.
+        """
+        super().__init__()
+        self.optimizer_config = optimizer or OptimizerConfig()
+        self.loss_config = loss or LossConfig()
+        self.tokenizer = VideoTokenizer(tokenizer)
+        configs = {"tokenizer": self.tokenizer.config, "optimizer": self.optimizer_config, "loss": self.loss_config}
+        # Plain types, so that a checkpoint opens with weights_only=True.
+        self.save_hyperparameters({name: dataclasses.asdict(config) for name, config in configs.items()})
+        self.average = averaged(self.tokenizer, self.optimizer_config)
+        self.register_buffer("code_counts_V", torch.zeros(self.tokenizer.codebook_size, dtype=torch.long), persistent=False)
+
+    @property
+    def averaged_tokenizer(self) -> VideoTokenizer:
+        """The tokenizer with averaged weights, in evaluation mode."""
+        tokenizer = self.average.module
+        assert isinstance(tokenizer, VideoTokenizer)
+        return tokenizer.eval()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch, with its terms and the codebook's use logged."""
+        video = batch["video"]
+        with fast_autocast(self.device):
+            reconstruction = self.tokenizer(video)
+        losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config)
+        loss = losses.total + reconstruction.quantizer_loss
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/{name}": term for name, term in losses.terms.items()})
+        self.log("train/codes_in_batch", float(reconstruction.codes_BTHW.unique().numel()))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.average.update_parameters(self.tokenizer)
+
+    def on_validation_epoch_start(self) -> None:
+        self.code_counts_V.zero_()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """PSNR and SSIM of the averaged tokenizer; pictures of the first batch."""
+        video = batch["video"]
+        tokenizer = self.averaged_tokenizer
+        codes_BTHW = tokenizer.encode(video)
+        reconstruction = tokenizer.decode(codes_BTHW)
+        self.code_counts_V += torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size)
+        self.log("val/psnr", psnr(reconstruction, video).mean(), prog_bar=True, batch_size=len(video), sync_dist=True)
+        self.log("val/ssim", ssim(reconstruction, video).mean(), batch_size=len(video), sync_dist=True)
+        if batch_idx == 0:
+            self._show(video, reconstruction)
+
+    def on_validation_epoch_end(self) -> None:
+        counts = self.all_gather(self.code_counts_V)
+        assert isinstance(counts, Tensor)
+        use = codebook_use(counts.view(-1, self.tokenizer.codebook_size).sum(dim=0))
+        self.log_dict({"val/codebook_share": use.share, "val/codebook_perplexity": use.perplexity})
+
+    def configure_optimizers(self) -> Any:
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, scheduler = configure(self.tokenizer, self.optimizer_config, total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the averaged tokenizer as a folder that `VideoTokenizer.from_pretrained` reads."""
+        self.averaged_tokenizer.save_pretrained(folder)
+
+    def _show(self, video_BCTHW: Tensor, reconstruction_BCTHW: Tensor) -> None:
+        """Original above reconstruction, frames side by side, as one TensorBoard image."""
+        writer = getattr(self.logger, "experiment", None)
+        if writer is None or not hasattr(writer, "add_image"):
+            return
+        picks = torch.linspace(0, video_BCTHW.shape[2] - 1, min(SHOWN_FRAMES, video_BCTHW.shape[2])).long()
+        pair = torch.stack([video_BCTHW[:SHOWN_CLIPS], reconstruction_BCTHW[:SHOWN_CLIPS]], dim=1)
+        sheet = rearrange(pair[:, :, :, picks.to(pair.device)], "b pair c t h w -> c (b pair h) (t w)")
+        writer.add_image("original_above_reconstruction", sheet.float().clamp(-1, 1) / 2 + 0.5, self.global_step)

@@ -1,0 +1,222 @@
+"""Video tokenizer: pixels <-> integer codes, causal in time, exact in chunks.
+
+    tokenizer = VideoTokenizer.from_pretrained("path/to/folder")
+    codes = tokenizer.encode(video)            # (B, 3, 1 + 4k, H, W) in [-1, 1] -> (B, 1 + k, H/8, W/8) int64
+    video = tokenizer.decode(codes)            # and back
+
+    stream = tokenizer.stream()                # the same, a few frames at a time, in constant memory
+    codes = torch.cat([stream.encode(chunk) for chunk in chunks], dim=1)
+
+The strides (4 and 8 above) are the configuration's. It refuses sizes and frame counts that do not divide: padding
+and cropping are the caller's choice, since they change what the codes mean.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
+from videogpt_tokenizer.layers import Past
+from videogpt_tokenizer.pretrained_files import read_pretrained, write_pretrained
+from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+
+# B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
+# D quantizer width
+
+FORMAT = "videogpt-tokenizer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """Everything that defines a tokenizer besides its weights."""
+
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    """Network and compression."""
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    """Vocabulary."""
+
+
+class Grid(NamedTuple):
+    """Shape of the codes of one clip."""
+
+    time: int
+    height: int
+    width: int
+
+
+class Reconstruction(NamedTuple):
+    """A forward pass: what went through the codes, the codes, and the quantizer's own loss."""
+
+    video_BCTHW: Tensor
+    codes_BTHW: Tensor
+    quantizer_loss: Tensor
+
+
+class VideoTokenizer(nn.Module):
+    """Causal autoencoder with a quantizer between its halves."""
+
+    def __init__(self, config: TokenizerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or TokenizerConfig()
+        self.quantizer = make_quantizer(self.config.quantizer)
+        self.encoder = Encoder(self.config.autoencoder, self.quantizer.dim)
+        self.decoder = Decoder(self.config.autoencoder, self.quantizer.dim)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different codes."""
+        return self.quantizer.codebook_size
+
+    @property
+    def time_stride(self) -> int:
+        """Frames per latent frame, the first one excepted."""
+        return self.config.autoencoder.time_stride
+
+    @property
+    def space_stride(self) -> int:
+        """Pixels of height and width per code."""
+        return self.config.autoencoder.space_stride
+
+    def num_frames(self, latent_frames: int) -> int:
+        """Frames of pixels that `latent_frames` latent frames decode to."""
+        return 1 + (latent_frames - 1) * self.time_stride
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Shape of the codes of a clip of this size.
+
+        Raises:
+            ValueError: the frame count is not 1 + k * time_stride, or a side is not a multiple of space_stride;
+                the message names the nearest sizes that are.
+        """
+        stride = self.time_stride
+        if frames < 1 or (frames - 1) % stride:
+            below = self.num_frames(max(0, frames - 1) // stride + 1)
+            raise ValueError(
+                f"{frames} frames do not fit the tokenizer, which takes 1 + {stride}k: "
+                f"the nearest counts are {below} and {below + stride}"
+            )
+        for name, side in (("height", height), ("width", width)):
+            if side < self.space_stride or side % self.space_stride:
+                below = max(1, side // self.space_stride) * self.space_stride
+                raise ValueError(
+                    f"{name} {side} is not a multiple of {self.space_stride}: "
+                    f"the nearest sizes are {below} and {below + self.space_stride}"
+                )
+        return Grid(1 + (frames - 1) // stride, height // self.space_stride, width // self.space_stride)
+
+    def forward(self, video_BCTHW: Tensor) -> Reconstruction:
+        """Encode, quantize and decode with gradients, for training; the video is not clamped.
+
+        Args:
+            video_BCTHW: (B, 3, 1 + k * time_stride, H, W), values in [-1, 1].
+        """
+        self._check_video(video_BCTHW)
+        config = self.config.autoencoder
+        latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
+        quantized = self.quantizer(latents)
+        patches, _ = self.decoder(quantized.latents_BTDHW, None)
+        video = from_patches(patches, config, first=True)
+        return Reconstruction(video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.loss)
+
+    @torch.no_grad()
+    def encode(self, video_BCTHW: Tensor) -> Tensor:
+        """Video in [-1, 1] of (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s), int64.
+
+        Raises:
+            ValueError: a size that does not divide (see `grid`), or values outside [-1, 1].
+        """
+        self._check_video(video_BCTHW)
+        return self.stream().encode(video_BCTHW)
+
+    @torch.no_grad()
+    def decode(self, codes_BTHW: Tensor) -> Tensor:
+        """Codes (B, 1 + k, h, w) -> video (B, 3, 1 + k * time_stride, h*s, w*s), float, clamped to [-1, 1].
+
+        Raises:
+            ValueError: a code outside [0, codebook_size).
+        """
+        return self.stream().decode(codes_BTHW)
+
+    def stream(self) -> "TokenizerStream":
+        """A fresh stream, for encoding or decoding a clip of any length chunk by chunk."""
+        return TokenizerStream(self)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over configuration and weights: two tokenizers agree in it exactly if their codes mean the same."""
+        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, made if need be."""
+        config = {"format": FORMAT, **dataclasses.asdict(self.config)}
+        write_pretrained(Path(folder), config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "VideoTokenizer":
+        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
+
+        Raises:
+            ValueError: a file is missing, truncated, altered, or belongs to something else.
+        """
+        config, weights = read_pretrained(Path(folder), FORMAT)
+        tokenizer = cls(
+            TokenizerConfig(
+                autoencoder=AutoencoderConfig(**config["autoencoder"]),
+                quantizer=QuantizerConfig(**config["quantizer"]),
+            )
+        )
+        tokenizer.load_state_dict(weights, strict=True)
+        return tokenizer.eval()
+
+    def _check_video(self, video_BCTHW: Tensor) -> None:
+        if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
+            raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
+        if not video_BCTHW.is_floating_point():
+            raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
+        self.grid(*video_BCTHW.shape[2:])
+
+
+class TokenizerStream:
+    """Encodes and decodes one clip (or a batch of clips in step) chunk by chunk, equal to doing it whole.
+
+    Memory does not grow with the length. Frames that do not fill a latent frame yet wait for the next chunk.
+    """
+
+    def __init__(self, tokenizer: VideoTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._encoder_past: Past | None = None
+        self._decoder_past: Past | None = None
+        self._waiting: Tensor | None = None
+
+    @torch.no_grad()
+    def encode(self, video_BCTHW: Tensor) -> Tensor:
+        """Any number of further frames -> codes of the latent frames they complete, (B, 0 or more, h, w)."""
+        tokenizer, first = self.tokenizer, self._encoder_past is None
+        if self._waiting is not None:
+            video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
+        frames, stride = video_BCTHW.shape[2], tokenizer.time_stride
+        usable = (frames - 1) // stride * stride + 1 if first else frames // stride * stride
+        self._waiting = video_BCTHW[:, :, usable:] if usable < frames else None
+        if usable == 0:
+            batch, height, width = video_BCTHW.shape[0], *(side // tokenizer.space_stride for side in video_BCTHW.shape[3:])
+            return torch.zeros(batch, 0, height, width, dtype=torch.long, device=video_BCTHW.device)
+        patches = to_patches(video_BCTHW[:, :, :usable], tokenizer.config.autoencoder, first=first)
+        latents, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
+        return tokenizer.quantizer(latents).codes_BTHW
+
+    @torch.no_grad()
+    def decode(self, codes_BTHW: Tensor) -> Tensor:
+        """Any number of further latent frames -> their frames of pixels: one for the first, time_stride for others."""
+        tokenizer, first = self.tokenizer, self._decoder_past is None
+        latents = tokenizer.quantizer.lookup(codes_BTHW)
+        patches, self._decoder_past = tokenizer.decoder(latents, self._decoder_past)
+        return from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1)
