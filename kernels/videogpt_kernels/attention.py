@@ -1,10 +1,10 @@
-"""The one public door to attention over video tokens: checks the inputs, chooses an implementation, says which.
+"""The one public door to attention over video tokens: checks inputs, chooses an implementation, says which.
 
-    out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility)                              # training: all rows at once
-    out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility, query_start=cache.length)    # decoding: the next rows
+    out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility)                             # all rows: training
+    out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility, query_start=cache.length)   # the next: decoding
 
-Every implementation gives the same result, up to rounding, forward and backward. Each choice is logged once, at level INFO
-under "videogpt_kernels". Refuses inputs that do not fit together, naming the argument.
+Every implementation gives the same result, up to rounding, forward and backward. Each choice is logged once,
+at level INFO under "videogpt_kernels". Refuses inputs that do not fit together, naming the argument.
 """
 
 import functools
@@ -45,11 +45,11 @@ def attention(
 
     Args:
         q_BHMD: queries of the rows query_start.. of each sequence; any strides, any floating dtype.
-        k_BGND: keys of the rows 0..N-1, with N at least query_start + M. H is a multiple of G: query head h reads key head
-            h // (H / G).
+        k_BGND: keys of the rows 0..N-1, with N at least query_start + M. H is a multiple of G: query head h
+            reads key head h // (H / G).
         v_BGND: values of the same rows.
-        visibility: who sees whom, for the same B sequences, on the same device. Hand the same object to every layer of a
-            step: the masks that some implementations need are built once per object.
+        visibility: who sees whom, for the same B sequences, on the same device. Hand the same object to every
+            layer of a step: the masks that some implementations need are built once per object.
         query_start: row of the first query.
         scale: factor on the scores; None is D ** -0.5.
         impl: "auto", or a name in `IMPLEMENTATIONS`.
@@ -61,7 +61,7 @@ def attention(
         ValueError: shapes, dtypes or devices that do not fit together, or an unknown `impl`.
     """
     device_type = q_BHMD.device.type
-    autocast = torch.is_autocast_enabled(device_type)
+    autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
     if autocast and q_BHMD.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
         q_BHMD, k_BGND, v_BGND = q_BHMD.to(dtype), k_BGND.to(dtype), v_BGND.to(dtype)
@@ -95,17 +95,20 @@ def _report(impl: str, reason: str) -> None:
 
 def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibility, query_start: int) -> None:
     if q_BHMD.ndim != 4 or k_BGND.ndim != 4:
-        raise ValueError(f"q and k have {q_BHMD.ndim} and {k_BGND.ndim} axes; give (batch, heads, rows, width)")
+        raise ValueError(f"q, k have {q_BHMD.ndim}, {k_BGND.ndim} axes: give (batch, heads, rows, width)")
     (batch, heads, rows, width), (key_batch, key_heads, num_keys, key_width) = q_BHMD.shape, k_BGND.shape
     if v_BGND.shape != k_BGND.shape:
-        raise ValueError(f"v is of shape {tuple(v_BGND.shape)}; k of {tuple(k_BGND.shape)}: give one value per key")
-    if key_batch != batch or visibility.prefix_B.shape[0] != batch:
-        given = f"q, k and visibility.prefix_B are of batch {batch}, {key_batch}, {visibility.prefix_B.shape[0]}"
-        raise ValueError(f"{given}: give one sequence of keys and one prefix length for each of the queries")
+        raise ValueError(
+            f"v is of shape {tuple(v_BGND.shape)}, k of {tuple(k_BGND.shape)}: they must be equal"
+        )
+    prefixes = visibility.prefix_B.shape[0]
+    if not batch == key_batch == prefixes:
+        given = f"q, k, visibility.prefix_B are of batch {batch}, {key_batch}, {prefixes}"
+        raise ValueError(f"{given}: give keys and a prefix length for each sequence of queries")
     if key_width != width or width == 0:
         raise ValueError(f"q has heads of width {width}, k of {key_width}: they must be equal, and not 0")
     if key_heads == 0 or heads % key_heads:
-        raise ValueError(f"q has {heads} heads, k has {key_heads}: the first must be a multiple of the second")
+        raise ValueError(f"q has {heads} heads, k has {key_heads}: give q a multiple of those of k")
     if rows == 0:
         raise ValueError("q has no rows: give at least 1")
     if query_start < 0 or query_start + rows > num_keys:
@@ -113,9 +116,9 @@ def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibilit
             f"query_start is {query_start} and q has {rows} rows, but k has {num_keys}: "
             "rows must start at 0 or later and the keys must reach to the last of them"
         )
-    if not (q_BHMD.dtype == k_BGND.dtype == v_BGND.dtype) or not q_BHMD.is_floating_point():
-        raise ValueError(f"q, k, v are {q_BHMD.dtype}, {k_BGND.dtype}, {v_BGND.dtype}: cast to one floating dtype")
-    devices = [q_BHMD.device, k_BGND.device, v_BGND.device, visibility.prefix_B.device]
-    if devices.count(devices[0]) != 4:
-        places = ", ".join(map(str, devices))
-        raise ValueError(f"q, k, v, visibility are on {places}: move all to one device with their to()")
+    if not q_BHMD.dtype == k_BGND.dtype == v_BGND.dtype or not q_BHMD.is_floating_point():
+        dtypes = f"{q_BHMD.dtype}, {k_BGND.dtype}, {v_BGND.dtype}"
+        raise ValueError(f"q, k, v are {dtypes}: cast them to one floating dtype")
+    if not q_BHMD.device == k_BGND.device == v_BGND.device == visibility.prefix_B.device:
+        devices = f"{q_BHMD.device}, {k_BGND.device}, {v_BGND.device}, {visibility.prefix_B.device}"
+        raise ValueError(f"q, k, v, visibility are on {devices}: move all to one device with their to()")

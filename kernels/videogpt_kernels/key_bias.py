@@ -1,9 +1,9 @@
-"""The keys that a run of query rows can reach, and the additive mask over them: what PyTorch's own operations need.
+"""The keys that a run of query rows can reach, and the additive mask over them, for PyTorch's operations.
 
     bias = KeyBias.build(visibility, query_start, num_queries, num_keys, dtype)
-    scores = q @ bias.reached(k_BGND).mT + bias.bias_B1MN
+    scores = q @ bias.reached(k_BGND).mT + bias.bias_B1MS
 
-Keys no row of the run can see are left out, neither read nor multiplied; the mask settles the rest.
+Keys that no row of the run can see are left out, neither read nor multiplied; the mask settles the rest.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from videogpt_kernels.visibility import Visibility
 
-# B batch, G key heads, M query rows, N key rows, S reached key rows, D head dimension
+# B batch, G key heads, M query rows, N key rows, S reached key rows, R text and padding rows, D width
+NEVER = float("-inf")
+ROOM = 256
 
 
 class KeyBias(NamedTuple):
@@ -30,16 +32,39 @@ class KeyBias(NamedTuple):
     ) -> "KeyBias":
         """For the query rows query_start.. of sequences of which the keys 0..num_keys-1 exist."""
         keys = visibility.key_slices(query_start, num_queries, num_keys)
+        if num_queries == 1 and query_start >= visibility.video_start:
+            reached = sum(part.stop - part.start for part in keys)
+            return cls(keys, _padding_bias(visibility, reached, dtype))
         visible_BMN = visibility.dense(query_start, num_queries, num_keys)
         visible_B1MS = _take(visible_BMN, keys, dim=-1)[:, None]
         bias_B1MS = torch.zeros(visible_B1MS.shape, dtype=dtype, device=visible_B1MS.device)
-        return cls(keys, bias_B1MS.masked_fill_(~visible_B1MS, float("-inf")))
+        return cls(keys, bias_B1MS.masked_fill_(~visible_B1MS, NEVER))
 
     def reached(self, x_BGND: Tensor) -> Tensor:
         """The rows of keys or values that belong to the bias: BGSD, a view where they are contiguous."""
         return _take(x_BGND, self.keys, dim=2)
 
 
+def _padding_bias(visibility: Visibility, reached: int, dtype: torch.dtype) -> Tensor:
+    """Bias (B, 1, 1, S) of a single video row, which sees all the keys it reaches except padding.
+
+    From row to row only its length changes: a longer one is built once in a while and cut, so that decoding
+    makes no masks.
+    """
+    room = -(-reached // ROOM) * ROOM
+
+    def build() -> Tensor:
+        prefix_B = visibility.prefix_B
+        row_R = torch.arange(visibility.video_start, device=prefix_B.device)
+        bias_B11S = torch.zeros(len(prefix_B), 1, 1, room, dtype=dtype, device=prefix_B.device)
+        bias_B11S[:, 0, 0, : len(row_R)].masked_fill_(row_R >= prefix_B[:, None], NEVER)
+        return bias_B11S
+
+    return visibility.once("padding", (room, dtype), build)[..., :reached]
+
+
 def _take(x: Tensor, ranges: tuple[slice, ...], dim: int) -> Tensor:
+    if len(ranges) == 1 and ranges[0] == slice(0, x.shape[dim]):
+        return x
     parts = [x.narrow(dim, part.start, part.stop - part.start) for part in ranges]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

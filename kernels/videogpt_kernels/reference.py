@@ -1,7 +1,7 @@
-"""Attention written out: the dense mask, the softmax, nothing clever. What every other implementation is held against.
+"""Attention written out: dense mask, softmax, nothing clever. All other implementations are held against it.
 
-Takes everything that `videogpt_kernels.attention` takes, needs memory for B * H * M * N scores, and computes in float32,
-or in float64 for float64 inputs, whatever the inputs' own precision.
+Takes all that `videogpt_kernels.attention` takes, needs memory for B * H * M * N scores, and computes in
+float32, or in float64 for float64 inputs, whatever the inputs' own precision.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videogpt_kernels.visibility import Visibility
 
-# B batch, H query heads, G key heads, R = H / G query heads of one key head, M query rows, N key rows, D head dimension
+# B batch, H query heads, G key heads, R = H / G, M query rows, N key rows, D head dimension
 
 
 def reference_attention(

@@ -1,9 +1,10 @@
 """Attention in blocks of query rows, each against only the keys it can reach: the fast way to train on a CPU.
 
-torch's fused CPU kernel multiplies hidden keys too, and in bfloat16 does not use the processor's bfloat16 arithmetic unless
-it has matrix tiles. Plain batched products over blocks of rows do both, and leave the backward pass to autograd; the
-README of kernels/ has the figures. The price is memory: the weights of all visible keys are kept for the backward pass, so
-`why_not_row_blocks` advises against it where they are large.
+torch's fused CPU kernel, given a mask, multiplies hidden keys too, and without matrix tiles in the processor its
+bfloat16 is no faster than its float32, where plain batched products are four times faster. Those, over blocks of
+rows, win on both counts and leave the backward pass to autograd; the README of kernels/ has the figures. The
+price is memory, the weights of all reached keys until the backward pass: `why_not_row_blocks` advises against it
+where they are large. In bfloat16 the scores are rounded before the softmax, as in any eager attention.
 """
 
 from typing import NamedTuple
@@ -15,14 +16,16 @@ from torch import Tensor
 from videogpt_kernels.key_bias import KeyBias
 from videogpt_kernels.visibility import Visibility
 
-# B batch, H query heads, G key heads, R = H / G query heads of one key head, M query rows, N key rows, S reached key rows,
-# D head dimension
+# B batch, H query heads, G key heads, R = H / G query heads per key head, X = B * G, D head dimension,
+# M query rows, Y = R * M, N key rows, S reached key rows
 
 BLOCK_ROWS = 128
 MAX_KEPT_BYTES = 256 * 2**20
 
 
 class RowBlock(NamedTuple):
+    """Some of the query rows, and what they see."""
+
     rows: slice
     bias: KeyBias
 
@@ -53,16 +56,16 @@ def row_blocks_attention(
 def _blocks(
     visibility: Visibility, query_start: int, num_queries: int, num_keys: int, dtype: torch.dtype
 ) -> list[RowBlock]:
-    starts = range(0, num_queries, BLOCK_ROWS)
-    runs = [slice(start, min(start + BLOCK_ROWS, num_queries)) for start in starts]
-    return [
-        RowBlock(run, KeyBias.build(visibility, query_start + run.start, run.stop - run.start, num_keys, dtype))
-        for run in runs
-    ]
+    blocks = []
+    for start in range(0, num_queries, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, num_queries)
+        bias = KeyBias.build(visibility, query_start + start, stop - start, num_keys, dtype)
+        blocks.append(RowBlock(slice(start, stop), bias))
+    return blocks
 
 
 def _attend(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, bias: KeyBias, scale: float) -> Tensor:
-    """Attention of one block. The query heads that share a key head are further rows of it, so keys are not repeated."""
+    """Attention of one block. Query heads that share a key head are more rows of it: no key is repeated."""
     batch, key_heads = k_BGND.shape[:2]
     k_XSD = rearrange(bias.reached(k_BGND), "b g s d -> (b g) s d")
     v_XSD = rearrange(bias.reached(v_BGND), "b g s d -> (b g) s d")

@@ -22,8 +22,8 @@ ANIMATION_FLAG = 0x02  # in VP8X
 ALPHA_FLAG = 0x10  # in VP8X
 NO_BLENDING = 0x02  # in ANMF
 CLEAR_AFTERWARDS = 0x01  # in ANMF
-SMOOTH_COLOUR = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-"""How the half-size colour planes are enlarged."""
+SMOOTH_COLOUR = Interpolation.BILINEAR | 0x40000 | 0x2000
+"""How half-size colour planes are enlarged: SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT of libswscale."""
 
 
 class Picture(NamedTuple):
@@ -56,7 +56,7 @@ def is_animated_webp(file: BinaryIO) -> bool:
 def webp_pictures(file: BinaryIO) -> Pictures:
     """Decode an animation, one picture at a time.
 
-    Raises av.FFmpegError or ValueError, while iterating, at a frame that is damaged; frames that the file is
+    Raises av.FFmpegError, EOFError or ValueError, while iterating, at a frame that is damaged; frames that the file is
     too short for are left out.
     """
     durations = [frame.duration_ms for frame in _frames(file)]
@@ -106,8 +106,10 @@ def _decode_still(still: bytes) -> np.ndarray:
         canvas = _three_bytes(width - 1) + _three_bytes(height - 1)
         still = _chunk(b"VP8X", bytes([ALPHA_FLAG, 0, 0, 0]) + canvas) + still
     decoder = cast(av.VideoCodecContext, av.CodecContext.create("webp", "r"))
-    frame = decoder.decode(av.Packet(_riff(still)))[0]
-    return frame.reformat(format="rgba", interpolation=SMOOTH_COLOUR).to_ndarray()
+    frames = decoder.decode(av.Packet(_riff(still)))
+    if not frames:
+        raise EOFError("a frame of the animation is incomplete")
+    return frames[0].reformat(format="rgba", interpolation=SMOOTH_COLOUR).to_ndarray()
 
 
 def _canvas_size(file: BinaryIO) -> tuple[int, int]:

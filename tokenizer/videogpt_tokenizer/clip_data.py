@@ -146,7 +146,7 @@ class ClipDataModule(lightning.LightningDataModule):
         split = split_by_name(clips, groups, self.validation_fraction)
         if not split.training:
             raise ValueError(
-                f"{self.folder} holds {len(clips)} clips of one kind, nothing to split: give a validation_folder"
+                f"{self.folder}: {len(clips)} clips of one kind cannot be split; give a validation_folder"
             )
         return split
 
@@ -162,7 +162,7 @@ class ClipDataModule(lightning.LightningDataModule):
         return str(record.fields[self.validation_column])
 
     def _dataset(self, records: list[ClipRecord], window: ClipWindow) -> ClipDataset:
-        # The share is one of the whole folder: a single bad clip among few for validation is no reason to stop.
+        # A share of the whole folder: one bad clip among the few for validation is no reason to stop.
         total = len(records) if self.validation_folder is not None else sum(map(len, self._split))
         allowed_bad = int(self.max_bad_share * total)
         return ClipDataset(records, window, cache=self.cache, allowed_bad=allowed_bad)

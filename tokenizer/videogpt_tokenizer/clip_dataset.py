@@ -152,7 +152,7 @@ class ClipDataset(Dataset[ClipItem]):
         )
         if self.bad:
             rank_zero_warn(
-                f"left out {len(self.bad)} of {len(records)} clips, which cannot be decoded: {_names(self.bad)}"
+                f"left out {len(self.bad)} of {len(records)} clips that cannot be decoded: {_names(self.bad)}"
             )
 
     def _decoded(
@@ -174,7 +174,7 @@ class ClipDataset(Dataset[ClipItem]):
 
 
 def cut(frames_THWC: Tensor, window: ClipWindow, draw: np.random.Generator | None) -> Tensor:
-    """Cut a window of (num_frames, *size_HW, 3) out of a clip; without `draw`, from its beginning and centre."""
+    """Cut a (num_frames, *size_HW, 3) window out of a clip; without `draw`, at its beginning and centre."""
     last = frames_THWC.shape[0] - 1
     steps = window.num_frames - 1
     widest = max(1, min(window.max_frame_stride, last // max(steps, 1)))
@@ -198,6 +198,6 @@ def _names(bad: list[BadClip]) -> str:
 
 def _too_many(bad: list[BadClip], done: int, total: int) -> str:
     return (
-        f"{len(bad)} of the first {done} clips (of {total}) cannot be decoded, more than max_bad_share allows: "
+        f"{len(bad)} of {done} clips tried, of {total}, cannot be decoded, more than max_bad_share allows: "
         f"{_names(bad)}; mend or remove them, or raise max_bad_share"
     )

@@ -106,7 +106,7 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
         name, caption = row[file_column], row[caption_column]
         if not isinstance(name, str) or not _stays_inside(name):
             raise ValueError(
-                f"{table}, line {line}: {file_column} is {name!r}; give a file inside of {folder}, by its relative path"
+                f"{table}, line {line}: {file_column} is {name!r}; give a place inside the folder"
             )
         if not isinstance(caption, str):
             raise ValueError(
@@ -133,7 +133,7 @@ def _utf8(table: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{table}: is not UTF-8: byte {error.start} (line {line}) is {data[error.start]:#04x}; save it as UTF-8"
+            f"{table}: is not UTF-8 at byte {error.start}, line {line}; save it as UTF-8"
         ) from error
 
 

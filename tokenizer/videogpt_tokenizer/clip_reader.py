@@ -9,6 +9,7 @@ protocol or a format; play lists, subtitles and everything else that could open 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO, NamedTuple, cast
@@ -16,6 +17,8 @@ from typing import BinaryIO, NamedTuple, cast
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 from einops import rearrange
 from torch import Tensor
@@ -31,8 +34,9 @@ FORMATS = (
 )
 INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 """Formats in which a jump lands on the key frame before the wanted moment, always."""
-EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-"""Without these, colours come back wrong by two levels of 255 on average."""
+EXACT = 0x40000 | 0x2000
+"""SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT of libswscale, which older PyAV has no names for. Without them
+colours are wrong by two levels of 255 on average."""
 KEEP = Interpolation.BILINEAR | EXACT
 SHRINK = Interpolation.AREA | EXACT
 ENLARGE = Interpolation.BICUBIC | EXACT
@@ -60,39 +64,49 @@ class Source(NamedTuple):
     is_image: bool
 
 
+class Pixels(NamedTuple):
+    """Frames one after the other. A bytearray grows in place: stacking a list would need the memory twice."""
+
+    data: bytearray
+    shape_THWC: tuple[int, int, int, int]
+
+
 def read_frames(
     path: Path, *, fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None
 ) -> Decoded:
     """See `Clip.read`, which this serves."""
     _check_request(fps, size, start, num_frames)
-    target = (size, size) if isinstance(size, int) else size
-    pixels, shape_HW, count = bytearray(), (0, 0), 0
-    file = _open_file(path)
-    with file:
+    target_HW = (size, size) if isinstance(size, int) else size
+    with _open_file(path) as file:
         try:
             with _open_source(file, start) as source:
-                picture_of = _Converter(target)
-                for timed in _pick(source, fps, start):
-                    picture_HWC = picture_of(timed.frame)
-                    if count and picture_HWC.shape[:2] != shape_HW:
-                        raise ValueError(f"{path}: the picture changes size at frame {count}; give a size")
-                    shape_HW, count = picture_HWC.shape[:2], count + 1
-                    pixels += picture_HWC.data
-                    if count == num_frames:
-                        break
-                native_fps = 1.0 if source.is_image else source.fps
-        except (av.FFmpegError, EOFError) as error:
+                pixels = _collect(path, islice(_pick(source, fps, start), num_frames), target_HW)
+        except (FFmpegError, EOFError) as error:
             reason = getattr(error, "strerror", None) or error
-            done = f" after {count} sound frames" if count else ""
             raise ValueError(
-                f"{path}: cannot be decoded{done} ({reason}); is it a whole video or image?"
+                f"{path}: cannot be decoded ({reason}); is it a whole video or image?"
             ) from error
+        count = pixels.shape_THWC[0]
         if count != num_frames and is_cut_short(file):
             raise ValueError(f"{path}: is cut short after {count} frames; copy or convert it again")
     if not count:
-        raise ValueError(f"{path}: holds no frame from {start:g} s on; give a smaller start")
-    frames_THWC = torch.frombuffer(pixels, dtype=torch.uint8).view(count, *shape_HW, 3)
-    return Decoded(frames_THWC, native_fps if fps is None else fps)
+        remedy = f"ends before {start:g} s; give a smaller start" if start else "holds no picture"
+        raise ValueError(f"{path}: {remedy}")
+    frames_THWC = torch.frombuffer(pixels.data, dtype=torch.uint8).view(pixels.shape_THWC)
+    return Decoded(frames_THWC, fps or source.fps)
+
+
+def _collect(path: Path, frames: Iterable[Timed], target_HW: tuple[int, int] | None) -> Pixels:
+    """Convert the frames as they come; no other copy is kept."""
+    data, count, height, width = bytearray(), 0, 0, 0
+    picture_of = _Converter(target_HW)
+    for timed in frames:
+        picture_HWC = picture_of(timed.frame)
+        if count and picture_HWC.shape[:2] != (height, width):
+            raise ValueError(f"{path}: the picture changes size at frame {count}; give a size")
+        (height, width), count = picture_HWC.shape[:2], count + 1
+        data += picture_HWC.data
+    return Pixels(data, (count, height, width, 3))
 
 
 def _check_request(
@@ -131,11 +145,12 @@ def _open_source(file: BinaryIO, start: float) -> Iterator[Source]:
     nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
     with av.open(nameless, options={"format_whitelist": FORMATS}) as container:
         if not container.streams.video:
-            raise ValueError(f"{file.name}: has no video stream; give a video or image file")
+            what = "is cut short" if is_cut_short(file) else "has no video stream"
+            raise ValueError(f"{file.name}: {what}; give a whole video or image file")
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1  # data loaders run many readers side by side
         is_image = container.format.name.endswith("_pipe")
-        fps = _average_fps(stream)
+        fps = 1.0 if is_image else _average_fps(stream)
         origin = float((stream.start_time or 0) * (stream.time_base or 0))
         if start > 1 and container.format.name in INDEXED_FORMATS and stream.time_base:
             container.seek(int((origin + start) / stream.time_base), stream=stream)
@@ -151,12 +166,14 @@ def _average_fps(stream: av.VideoStream) -> float:
 
 
 def _timed_frames(
-    container: av.container.InputContainer, stream: av.VideoStream, origin: float, period: float
+    container: InputContainer, stream: av.VideoStream, origin: float, period: float
 ) -> Iterator[Timed]:
     """Decode one stream. A frame without a time stamp follows the one before it."""
     decoder = stream.codec_context
-    if stream.metadata.get("alpha_mode") == "1" and f"libvpx-{decoder.name}" in av.codecs_available:
-        # FFmpeg's own decoder leaves the alpha out.
+    has_alpha = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
+    if (
+        has_alpha and f"libvpx-{decoder.name}" in av.codecs_available
+    ):  # FFmpeg's own decoder leaves the alpha out
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(f"libvpx-{decoder.name}", "r"))
     end = 0.0
     for packet in container.demux(stream):
@@ -174,7 +191,7 @@ def _pick(source: Source, fps: float | None, start: float) -> Iterator[Timed]:
 
     A wanted moment is settled as soon as a frame begins at it or after it, so no frame is decoded in vain.
     """
-    # Time stamps are rounded to the file's tick: a frame may begin half a tick late. 5 ms is the most forgiven.
+    # Time stamps are rounded to the file's tick: frames may be half a tick late. At most 5 ms are forgiven.
     slack = min(source.tick / 2, 5e-3) + 1e-6
     if source.is_image or fps is None:
         yield from (timed for timed in source.frames if timed.end > start + slack or source.is_image)
@@ -207,11 +224,11 @@ class _Converter:
             frame = _over_black(frame)
         target_HW = self.target_HW
         if target_HW and quarter_turns % 2:
-            target_HW = target_HW[::-1]
+            target_HW = target_HW[1], target_HW[0]
         picture_HWC = self._resized(frame, target_HW) if target_HW else self._rgb(frame, KEEP)
         return np.ascontiguousarray(np.rot90(picture_HWC, quarter_turns))
 
-    def _rgb(self, frame: av.VideoFrame, how: Interpolation, width: int = 0, height: int = 0) -> np.ndarray:
+    def _rgb(self, frame: av.VideoFrame, how: int, width: int = 0, height: int = 0) -> np.ndarray:
         return self.scaler.reformat(
             frame, width or frame.width, height or frame.height, "rgb24", interpolation=how
         ).to_ndarray()
@@ -229,7 +246,7 @@ class _Converter:
 
 
 def _over_black(frame: av.VideoFrame) -> av.VideoFrame:
-    rgba_HWC = frame.reformat(format="rgba").to_ndarray().astype(np.uint16)
+    rgba_HWC = frame.reformat(format="rgba", interpolation=KEEP).to_ndarray().astype(np.uint16)
     colour_HWC, alpha_HW = rgba_HWC[..., :3], rgba_HWC[..., 3]
     rgb_HWC = (colour_HWC * rearrange(alpha_HW, "h w -> h w 1") + 127) // 255
     return av.VideoFrame.from_ndarray(rgb_HWC.astype(np.uint8), "rgb24")

@@ -26,6 +26,8 @@ from videogpt_tokenizer.animated_webp import write_webp
 # T frames, H height, W width, C colours
 
 WEBP_QUALITY = "90"
+EXACT = Interpolation.BICUBIC | 0x40000 | 0x4000
+"""SWS_ACCURATE_RND and SWS_FULL_CHR_H_INP of libswscale, which older PyAV has no names for."""
 JPEG_QUANTISER = "2"
 """Of FFmpeg's scale from 1 (best) to 31."""
 FASTEST_GIF = 50
@@ -128,8 +130,7 @@ def _frame(
     picture_HWC: np.ndarray, pixels: str, to_pixels: VideoReformatter, index: int, period: Fraction
 ) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), "rgb24")
-    how = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
-    frame = to_pixels.reformat(frame, format=pixels, interpolation=how)
+    frame = to_pixels.reformat(frame, format=pixels, interpolation=EXACT)
     frame.pts, frame.time_base, frame.duration = index, period, 1
     return frame
 
@@ -138,7 +139,7 @@ def _write_gif(path: Path, frames_THWC: np.ndarray, rate: Fraction) -> None:
     """One palette for the whole clip, the best 256 colours of all its frames."""
     height, width = frames_THWC.shape[1:3]
     graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / rate)
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)
     split = graph.add("split")
     palette, apply = graph.add("palettegen", "stats_mode=full"), graph.add("paletteuse")
     sink = graph.add("buffersink")

@@ -80,7 +80,7 @@ class ResumableLoader:
     ) -> None:
         if batch_size < 1 or num_workers < 0 or seed < 0:
             raise ValueError(
-                f"batch_size={batch_size} must be at least 1, num_workers={num_workers} and seed={seed} at least 0"
+                f"batch_size={batch_size} must be 1 or more, num_workers={num_workers} seed={seed} 0 or more"
             )
         self.dataset = _Keyed(dataset)
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
@@ -89,7 +89,7 @@ class ResumableLoader:
         self._resumes = False
         if not len(self):
             raise ValueError(
-                f"{len(self.dataset)} items give no batch of {batch_size}: add data, or take a smaller batch_size"
+                f"{len(self.dataset)} items give no batch of {batch_size}; add data or lower batch_size"
             )
 
     def __len__(self) -> int:

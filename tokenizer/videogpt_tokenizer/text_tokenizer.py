@@ -13,13 +13,14 @@ ids, which belong to whoever builds sequences.
 
 import hashlib
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
+
+from videogpt_tokenizer.pretrained_files import write_atomically
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space; as a character of a text it would come back as a space."""
@@ -104,13 +105,11 @@ class TextTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the SentencePiece model, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        try:
+
+        def write(partial: Path) -> None:
             partial.write_bytes(self._model)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+
+        write_atomically(Path(path), write)
 
     def fingerprint(self) -> str:
         """sha256 of the model, 64 hexadecimal digits: equal fingerprints, equal ids."""

@@ -1,0 +1,63 @@
+# Everything a person or a machine runs here. `make` alone lists the targets.
+#   make setup PYTHON=python3.12      choose the interpreter of .venv (3.10 to 3.13)
+#   make test ARGS="-k tokenizer"     pass arguments to pytest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types bench gpu clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(STAMP)  ## make .venv with the pinned versions (again only when they change)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) (minutes, the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## sample videos from three prompts with the shipped model, into samples/
+	@$(BIN)/videogpt sample --output samples \
+		"a red circle moves left" \
+		"a large blue star spins on a grey background" \
+		"a small green square grows and a yellow triangle moves up"
+	@echo "The videos, their settings (.json) and contact sheets (.png) are in $(CURDIR)/samples"
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## check style, formatting and the arrows between the packages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+format: setup  ## mend style and formatting where that is mechanical
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup  ## check the type annotations
+	@$(BIN)/pyright
+
+bench: setup  ## run every benchmark in its quick form
+	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file --quick; done
+
+gpu: setup  ## on a machine with CUDA: the GPU tests, then every benchmark in full into benchmarks/results/
+	@set -e; \
+	name=$$($(BIN)/python -c 'import re, torch; print(re.sub(r"\W+", "-", torch.cuda.get_device_name().lower()))'); \
+	$(BIN)/python -m pytest -m gpu; \
+	mkdir -p benchmarks/results/$$name; \
+	for file in $(BENCHMARKS); do \
+		echo "== $$file"; $(BIN)/python $$file --output benchmarks/results/$$name/$$(basename $$file .py).json; \
+	done
+
+clean:  ## remove caches, build output and .venv; runs/, data/ and samples/ are yours and stay
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

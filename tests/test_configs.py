@@ -1,0 +1,67 @@
+"""Every YAML in configs/ trains for two steps, on clips and tokens made here; only what is too large for a test is made smaller."""
+
+from pathlib import Path
+
+import pytest
+
+from videogpt.lightning_cli import run
+from videogpt.token_shards import tokenize_clips
+from videogpt.worlds.world_writer import write_world
+from videogpt_tokenizer import VideoTokenizer
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SMALLER = {
+    "tokenizer/base": {"data.init_args.size": "64"},
+    "tokenizer/large": {
+        "data.init_args.size": "64",
+        "model.init_args.tokenizer.autoencoder.widths": "[32,64]",
+    },
+    "videogpt/base": {"model.init_args.model.depth": "2"},
+    "videogpt/large": {"model.init_args.model.depth": "1"},
+}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Path:
+    """Clips, a tokenizer with random weights, and the clips' tokens."""
+    root = tmp_path_factory.mktemp("material")
+    assert len(list(write_world(root / "clips", clips=8, seed=0))) == 8
+    config = TokenizerConfig(autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1))
+    tokenizer = VideoTokenizer(config).eval()
+    tokenizer.save_pretrained(root / "tokenizer")
+    tokenize_clips(ClipFolder(root / "clips"), tokenizer, root / "tokens", num_frames=17, size=64)
+    return root
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_it_runs_two_steps(config, material, tmp_path):
+    kind = config.parent.name
+    settings = {
+        "trainer.default_root_dir": tmp_path / "run",
+        "trainer.max_steps": 2,
+        "trainer.accelerator": "cpu",
+        "trainer.devices": 1,
+        "trainer.num_nodes": 1,
+        "trainer.strategy": "auto",
+        "trainer.limit_val_batches": 1,
+        "trainer.enable_model_summary": "false",
+        "data.init_args.batch_size": 2,
+        "data.init_args.num_workers": 0,
+        "data.init_args.folder": material / ("clips" if kind == "tokenizer" else "tokens"),
+    }
+    if kind == "videogpt":
+        settings["model.init_args.tokenizer"] = material / "tokenizer"
+    settings |= SMALLER.get(f"{kind}/{config.stem}", {})
+    overrides = [f"--{key}={value}" for key, value in settings.items()]
+    assert run(["fit", "--config", str(config), *overrides]) == 0
+    assert (tmp_path / "run" / "pretrained" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_its_header_has_the_command(config):
+    header = [line for line in config.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any(f"--config configs/{config.parent.name}/{config.name}" in line for line in header)

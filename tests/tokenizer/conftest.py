@@ -1,0 +1,63 @@
+"""Real little clips, made once by PyAV for all tests of this package."""
+
+import os
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from videogpt_tokenizer.clip import Clip
+
+RawVideo = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def smooth_clip() -> Clip:
+    """9 frames of 48 x 64 at 8 fps: soft colours that move to the right, 3 pixels a frame."""
+    generator = torch.Generator().manual_seed(0)
+    picture_CHW = F.interpolate(
+        torch.rand(1, 3, 4, 4, generator=generator), size=(48, 64), mode="bicubic"
+    ).clamp(0, 1)[0]
+    video_CTHW = torch.stack([picture_CHW.roll(3 * t, dims=2) for t in range(9)], dim=1)
+    return Clip.from_video(video_CTHW * 2 - 1, fps=8)
+
+
+@pytest.fixture(scope="session")
+def clip_file(smooth_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smooth clip as an mp4."""
+    return smooth_clip.write(tmp_path_factory.mktemp("clips") / "smooth.mp4")
+
+
+@pytest.fixture(scope="session")
+def grey_levels(tmp_path_factory: pytest.TempPathFactory) -> RawVideo:
+    """Writes a video of flat grey frames: frame i, up to 24, has level 10 * i and so tells its own number."""
+    folder = tmp_path_factory.mktemp("grey")
+
+    def write(name: str, milliseconds: Iterable[int], codec: str = "libx264") -> Path:
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, rate=1000)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 1000)
+            for i, moment in enumerate(milliseconds):
+                frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 10 * (i % 25), np.uint8), "rgb24")
+                frame.pts, frame.time_base = moment, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return folder / name
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real clips."""
+    folder = os.environ.get("VIDEOGPT_DATA")
+    if not folder:
+        pytest.skip("VIDEOGPT_DATA names no folder of real clips")
+    return Path(folder)

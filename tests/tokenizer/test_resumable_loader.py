@@ -1,0 +1,171 @@
+"""The loader goes on exactly where it was left: by itself, with workers, and inside a Lightning trainer."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from videogpt_tokenizer.resumable_loader import ResumableLoader
+
+
+class Numbers(Dataset[float]):
+    """Item i is i."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> float:
+        return float(index)
+
+
+class NumbersOfEpoch(Numbers):
+    """Item i of epoch e is 100 e + i."""
+
+    def item(self, index: int, epoch: int) -> float:
+        return 100.0 * epoch + index
+
+
+def lists(batches: Any) -> list[list[float]]:
+    return [batch.tolist() for batch in batches]
+
+
+def test_every_epoch_has_every_item_in_an_order_of_its_own() -> None:
+    loader = ResumableLoader(Numbers(10), batch_size=4)
+    epochs = [[item for batch in lists(loader) for item in batch] for _ in range(3)]
+    assert len(loader) == 3
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != sorted(epochs[0])
+
+
+def test_order_depends_on_the_seed_alone() -> None:
+    first, second, other = (lists(ResumableLoader(Numbers(20), seed=seed)) for seed in (3, 3, 4))
+    torch.manual_seed(1)
+    assert first == second != other
+
+
+@pytest.mark.parametrize("drop_last, sizes", [(False, [4, 4, 2]), (True, [4, 4])])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_last_batch(drop_last: bool, sizes: list[int], shuffle: bool) -> None:
+    loader = ResumableLoader(Numbers(10), batch_size=4, shuffle=shuffle, drop_last=drop_last)
+    assert [len(batch) for batch in loader] == sizes
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("seen", [0, 1, 2, 3, 5])
+def test_resumes_in_the_middle_of_an_epoch(num_workers: int, seen: int) -> None:
+    def loader() -> ResumableLoader:
+        return ResumableLoader(NumbersOfEpoch(10), batch_size=4, num_workers=num_workers)
+
+    uninterrupted = loader()
+    expected = lists(uninterrupted) + lists(uninterrupted) + lists(uninterrupted)
+    interrupted, resumed = loader(), loader()
+    stream = (batch for _ in range(2) for batch in interrupted)
+    assert lists(next(stream) for _ in range(seen)) == expected[:seen]
+    resumed.load_state_dict(interrupted.state_dict())
+    assert lists(resumed) == expected[seen : seen + 3]
+
+
+def test_part_of_an_epoch_at_a_time_still_sees_every_item() -> None:
+    loader = ResumableLoader(Numbers(12), batch_size=2)
+    seen = [number for _ in range(3) for _, batch in zip(range(2), loader) for number in batch.tolist()]
+    assert sorted(seen) == list(range(12))
+
+
+def test_without_shuffling_every_iteration_starts_at_the_first_item() -> None:
+    loader = ResumableLoader(Numbers(6), batch_size=2, shuffle=False)
+    assert next(iter(loader)).tolist() == [0, 1]
+    assert lists(loader) == lists(loader) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_loading_draws_no_random_number_of_the_model() -> None:
+    before = torch.get_rng_state()
+    list(ResumableLoader(Numbers(6), batch_size=2))
+    assert torch.get_rng_state().equal(before)
+
+
+def test_a_changed_batch_size_begins_a_new_epoch_and_says_so() -> None:
+    old, new = (
+        ResumableLoader(NumbersOfEpoch(8), batch_size=2),
+        ResumableLoader(NumbersOfEpoch(8), batch_size=4),
+    )
+    next(iter(old))
+    with pytest.warns(UserWarning, match="batch_size was 2 and is 4"):
+        new.load_state_dict(old.state_dict())
+    assert sorted(number for batch in lists(new) for number in batch) == [100 + i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 0}, {"num_workers": -1}, {"batch_size": 9, "drop_last": True}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="batch"):
+        ResumableLoader(Numbers(8), **settings)
+
+
+class Recorder(lightning.LightningModule):
+    """Learns one weight from what it is shown, and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: list[list[float]] = []
+
+    def training_step(self, batch: Tensor) -> Tensor:
+        self.seen.append(batch.tolist())
+        return (self.weight * 0.9 - batch / 100).square().mean()
+
+    def validation_step(self, batch: Tensor) -> None:
+        assert batch[0] == 0 or len(batch) == 2
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+def fit(folder: Path, steps: int, resume: Path | None = None, **options: Any) -> Recorder:
+    """Train on 14 items in batches of 4: 4 steps an epoch, the last with 2 items."""
+    module = Recorder()
+    num_workers = options.pop("num_workers", 0)
+    trainer = lightning.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[ModelCheckpoint(dirpath=folder, save_last=True, every_n_train_steps=1)],
+        **options,
+    )
+    training = ResumableLoader(NumbersOfEpoch(14), batch_size=4, num_workers=num_workers)
+    validation = ResumableLoader(Numbers(6), batch_size=4, shuffle=False)
+    trainer.fit(module, training, validation, ckpt_path=resume)
+    return module
+
+
+@pytest.mark.parametrize(
+    "first, options",
+    [
+        (2, {}),
+        (4, {}),
+        (6, {}),
+        (6, {"num_workers": 1}),
+        (5, {"limit_train_batches": 3}),
+        (6, {"limit_train_batches": 3}),
+        (6, {"val_check_interval": 2}),
+    ],
+)
+def test_a_resumed_fit_equals_an_uninterrupted_one(
+    tmp_path: Path, first: int, options: dict[str, Any]
+) -> None:
+    whole = fit(tmp_path / "whole", 11, **options)
+    begun = fit(tmp_path / "parts", first, **options)
+    resumed = fit(tmp_path / "parts", 11, resume=tmp_path / "parts" / "last.ckpt", **options)
+    assert begun.seen + resumed.seen == whole.seen
+    assert len(whole.seen) == 11
+    assert resumed.weight.equal(whole.weight)

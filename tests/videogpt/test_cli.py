@@ -1,0 +1,238 @@
+"""The `videogpt` command: quick help, exit codes, one line for a mistake, and every light command once."""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from videogpt import cli
+from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
+from videogpt.layout import Layout, LayoutConfig
+from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model_folder import ModelParts, save_model
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.text_tokenizer import TextTokenizer
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+LIGHT_COMMANDS = [name for name in COMMANDS if name not in TRAINER_COMMANDS]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of 5 frames of 16x16."""
+    torch.manual_seed(0)
+    config = TokenizerConfig(autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1))
+    tokenizer, text = VideoTokenizer(config).eval(), TextTokenizer.train(["a red circle"], vocab_size=280)
+    layout = Layout(
+        LayoutConfig(
+            text_vocab_size=text.vocab_size,
+            codebook_size=tokenizer.codebook_size,
+            latent_frames=2,
+            latent_height=2,
+            latent_width=2,
+        )
+    )
+    network = VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    parts = ModelParts(
+        tokenizer=tokenizer, text_tokenizer=text, layout=layout, model=VideoGPT(network), fps=8
+    )
+    save_model(folder, parts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("worlds") / "shapes"
+    assert main(["world", "shapes", "--output", str(folder), "--clips", "3", "--seed", "1"]) == 0
+    return folder
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_answers_within_a_second() -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-m", "videogpt", "--help"], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        assert result.returncode == 0 and all(f"  {name} " in result.stdout for name in COMMANDS)
+    assert statistics.median(seconds) < 1
+
+
+def test_the_help_of_light_commands_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from videogpt.cli import main
+for name in sys.argv[1:]:
+    try:
+        main([name, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys())
+"""
+    result = python(code, *LIGHT_COMMANDS)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("set()\n") and result.stdout.count("usage: videogpt") == len(LIGHT_COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments, about",
+    [
+        (["smaple"], "did you mean sample?"),
+        (["sample"], "there is no prompt"),
+        (["sample", "x", "--top-q", "3"], "--top-q"),
+        (["sample", "x", "--seed", "one"], "'one'"),
+        (["sample", "x", "--model", "nowhere"], "nowhere"),
+        (["sample", "--prompts", "missing.txt"], "missing.txt"),
+        (["world"], "WORLD"),
+        (["world", "shapes", "--clips", "3"], "--output"),
+        (["tokenize", "missing", "--tokenizer", "x", "--output", "y"], "missing"),
+        (
+            ["tokenize", ".", "--tokenizer", "x", "--output", "y", "--size", "ten"],
+            "invalid size value: 'ten'",
+        ),
+        (["reconstruct", "missing.mp4", "--tokenizer", "x"], "missing.mp4"),
+        (["train-text", "missing", "--output", "text.model"], "missing"),
+        (["inspect", "missing"], "missing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], about: str, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert (
+        printed.err.startswith("videogpt: error: ") and printed.err.count("\n") == 1 and about in printed.err
+    )
+    assert printed.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_without_a_command_the_help_is_a_mistake(capsys) -> None:
+    assert main([]) == 2
+    assert "usage: videogpt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (ValueError("one\n  two"), 2, "videogpt: error: one two\n"),
+        (OSError(28, "No space left on device", "a.mp4"), 2, "No space left on device: 'a.mp4'\n"),
+        (KeyboardInterrupt(), 130, "videogpt: interrupted\n"),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, line: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(cli, "_dispatch", lambda argv: (_ for _ in ()).throw(error))
+    assert main(["inspect", "x"]) == code
+    assert capsys.readouterr().err.endswith(line)
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch) -> None:
+    monkeypatch.setattr(cli, "_dispatch", lambda argv: {}["missing"])
+    with pytest.raises(KeyError):
+        main(["inspect", "x"])
+
+
+def test_the_traceback_of_a_users_mistake_can_be_asked_for(monkeypatch) -> None:
+    monkeypatch.setenv("VIDEOGPT_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["smaple"])
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = """
+import sys
+from videogpt import cli
+cli._dispatch = lambda argv: print("x" * 10**6) or 0
+sys.exit(cli.main([]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_sample_writes_its_files(model_folder: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["sample", "a red circle", "--model", str(model_folder), "--num-samples", "2", "--seed", "5"]
+    assert (
+        main(
+            [
+                *arguments,
+                "--top-k",
+                "9",
+                "--num-frames",
+                "5",
+                "--output",
+                str(tmp_path / "out"),
+                "--format",
+                "gif",
+            ]
+        )
+        == 0
+    )
+    printed = capsys.readouterr()
+    names = ["0001-a-red-circle-s5.gif", "0002-a-red-circle-s6.gif", "0003-contact-sheet.png"]
+    assert printed.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert all((tmp_path / "out" / name).is_file() for name in names)
+    assert "sampling 16/16 codes" in printed.err
+
+
+def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "b", "seed": 7}\n{"prompt": "c"}\n')
+    arguments = ["sample", "a", "--prompts", str(tmp_path / "prompts.jsonl"), "--seed", "2"]
+    assert main([*arguments, "--model", str(model_folder), "--output", str(tmp_path)]) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names[:3] == ["0001-a-s2.mp4", "0002-b-s7.mp4", "0003-c-s2.mp4"]
+
+
+def test_sample_names_the_nearest_frame_counts(model_folder: Path, tmp_path: Path, capsys) -> None:
+    arguments = [
+        "sample",
+        "a",
+        "--model",
+        str(model_folder),
+        "--num-frames",
+        "4",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "1" in said and "5" in said and not (tmp_path / "out").exists()
+
+
+def test_train_text_and_tokenize_make_what_inspect_knows(
+    world: Path, model_folder: Path, tmp_path: Path, capsys
+) -> None:
+    text, tokens = str(tmp_path / "text.model"), str(tmp_path / "tokens")
+    assert main(["train-text", str(world), "--output", text, "--vocab-size", "280"]) == 0
+    assert main(["train-text", str(world), "--output", text]) == 2  # never over another
+    arguments = ["tokenize", str(world), "--tokenizer", str(model_folder), "--output", tokens]
+    assert main([*arguments, "--num-frames", "5", "--size", "16x32"]) == 0
+    capsys.readouterr()
+    for path, kind in (
+        (text, "text tokenizer, 2"),
+        (tokens, "3 of 2x2x4 codes"),
+        (str(world), "folder of 3 clips"),
+    ):
+        assert main(["inspect", path]) == 0
+        assert kind in capsys.readouterr().out
+
+
+def test_reconstruct_prints_and_writes(world: Path, model_folder: Path, tmp_path: Path, capsys) -> None:
+    arguments = ["reconstruct", str(world), "--tokenizer", str(model_folder), "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[-1].startswith("mean (3 clips): PSNR ")
+    assert lines[0].endswith(f"bits per pixel -> {tmp_path / '0001-000000.mp4'}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"000{n + 1}-00000{n}.mp4" for n in range(3)]

@@ -1,0 +1,107 @@
+"""Evaluation: reports say where figures come from, scores are what they are called."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
+from videogpt.evaluation import Report, evaluate
+from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
+from videogpt.model_folder import ModelParts
+from videogpt.worlds.shapes import Scene
+from videogpt.worlds.shapes_render import render
+from videogpt.worlds.world_writer import write_world
+from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    assert len(list(write_world(folder, clips=3, seed=5))) == 3
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    torch.manual_seed(0)
+    autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4))))
+    text_tokenizer = TextTokenizer.train(["a red circle moves left"], vocab_size=300)
+    layout = Layout(
+        LayoutConfig(
+            text_vocab_size=text_tokenizer.vocab_size, codebook_size=16, latent_frames=5, latent_height=8, latent_width=8
+        )
+    )
+    model = VideoGPT(VideoGPTConfig(width=16, depth=1, heads=2, kv_heads=1), vocab_size=layout.vocab_size)
+    parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text_tokenizer, layout=layout, model=model, fps=8.0)
+    return Pipeline(parts, name="tiny")
+
+
+def test_a_report_carries_its_protocol(tmp_path):
+    report = Report.start("some command", protocol={"clips": 3})
+    report.add("time", 2.0, "s", rival="eager", rival_value=3.0)
+    report.add("rate", 2.0, "1/s", rival="eager", rival_value=3.0, lower_is_better=False)
+    report.write(tmp_path / "new" / "report.json")
+    content = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert set(content) == {"command", "hardware", "versions", "protocol", "rows"}
+    assert content["rows"][0]["ratio"] == pytest.approx(1.5) and content["rows"][1]["ratio"] == pytest.approx(2 / 3)
+    assert content["hardware"]["cores"] and content["versions"]["torch"]
+    assert "| time | 2 s | eager: 3 s | 1.50 |" in report.table()
+
+
+def test_bits_are_those_of_the_logits(pipeline, clips):
+    tokens = tokenize(pipeline, list(ClipFolder(clips))[:2])
+    parts = pipeline.parts
+    total = 0.0
+    for caption, codes_THW in zip(tokens.captions, tokens.codes_BTHW, strict=True):
+        sequence = parts.layout.pack([parts.text_tokenizer.encode(caption)], codes_THW[None])
+        with torch.no_grad():
+            logits = parts.model(sequence)[0, sequence.visibility.video_start :, parts.layout.video_ids.start :]
+        chosen = logits.log_softmax(dim=-1).gather(1, codes_THW.reshape(-1, 1))
+        total -= float(chosen.sum()) / math.log(2)
+    bits = video_bits(pipeline, tokens)
+    assert bits.per_token == pytest.approx(total / (2 * 320), rel=1e-4)
+    assert bits.per_pixel == pytest.approx(total / (2 * 17 * 64 * 64), rel=1e-4)
+
+
+def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
+    tokens = tokenize(pipeline, list(ClipFolder(clips)))
+    video = Clip.read(ClipFolder(clips)[1].path).video_CTHW()[None]
+    decoded = pipeline.parts.tokenizer.decode(pipeline.parts.tokenizer.encode(video))
+    mean_square = float((decoded - video).square().mean()) / 4
+    assert float(tokens.psnr_B[1]) == pytest.approx(-10 * math.log10(mean_square), abs=1e-3)
+    assert reconstruction_scores(tokens).psnr == pytest.approx(float(tokens.psnr_B.mean()))
+
+
+def test_caption_following_is_perfect_for_a_perfect_model(pipeline, clips, monkeypatch):
+    scenes = [Scene.from_json(record.fields["scene"]) for record in ClipFolder(clips)]
+    perfect = [Clip(torch.from_numpy(render(scene)), 8.0) for scene in scenes]
+    monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: perfect)
+    assert set(caption_following(pipeline, scenes).values()) == {1.0}
+    black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
+    monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: [black] * 3)
+    assert caption_following(pipeline, scenes)["all"] == 0.0
+
+
+def test_evaluate_measures_a_folder_of_clips(pipeline, clips, tmp_path):
+    pipeline.save_pretrained(tmp_path / "model")
+    report = evaluate(tmp_path / "model", data=clips, num_clips=2)
+    names = {row.name.split(": ")[-1] for row in report.rows}
+    assert {"PSNR of the tokenizer", "bits per video token", "caption following, all attributes"} <= names
+    assert "seconds for one sample, model loaded" in names
+
+
+def test_nothing_to_measure_is_refused(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="clips is 0"):
+        evaluate(tmp_path / "model", num_clips=0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        evaluate(tmp_path / "model", data=tmp_path / "empty")

@@ -1,0 +1,159 @@
+"""Inspection: says what a file or folder is, finds damage, runs nothing that a file brings along."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from videogpt.inspection import inspect_path
+from videogpt.token_shards import tokenize_clips
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.text_tokenizer import TextTokenizer
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> VideoTokenizer:
+    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    return VideoTokenizer(TokenizerConfig(autoencoder=network)).eval()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two sound clips in a class folder."""
+    (tmp_path / "clips" / "red_circle").mkdir(parents=True)
+    for index in range(2):
+        frames = torch.randint(0, 256, (5 + index, 16, 24, 3)).to(torch.uint8)
+        Clip(frames, 8).write(tmp_path / "clips" / "red_circle" / f"{index}.avi")
+    return tmp_path / "clips"
+
+
+def checkpoint(**changes: Any) -> dict[str, Any]:
+    """The skeleton of a Lightning checkpoint."""
+    contents = {
+        "state_dict": {"net.weight": torch.ones(3, 4)},
+        "hyper_parameters": {"_class_path": "toy.Toy"},
+        "global_step": 7,
+        "epoch": 1,
+        "optimizer_states": [{}],
+    }
+    return contents | changes
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:-size])
+
+
+def test_a_video_and_an_image(clips: Path) -> None:
+    video = inspect_path(clips / "red_circle" / "1.avi")
+    assert (
+        "video, 24x16 pixels" in video.lines[0] and "6 at 8 a second" in video.lines[1] and not video.faults
+    )
+    Clip.read(clips / "red_circle" / "1.avi", num_frames=1).write(clips / "one.png")
+    assert "image, 24x16 pixels" in inspect_path(clips / "one.png").lines[0]
+
+
+def test_a_folder_of_clips_with_a_damaged_one(clips: Path) -> None:
+    sound = inspect_path(clips)
+    assert (
+        "2 clips, 2 of which" in sound.lines[0]
+        and "5 to 6; sizes: 24x16" in sound.lines[2]
+        and not sound.faults
+    )
+    cut(clips / "red_circle" / "0.avi", 500)
+    damaged = inspect_path(clips)
+    assert "2 clips, 1 of which" in damaged.lines[0]
+    assert len(damaged.faults) == 1 and "0.avi" in damaged.faults[0]
+
+
+def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    lines = inspect_path(tmp_path).lines
+    assert "video tokenizer" in lines[0] and "1000 codes, one for 4x8x8" in lines[1]
+    assert tokenizer.fingerprint() in lines[2]
+    cut(tmp_path / "model.safetensors", 1)
+    with pytest.raises(ValueError, match="truncated or altered"):
+        inspect_path(tmp_path)
+
+
+def test_a_text_tokenizer(tmp_path: Path) -> None:
+    TextTokenizer.train(["a red circle"], vocab_size=270).save(tmp_path / "text.model")
+    assert "text tokenizer, 2" in inspect_path(tmp_path / "text.model").lines[0]
+
+
+def test_token_shards_and_altered_ones(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    tokenize_clips(clips, tokenizer, tmp_path / "tokens", num_frames=5, size=16)
+    found = inspect_path(tmp_path / "tokens")
+    assert "rows: 2 of 2x2x2 codes below 1000" in found.lines and not found.faults
+    codes = np.load(tmp_path / "tokens" / "codes.npy")
+    codes[1] = 1000
+    np.save(tmp_path / "tokens" / "codes.npy", codes)
+    assert len(inspect_path(tmp_path / "tokens").faults) == 1
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    torch.save(checkpoint(), tmp_path / "a.ckpt")
+    found = inspect_path(tmp_path / "a.ckpt")
+    assert "checkpoint of toy.Toy, 7 steps, epoch 1" in found.lines[0]
+    assert "1 tensors with 12 values (float32); with the state" in found.lines[1] and not found.faults
+    torch.save(checkpoint(state_dict={"net.weight": torch.full((2,), torch.nan)}), tmp_path / "b.ckpt")
+    assert "net.weight" in inspect_path(tmp_path / "b.ckpt").faults[0]
+    cut(tmp_path / "a.ckpt", 100)
+    with pytest.raises(ValueError, match="truncated"):
+        inspect_path(tmp_path / "a.ckpt")
+
+
+def test_a_run_folder(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert "no checkpoint yet" in inspect_path(tmp_path).lines[0]
+    torch.save(checkpoint(), tmp_path / "checkpoints" / "last.ckpt")
+    tokenizer.save_pretrained(tmp_path / "pretrained")
+    lines = "\n".join(inspect_path(tmp_path).lines)
+    assert "run folder" in lines and "7 steps" in lines and "video tokenizer" in lines
+
+
+@pytest.mark.parametrize("name", ["evil.ckpt", "evil.pkl", "evil.mp4"])
+def test_nothing_is_ever_unpickled(name: str, tmp_path: Path, monkeypatch) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, ("hacked",)
+
+    monkeypatch.chdir(tmp_path)
+    if name == "evil.pkl":
+        Path(name).write_bytes(pickle.dumps(Evil()))
+    else:
+        torch.save(checkpoint(hyper_parameters=Evil()), name)
+    with pytest.raises(ValueError, match="never loaded|not a checkpoint"):
+        inspect_path(Path(name))
+    assert not Path("hacked").exists()
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.float16)}, tmp_path / "x.safetensors")
+    assert "2 tensors with 10 values (float16, float32)" in inspect_path(tmp_path / "x.safetensors").lines[0]
+    cut(tmp_path / "x.safetensors", 1)
+    with pytest.raises(ValueError, match="truncated, altered or not safetensors"):
+        inspect_path(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name, content", [("a.txt", b"hello"), ("b.mp4", b""), ("c.model", b"no"), ("d.json", b"{}")]
+)
+def test_what_is_not_known_is_an_error(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        inspect_path(tmp_path / name)
+
+
+def test_a_folder_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no clips"):
+        inspect_path(tmp_path)
+    (tmp_path / "config.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match="something unknown"):
+        inspect_path(tmp_path)

@@ -1,0 +1,144 @@
+"""The checker reads the world's own clips, through compression and blur, and is not fooled by wrong ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from videogpt.worlds.shapes import FPS, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
+from videogpt.worlds.shapes_checker import agrees, check
+from videogpt.worlds.shapes_render import render
+from videogpt_tokenizer.clip import Clip
+
+Frames = NDArray[np.uint8]
+
+
+def still(shape: str = "square", colour: str = "red", radius: float = 8.5, **track) -> SceneObject:
+    """An object in the middle of the left half."""
+    fields = {"start": (17.0, 32.0), "region": (12.0, 12.0, 52.0, 52.0), "last_radius": radius, **track}
+    look = Attributes(shape=shape, colour=colour, motion="stays still", size="medium")
+    return SceneObject(attributes=look, track=Track(radius=radius, **fields))
+
+
+def scene_of(*objects: SceneObject) -> Scene:
+    return Scene(objects=objects, background="grey")
+
+
+def only_object(frames_THWC: Frames) -> Attributes:
+    (look,) = check(frames_THWC).objects
+    return look
+
+
+def blurred(frames_THWC: Frames, rng: np.random.Generator) -> Frames:
+    soft = ndimage.gaussian_filter(frames_THWC.astype(np.float32), (0, 0.7, 0.7, 0))
+    return np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_reads_the_worlds_own_clips(split: str) -> None:
+    scenes = [sample_scene(100, index, split) for index in range(40)]
+    assert [scene for scene in scenes if not agrees(check(render(scene)), scene).all] == []
+
+
+def test_reads_compressed_clips(tmp_path: Path) -> None:
+    for index in range(20):
+        scene = sample_scene(101, index)
+        path = Clip(torch.from_numpy(render(scene)), FPS).write(tmp_path / "clip.mp4", crf=10)
+        assert agrees(check(Clip.read(path).frames_THWC.numpy()), scene).all, scene
+
+
+def test_reads_blurred_and_noisy_clips() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [sample_scene(102, index) for index in range(40)]
+    right = [agrees(check(blurred(render(scene), rng)), scene).all for scene in scenes]
+    assert np.mean(right) > 0.95
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("shape", {"shape": "circle"}),
+        ("colour", {"colour": "orange"}),
+        ("size", {"size": "small"}),
+        ("motion", {"motion": "moves up"}),
+    ],
+)
+def test_a_wrong_attribute_is_the_one_that_disagrees(name: str, change: dict[str, str]) -> None:
+    one = still()
+    reading = check(render(scene_of(one)))
+    assert agrees(reading, scene_of(one)).all
+    agreement = agrees(reading, scene_of(replace(one, attributes=replace(one.attributes, **change))))
+    wrong = [
+        key
+        for key in ("count", "shape", "colour", "size", "motion", "background")
+        if not getattr(agreement, key)
+    ]
+    assert wrong == [name] and not agreement.all
+
+
+def test_background_and_count_are_judged() -> None:
+    one, other = still(), still("star", "white", start=(47.0, 32.0))
+    reading = check(render(scene_of(one, other)))
+    assert agrees(reading, scene_of(other, one)).all
+    assert not agrees(reading, replace(scene_of(one, other), background="navy")).background
+    alone = agrees(reading, scene_of(one))
+    assert alone.background and not alone.count and not alone.shape
+
+
+def test_swapped_attributes_do_not_agree() -> None:
+    reading = check(render(scene_of(still("square", "red"), still("star", "white", start=(47.0, 32.0)))))
+    swapped = scene_of(still("square", "white"), still("star", "red", start=(47.0, 32.0)))
+    agreement = agrees(reading, swapped)
+    assert agreement.count and not agreement.all
+
+
+def test_specks_and_short_flashes_are_no_objects() -> None:
+    frames_THWC = render(scene_of(still()))
+    frames_THWC[:, 50:53, 50:53] = 255
+    frames_THWC[4:6, 40:50, 40:50] = 255
+    assert agrees(check(frames_THWC), scene_of(still())).all
+
+
+def test_two_motions_at_once_are_both_named() -> None:
+    spinning = still("square", radius=8.5, velocity=(1.5, 0.0), turn=10.0)
+    assert set(only_object(render(scene_of(spinning))).motion.split(" and ")) == {"moves right", "spins"}
+
+
+def test_an_object_that_vanishes_comes_and_goes() -> None:
+    frames_THWC = render(scene_of(still()))
+    frames_THWC[10:] = frames_THWC[0, 0, 0]
+    assert only_object(frames_THWC).motion == "comes and goes"
+
+
+def test_a_shape_that_becomes_another_is_seen() -> None:
+    frames_THWC = np.concatenate([render(scene_of(still("circle")))[:8], render(scene_of(still("star")))[8:]])
+    assert only_object(frames_THWC).shape == "circle, then star"
+
+
+def test_a_thing_like_no_shape_is_unclear() -> None:
+    frames_THWC = np.full((17, 64, 64, 3), 10, np.uint8)
+    frames_THWC[:, 30:34, 10:54] = 240
+    assert only_object(frames_THWC).shape == "unclear"
+
+
+def test_a_straight_slant_is_not_a_bounce() -> None:
+    slanting = still(velocity=(1.5, 1.0))
+    assert only_object(render(scene_of(slanting))).motion == "moves diagonally"
+
+
+def test_empty_and_noisy_clips_are_read_without_error() -> None:
+    assert check(np.zeros((17, 64, 64, 3), np.uint8)).objects == ()
+    noise_THWC = np.random.default_rng(0).integers(0, 256, (17, 64, 64, 3)).astype(np.uint8)
+    assert not agrees(check(noise_THWC), scene_of(still())).all
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((17, 64, 64, 3)), np.zeros((64, 64, 3), np.uint8), np.zeros((5, 64, 64, 3), np.uint8)]
+)
+def test_frames_of_another_kind_are_refused(frames: NDArray) -> None:
+    with pytest.raises(ValueError, match="checker"):
+        check(frames)

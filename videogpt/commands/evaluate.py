@@ -1,0 +1,47 @@
+"""Figures of a model: bits per token, PSNR, SSIM, caption following and speed.
+
+    videogpt evaluate --model shapes --data clips/unseen --output figures.json
+
+Prints a table of figures; the file also says how, where and with what they were measured.
+"""
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of captioned clips to measure on; generated ones if not given"
+    )
+    parser.add_argument("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    parser.add_argument(
+        "--output", metavar="FILE.json", help="write the figures with command, hardware and protocol"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure; prints the figures as a table."""
+    import shlex
+    import sys
+    from pathlib import Path
+
+    from videogpt.evaluation import evaluate
+
+    report = evaluate(
+        arguments.model,
+        data=arguments.data,
+        num_clips=arguments.clips,
+        seed=arguments.seed,
+        device=arguments.device,
+        command=shlex.join(["videogpt", *sys.argv[1:]]),
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    print(report.table())
+    if arguments.output is not None:
+        report.write(Path(arguments.output))

@@ -1,0 +1,42 @@
+"""Clips through a video tokenizer and back, with PSNR, SSIM and bits per pixel.
+
+    videogpt reconstruct clip.mp4 other.gif --tokenizer shapes --output reconstructions
+
+Any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held and cut
+off. Long clips go through in pieces. With --output each reconstruction is written as NNNN-name.mp4; nothing
+is overwritten.
+"""
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="video or image files, or folders of them")
+    parser.add_argument(
+        "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder for the reconstructed clips; none are written without"
+    )
+    parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
+    parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Reconstruct; prints a line for each clip and the mean."""
+    from videogpt.progress import Progress
+    from videogpt.reconstruction import find_clips, mean_of, reconstruct
+    from videogpt.tokenizer_folder import load_tokenizer
+
+    paths = find_clips(arguments.clips)
+    tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
+    rows = []
+    with Progress("reconstructing", len(paths), unit="clips") as progress:
+        for row in reconstruct(paths, tokenizer, arguments.output, size=arguments.size, fps=arguments.fps):
+            rows.append(row)
+            progress.say(row.line(), file=sys.stdout)
+            progress.advance()
+    print(mean_of(rows).line())

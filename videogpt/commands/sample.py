@@ -1,0 +1,90 @@
+"""Videos from prompts.
+
+    videogpt sample "a red circle moves left" "a blue star spins" --num-samples 4 --output samples
+
+Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is
+overwritten. The same model, prompt, seed and settings give the same video. Settings that are not given are
+the model's own.
+"""
+
+import argparse
+import dataclasses
+import sys
+
+FORMATS = ("mp4", "gif", "webp")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "prompts", nargs="*", metavar="PROMPT", help="what to show; several prompts are sampled together"
+    )
+    parser.add_argument(
+        "--prompts",
+        dest="prompt_file",
+        metavar="FILE",
+        help="further prompts, one a line, or JSON lines with prompt and seed (.jsonl)",
+    )
+    parser.add_argument(
+        "--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)"
+    )
+    parser.add_argument(
+        "--num-frames", type=int, metavar="N", help="frames of each video, at most the model's own number"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)"
+    )
+    parser.add_argument(
+        "--num-samples",
+        type=int,
+        default=1,
+        metavar="K",
+        help="samples of each prompt: seeds S, S+1, ... (1)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="below 1 safer, above 1 more varied, 0 the likeliest"
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K most likely codes only")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P"
+    )
+    parser.add_argument(
+        "--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest"
+    )
+    parser.add_argument(
+        "--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely"
+    )
+    parser.add_argument("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
+    parser.add_argument("--format", choices=FORMATS, default="mp4", help="file format (mp4)")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Sample and write; prints the path of each file."""
+    from videogpt.outputs import SampleWriter
+    from videogpt.pipeline import Pipeline
+    from videogpt.progress import Progress
+    from videogpt.sampling.prompts import Prompt, read_prompts
+
+    prompts = [Prompt(text, None) for text in arguments.prompts]
+    prompts += read_prompts(arguments.prompt_file) if arguments.prompt_file is not None else []
+    if not prompts:
+        raise ValueError(
+            'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
+        )
+    pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device)
+    names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    with Progress("sampling", unit="codes") as progress:
+        samples = pipeline.samples(
+            [prompt.text for prompt in prompts],
+            seed=[arguments.seed if prompt.seed is None else prompt.seed for prompt in prompts],
+            num_samples=arguments.num_samples,
+            num_frames=arguments.num_frames,
+            sampling=dataclasses.replace(pipeline.parts.sampling, **given),
+            progress=progress.update,
+        )
+        writer = SampleWriter(arguments.output, file_format=arguments.format, about=pipeline.describe())
+        for sample in samples:
+            progress.say(str(writer.write(sample)), file=sys.stdout)
+    print(writer.write_contact_sheet())

@@ -1,0 +1,42 @@
+"""A text tokenizer (SentencePiece with byte fallback) from the captions of a folder of clips.
+
+    videogpt train-text data/shapes --output text.model
+
+The file appears whole or not at all, and never over another. Training makes one by itself where it is given
+none.
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="file to write, for example text.model"
+    )
+    parser.add_argument(
+        "--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)"
+    )
+    parser.add_argument(
+        "--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)"
+    )
+    parser.add_argument(
+        "--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train and save; prints how large the vocabulary has become."""
+    from pathlib import Path
+
+    from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.text_tokenizer import TextTokenizer
+
+    output = Path(arguments.output)
+    if output.exists():
+        raise ValueError(f"{output} exists already: give another --output, or remove it")
+    captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
+    tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
+    tokenizer.save(output)
+    print(f"{output}: {tokenizer.vocab_size} tokens from {len(captions)} captions")

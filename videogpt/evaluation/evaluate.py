@@ -1,0 +1,116 @@
+"""Measure a model: reconstruction, bits per token, caption following and speed.
+
+    report = evaluate("shapes", num_clips=200)                   # on freshly generated clips of the shapes world
+    report = evaluate("runs/mine/pretrained", data="my_clips")   # on a folder of captioned clips
+    print(report.table())
+
+Without a folder, two sets are generated with a seed that no training configuration uses: clips like those in training, and
+clips whose combinations of shape and colour training never shows. Caption following is scored where the clips say what they show:
+folders written by `videogpt world shapes`.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from videogpt.evaluation.report import Report
+from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
+from videogpt.pipeline import Pipeline
+from videogpt.worlds.shapes import Scene, Split
+from videogpt.worlds.world_writer import write_world
+from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
+
+WORLD_SEED = 1_000_000
+TIMED_SAMPLES = 5
+
+Say = Callable[[str], None]
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    data: str | Path | None = None,
+    num_clips: int = 200,
+    seed: int = 0,
+    device: str = "auto",
+    command: str = "videogpt evaluate",
+    say: Say = lambda text: None,
+) -> Report:
+    """Measure a model folder or a shipped model.
+
+    Args:
+        data: folder of captioned clips that training has not seen; None generates clips of the shapes world.
+        num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
+        seed: of the first sample; sample i has seed + i.
+        device: see `Pipeline.from_pretrained`.
+        command: what the report says it came from.
+        say: told what is being measured.
+
+    Raises:
+        ValueError: no such model or folder, or `num_clips` is below 1.
+    """
+    if num_clips < 1:
+        raise ValueError(f"clips is {num_clips}; it must be 1 or more")
+    pipeline = Pipeline.from_pretrained(model, device=device)
+    sampling = pipeline.parts.sampling
+    protocol = {
+        "model": pipeline.describe()["model"],
+        "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf 10",
+        "clips_per_set": num_clips,
+        "frames": pipeline.max_frames,
+        "fps": pipeline.parts.fps,
+        "sampling": {key: getattr(sampling, key) for key in sampling.__dataclass_fields__},
+        "seeds": f"{seed} + index of the clip",
+        "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
+        "caption_following": "share of samples in which the checker reads every attribute of the caption",
+    }
+    report = Report.start(command, protocol)
+    if data is not None:
+        _measure(report, pipeline, Path(data).name, list(ClipFolder(data))[:num_clips], seed, say)
+    else:
+        splits: tuple[tuple[str, Split], ...] = (("unseen", "train"), ("held-out combinations", "held_out"))
+        for name, split in splits:
+            with tempfile.TemporaryDirectory() as folder:
+                say(f"generating {num_clips} clips: {name}")
+                _exhaust(write_world(folder, num_clips, seed=WORLD_SEED, split=split))
+                _measure(report, pipeline, name, list(ClipFolder(folder)), seed, say)
+    say("timing single samples")
+    report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
+    return report
+
+
+def _measure(report: Report, pipeline: Pipeline, name: str, records: list[ClipRecord], seed: int, say: Say) -> None:
+    """Add the rows of one set of clips."""
+    say(f"reconstructing {len(records)} clips: {name}")
+    tokens = tokenize(pipeline, records)
+    scores = reconstruction_scores(tokens)
+    report.add(f"{name}: PSNR of the tokenizer", scores.psnr, "dB")
+    report.add(f"{name}: SSIM of the tokenizer", scores.ssim, "")
+    report.add(f"{name}: codebook in use", 100 * scores.use.share, "%")
+    report.add(f"{name}: codebook perplexity", scores.use.perplexity, "codes")
+    bits = video_bits(pipeline, tokens)
+    report.add(f"{name}: bits per video token", bits.per_token, "bits")
+    report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
+    if all("scene" in record.fields for record in records):
+        say(f"sampling {len(records)} captions: {name}")
+        scenes = [Scene.from_json(str(record.fields["scene"])) for record in records]
+        for attribute, share in caption_following(pipeline, scenes, seed).items():
+            label = "all attributes" if attribute == "all" else attribute
+            report.add(f"{name}: caption following, {label}", 100 * share, "%")
+
+
+def _seconds_per_sample(pipeline: Pipeline) -> float:
+    """Median wall time from prompt to frames, one sample at a time."""
+    seconds = []
+    for seed in range(TIMED_SAMPLES):
+        start = time.perf_counter()
+        pipeline("a red circle moves left", seed=seed)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _exhaust(paths: Iterable[Path]) -> None:
+    for _ in paths:
+        pass

@@ -1,0 +1,124 @@
+"""Scores of a model on clips: how well pictures survive the codes, how well codes are predicted, how well captions are followed.
+
+Each function takes a `Pipeline` and plain data and returns numbers; none knows of files of results.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videogpt.pipeline import Pipeline
+from videogpt.worlds.shapes import Scene
+from videogpt.worlds.shapes_captions import caption
+from videogpt.worlds.shapes_checker import Agreement, agrees, check
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clip_folder import ClipRecord
+from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
+
+# B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width, M rows that predict codes, V ids
+
+BATCH = 16
+
+
+class TokenizedClips(NamedTuple):
+    """Clips, their codes and what the codes decode to."""
+
+    captions: list[str]
+    codes_BTHW: Tensor
+    psnr_B: Tensor
+    ssim_B: Tensor
+    pixels_per_clip: int
+    codebook_size: int
+
+
+class ReconstructionScores(NamedTuple):
+    """Means over clips."""
+
+    psnr: float
+    """dB."""
+    ssim: float
+    use: CodebookUse
+
+
+class VideoBits(NamedTuple):
+    """Length of the codes under the model, given their captions."""
+
+    per_token: float
+    per_pixel: float
+
+
+@torch.inference_mode()
+def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord]) -> TokenizedClips:
+    """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
+
+    Raises:
+        ValueError: there is no clip, one cannot be read or is too short.
+    """
+    if not records:
+        raise ValueError("there are no clips to measure on")
+    codes, ratios, similarities, shape = [], [], [], torch.Size()
+    for start in range(0, len(records), BATCH):
+        video = torch.stack([_read(pipeline, record) for record in records[start : start + BATCH]])
+        shape = video.shape
+        codes.append(pipeline.parts.tokenizer.encode(video))
+        decoded = pipeline.parts.tokenizer.decode(codes[-1])
+        ratios.append(psnr(decoded, video))
+        similarities.append(ssim(decoded, video))
+    return TokenizedClips(
+        captions=[record.caption for record in records],
+        codes_BTHW=torch.cat(codes),
+        psnr_B=torch.cat(ratios),
+        ssim_B=torch.cat(similarities),
+        pixels_per_clip=math.prod(shape[2:]),
+        codebook_size=pipeline.parts.tokenizer.codebook_size,
+    )
+
+
+def reconstruction_scores(tokens: TokenizedClips) -> ReconstructionScores:
+    """PSNR, SSIM and use of the codebook."""
+    counts_V = torch.bincount(tokens.codes_BTHW.flatten(), minlength=tokens.codebook_size)
+    return ReconstructionScores(float(tokens.psnr_B.mean()), float(tokens.ssim_B.mean()), codebook_use(counts_V))
+
+
+@torch.inference_mode()
+def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
+    """Mean cross-entropy of the codes given the captions, without guidance."""
+    parts, bits = pipeline.parts, 0.0
+    for start in range(0, len(tokens.captions), BATCH):
+        texts = [parts.text_tokenizer.encode(text) for text in tokens.captions[start : start + BATCH]]
+        sequence = parts.layout.pack(texts, tokens.codes_BTHW[start : start + BATCH]).to(pipeline.device)
+        rows = slice(sequence.visibility.video_start, None)
+        logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
+        codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
+        bits += float(F.cross_entropy(logits_BMV.transpose(1, 2), codes_BM, reduction="sum")) / math.log(2)
+    per_clip = bits / len(tokens.captions)
+    return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
+
+
+def caption_following(pipeline: Pipeline, scenes: Sequence[Scene], seed: int = 0) -> dict[str, float]:
+    """Sample the full caption of every scene once and have the checker read the samples.
+
+    Returns:
+        For each attribute, and for `all` of them together, the share of samples that have it right.
+    """
+    prompts = [caption(scene, np.random.default_rng([seed, index]), full=True) for index, scene in enumerate(scenes)]
+    clips = pipeline(prompts, seed=[seed + index for index in range(len(prompts))])
+    agreements = [agrees(check(clip.frames_THWC.numpy()), scene) for clip, scene in zip(clips, scenes, strict=True)]
+    names = ["all", *(field.name for field in fields(Agreement))]
+    return {name: sum(getattr(one, name) for one in agreements) / len(agreements) for name in names}
+
+
+def _read(pipeline: Pipeline, record: ClipRecord) -> Tensor:
+    parts = pipeline.parts
+    side = parts.tokenizer.space_stride
+    size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)
+    clip = Clip.read(record.path, fps=parts.fps, size=size, num_frames=pipeline.max_frames)
+    if len(clip) < pipeline.max_frames:
+        raise ValueError(f"{record.path} has {len(clip)} frames at {parts.fps:g} per second; {pipeline.max_frames} are needed")
+    return clip.video_CTHW().to(pipeline.device)

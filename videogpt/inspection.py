@@ -1,0 +1,249 @@
+"""What is this file or folder, and is it sound?
+
+    found = inspect_path(Path("runs/tiny"))
+    print("\\n".join(found.lines)); found.faults
+
+Recognised by content, not by name: video and image files, folders of clips, video tokenizers, text
+tokenizers, token shards, models, run folders, Lightning checkpoints, safetensors. Everything is read to the
+end and held against its checksums and declared sizes. Nothing is unpickled. Raises ValueError for what is
+damaged as a whole or not recognised.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from videogpt.run_folder import CONFIG, LAST, PRETRAINED, find_last, read_checkpoint
+
+CHECKED_AT = 16
+"""Pixels a side of the frames when a clip is decoded to its end, so that long ones fit in memory."""
+
+
+class Inspection(NamedTuple):
+    """What was found."""
+
+    lines: list[str]
+    """What it is."""
+    faults: list[str]
+    """What is wrong with parts of it; empty if it is sound."""
+
+
+def inspect_path(path: Path) -> Inspection:
+    """Look at a file or folder.
+
+    Raises:
+        ValueError: missing, not recognised, or damaged as a whole; the message says which and what to do.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
+    return _folder(path) if path.is_dir() else _file(path)
+
+
+def _folder(path: Path) -> Inspection:
+    if (path / "manifest.json").is_file():
+        return _token_shards(path)
+    if (path / LAST.parent).is_dir() or (path / CONFIG).is_file():
+        return _run(path)
+    if (path / "config.json").is_file():
+        return _pretrained(path)
+    return _clip_folder(path)
+
+
+def _file(path: Path) -> Inspection:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if path.suffix == ".safetensors" or head[8:10] == b'{"':
+        return _safetensors(path)
+    if path.suffix in (".ckpt", ".pt", ".pth") or head[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+        return _checkpoint(path)
+    if path.suffix == ".model":
+        return _text_tokenizer(path)
+    return _clip(path)
+
+
+def _clip(path: Path) -> Inspection:
+    from videogpt_tokenizer.clip import Clip
+
+    first = Clip.read(path, num_frames=1)
+    whole = Clip.read(path, size=CHECKED_AT)
+    kind = "image" if len(whole) == 1 else "video"
+    lines = [
+        f"{path}: {kind}, {first.width}x{first.height} pixels",
+        f"frames: {len(whole)} at {whole.fps:.6g} a second, {whole.duration:.2f} s; all of them decode",
+    ]
+    return Inspection(lines, [])
+
+
+def _clip_folder(path: Path) -> Inspection:
+    from videogpt.progress import Progress
+    from videogpt_tokenizer.clip import Clip
+    from videogpt_tokenizer.clip_folder import ClipFolder
+
+    records = ClipFolder(path)
+    faults, sizes, frames = [], set(), []
+    with Progress("decoding", len(records), unit="clips") as progress:
+        for record in records:
+            try:
+                first, whole = Clip.read(record.path, num_frames=1), Clip.read(record.path, size=CHECKED_AT)
+                sizes.add(f"{first.width}x{first.height}")
+                frames.append(len(whole))
+            except ValueError as error:
+                faults.append(str(error))
+            progress.advance()
+    captions = [record.caption for record in records]
+    lines = [
+        f"{path}: folder of {len(records)} clips, {len(records) - len(faults)} of which decode to their end",
+        f"captions: {len(set(captions))} different, {sum(not caption for caption in captions)} clips without",
+    ]
+    if frames:
+        lines.append(f"frames: {min(frames)} to {max(frames)}; sizes: {_some(sorted(sizes))}")
+    return Inspection(lines, faults)
+
+
+def _pretrained(path: Path) -> Inspection:
+    kinds: dict[str, Callable[[Path], Inspection]] = {
+        "videogpt-tokenizer": _tokenizer,
+        "videogpt-model": _model,
+    }
+    try:
+        kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["format"]
+        inspect = kinds[kind]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path / 'config.json'} is damaged, or of something unknown: known are {', '.join(kinds)}"
+        ) from error
+    return inspect(path)
+
+
+def _tokenizer(path: Path) -> Inspection:
+    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+    tokenizer = VideoTokenizer.from_pretrained(path)
+    side, kind = tokenizer.space_stride, tokenizer.config.quantizer.kind
+    lines = [
+        f"{path}: video tokenizer, {_count(tokenizer)} parameters; its checksum is right",
+        f"vocabulary: {tokenizer.codebook_size} codes, one for {tokenizer.time_stride}x{side}x{side} ({kind})",
+        f"fingerprint: {tokenizer.fingerprint()}",
+    ]
+    return Inspection(lines, [])
+
+
+def _model(path: Path) -> Inspection:
+    from videogpt.model_folder import load_model
+
+    parts = load_model(path)
+    layout = parts.layout.config
+    frames = parts.tokenizer.num_frames(layout.latent_frames)
+    width, height = (n * parts.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
+    lines = [
+        f"{path}: model, {_count(parts.model)} parameters; all checksums are right, all parts fit",
+        f"clips: {frames} frames of {width}x{height} pixels at {parts.fps:g} a second",
+        f"vocabulary: {parts.text_tokenizer.vocab_size} for text, {parts.tokenizer.codebook_size} for video",
+        f"fingerprint of its video tokenizer: {parts.tokenizer.fingerprint()}",
+    ]
+    return Inspection(lines, [])
+
+
+def _text_tokenizer(path: Path) -> Inspection:
+    from videogpt_tokenizer.text_tokenizer import TextTokenizer
+
+    tokenizer = TextTokenizer.from_file(path)
+    return Inspection(
+        [f"{path}: text tokenizer, {tokenizer.vocab_size} tokens", f"fingerprint: {tokenizer.fingerprint()}"],
+        [],
+    )
+
+
+def _token_shards(path: Path) -> Inspection:
+    from videogpt.token_data import TokenShardReader
+
+    rows = TokenShardReader(path)
+    faults = []
+    for row in range(len(rows)):
+        try:
+            rows[row]
+        except ValueError as error:
+            faults.append(str(error))
+    shards = rows.manifest
+    lines = [
+        f"{path}: token shards of {shards.source}",
+        f"rows: {shards.num_clips} of {'x'.join(map(str, shards.grid))} codes below {shards.codebook_size}",
+        f"clips: {shards.num_frames} frames of {shards.width}x{shards.height} at {shards.fps:g} a second",
+        f"captions: {len(set(rows.captions))} different; clips left out: {len(shards.skipped)}",
+        f"fingerprint of its video tokenizer: {shards.tokenizer_fingerprint}",
+    ]
+    return Inspection(lines, faults)
+
+
+def _run(path: Path) -> Inspection:
+    last = find_last(path)
+    if last is None:
+        return Inspection([f"{path}: run folder, no checkpoint yet"], [])
+    found = _checkpoint(last)
+    lines = [f"{path}: run folder", *found.lines]
+    faults = found.faults
+    if (path / PRETRAINED).is_dir():
+        inner = _pretrained(path / PRETRAINED)
+        lines, faults = [*lines, *inner.lines], [*faults, *inner.faults]
+    return Inspection(lines, faults)
+
+
+def _checkpoint(path: Path) -> Inspection:
+    checkpoint = read_checkpoint(path)
+    weights: dict[str, Any] = checkpoint.get("state_dict", checkpoint)
+    tensors = _look_at((name, value) for name, value in weights.items() if hasattr(value, "isfinite"))
+    faults = tensors.faults(path)
+    if "state_dict" not in checkpoint:
+        return Inspection([f"{path}: PyTorch file, {tensors.text}"], faults)
+    trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "an unnamed model")
+    steps, epoch = checkpoint.get("global_step", 0), checkpoint.get("epoch", 0)
+    optimizer = "with" if checkpoint.get("optimizer_states") else "without"
+    lines = [
+        f"{path}: checkpoint of {trained}, {steps} steps, epoch {epoch}",
+        f"weights: {tensors.text}; {optimizer} the state of the optimizer",
+    ]
+    return Inspection(lines, faults)
+
+
+def _safetensors(path: Path) -> Inspection:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            names = list(file.keys())
+            tensors = _look_at((name, file.get_tensor(name)) for name in names)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated, altered or not safetensors ({error}): copy it again"
+        ) from error
+    return Inspection([f"{path}: safetensors, {tensors.text}"], tensors.faults(path))
+
+
+class _Tensors(NamedTuple):
+    """A look at tensors, each in memory only as long as it is looked at."""
+
+    text: str
+    not_finite: list[str]
+
+    def faults(self, path: Path) -> list[str]:
+        return [f"{path}: not all values are finite in {_some(self.not_finite)}"] if self.not_finite else []
+
+
+def _look_at(named: Iterable[tuple[str, Any]]) -> _Tensors:
+    count, values, types, not_finite = 0, 0, set(), []
+    for name, tensor in named:
+        count, values = count + 1, values + tensor.numel()
+        types.add(str(tensor.dtype).removeprefix("torch."))
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            not_finite.append(name)
+    return _Tensors(f"{count} tensors with {values:,} values ({', '.join(sorted(types))})", not_finite)
+
+
+def _count(module: Any) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()):,}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

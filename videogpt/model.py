@@ -1,0 +1,203 @@
+"""The decoder: predicts the next token of a sequence of text and video tokens.
+
+    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=256, depth=6))
+    logits_BNV = model(sequence)                                   # over the joint vocabulary
+    logits_BMV = model.logits(hidden_BMD, layout.video_ids)        # over codes alone
+    logits_BMV = model(next_rows, cache)                           # rows that follow those in the cache
+
+A plain transformer: pre-norm RMSNorm, SwiGLU, grouped-query attention with normalised queries and keys, rotary positions
+in (t, h, w). It knows ids, positions and visibility, but not what they mean: no files, no tasks, no sampling.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from videogpt_kernels.attention import attention
+from videogpt_kernels.visibility import Visibility
+
+from videogpt.cache import KVCache
+from videogpt.layout import TokenSequence
+from videogpt.rotary import Rotation
+
+# B sequences, N rows of a sequence, M rows of this call (all, or those that follow the cache), V ids
+# D width or channels of a head, H query heads, G key/value heads
+
+SHORTEST = 1e-6
+"""Vectors shorter than this are not scaled up to full length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoGPTConfig:
+    """Size and shape of the decoder."""
+
+    vocab_size: int
+    """Ids of the joint vocabulary, `Layout.vocab_size`."""
+    width: int = 256
+    """Channels of the residual stream."""
+    depth: int = 6
+    """Layers."""
+    heads: int = 4
+    """Query heads."""
+    kv_heads: int = 2
+    """Heads of keys and values, each shared by heads / kv_heads query heads."""
+    mlp_ratio: float = 8 / 3
+    """Channels of the feed-forward part, as a multiple of the width; rounded up to a multiple of 32."""
+    rope_base: float = 100.0
+    """Slowest rotary wavelength over the fastest; should exceed the longest distance between positions."""
+    tie_head: bool = False
+    """Predict with the embedding matrix instead of one of its own."""
+    dropout: float = 0.0
+    """Share of channels dropped after embedding, attention and feed-forward while training."""
+
+    def __post_init__(self) -> None:
+        for key in ("vocab_size", "width", "depth", "heads", "kv_heads", "mlp_ratio"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"{key} is {getattr(self, key)}; it must be above 0")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}: change one of them")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}: change one of them")
+        if self.head_dim < 8 or self.head_dim % 2:
+            raise ValueError(f"width / heads is {self.head_dim}; it must be even and at least 8: use other heads")
+        if self.rope_base <= 1:
+            raise ValueError(f"rope_base is {self.rope_base}; it must be above 1, for example 100")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        return self.width // self.heads
+
+    @property
+    def mlp_width(self) -> int:
+        """Channels of the feed-forward part."""
+        return -(-int(self.mlp_ratio * self.width) // 32) * 32
+
+
+def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
+    """Scale the last axis to a root mean square of 1, or of `gain`, whose last axis is 1.
+
+    There is no gain per channel: the projection that follows a norm can hold it. Written out because the backward pass
+    of F.rms_norm takes several times as long on a CPU.
+    """
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
+    return x * (scale if gain is None else scale * gain).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with QK-norm and rotary positions."""
+
+    def __init__(self, config: VideoGPTConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.qkv = nn.Linear(config.width, (config.heads + 2 * config.kv_heads) * config.head_dim, bias=False)
+        self.qk_gain_H1 = nn.Parameter(torch.ones(config.heads + config.kv_heads, 1))
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(
+        self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cache: KVCache | None, layer: int
+    ) -> Tensor:
+        qkv_BMHD = rearrange(self.qkv(x_BMD), "b m (h d) -> b m h d", d=self.head_dim)
+        qk_BMHD, v_BMGD = qkv_BMHD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        qk_BMHD = rotation(rms_norm(qk_BMHD, self.qk_gain_H1))
+        qk_BHMD = rearrange(qk_BMHD, "b m h d -> b h m d")
+        q_BHMD, k_BGND = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
+        v_BGND = rearrange(v_BMGD, "b m g d -> b g m d")
+        query_start = 0
+        if cache is not None:
+            query_start = cache.length
+            k_BGND, v_BGND = cache.write(layer, k_BGND, v_BGND)
+        out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start)
+        return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: one projection gates another."""
+
+    def __init__(self, config: VideoGPTConfig) -> None:
+        super().__init__()
+        self.gate_and_value = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
+        self.out = nn.Linear(config.mlp_width, config.width, bias=False)
+
+    def forward(self, x_BMD: Tensor) -> Tensor:
+        gate, value = self.gate_and_value(x_BMD).chunk(2, dim=-1)
+        return self.out(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: VideoGPTConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(
+        self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cache: KVCache | None, layer: int
+    ) -> Tensor:
+        x_BMD = x_BMD + self.dropout(self.attention(rms_norm(x_BMD), rotation, visibility, cache, layer))
+        return x_BMD + self.dropout(self.feed_forward(rms_norm(x_BMD)))
+
+
+class VideoGPT(nn.Module):
+    """Decoder over the joint ids of text and video."""
+
+    def __init__(self, config: VideoGPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head = None if config.tie_head else nn.Linear(config.width, config.vocab_size, bias=False)
+        self._initialize()
+
+    def forward(self, sequence: TokenSequence, cache: KVCache | None = None) -> Tensor:
+        """Logits (B, M, V) of what follows each row, over the joint vocabulary; see `hidden`."""
+        return self.logits(self.hidden(sequence, cache))
+
+    def hidden(self, sequence: TokenSequence, cache: KVCache | None = None) -> Tensor:
+        """Normalised hidden states (B, M, D), to be given to `logits`.
+
+        Args:
+            sequence: whole sequences; with a cache the rows that follow the `cache.length` rows it holds.
+            cache: takes up the keys and values of these rows.
+        """
+        dtype = self._compute_dtype()
+        x_BMD = self.dropout(self.embedding(sequence.ids_BN))
+        rotation = Rotation.at(
+            sequence.positions_BN3, head_dim=self.config.head_dim, base=self.config.rope_base, dtype=dtype
+        )
+        for layer, block in enumerate(self.blocks):
+            x_BMD = block(x_BMD, rotation, sequence.visibility, cache, layer)
+        if cache is not None:
+            cache.advance(sequence.ids_BN.shape[1])
+        return rms_norm(x_BMD)
+
+    def logits(self, hidden_BMD: Tensor, ids: range | None = None) -> Tensor:
+        """Logits over the ids of one modality, or over all: each modality has a softmax of its own."""
+        weight_VD = self.embedding.weight if self.head is None else self.head.weight
+        if ids is not None:
+            weight_VD = weight_VD[ids.start : ids.stop]
+        return F.linear(hidden_BMD, weight_VD)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights; shared ones count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _compute_dtype(self) -> torch.dtype:
+        device = self.embedding.weight.device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.embedding.weight.dtype
+
+    def _initialize(self) -> None:
+        """Normal weights of unit gain; those that write to the residual stream share it among all layers."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 and not name.endswith("qk_gain_H1"):
+                writes = name.endswith("out.weight")
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5 / ((2 * self.config.depth) ** 0.5 if writes else 1))

@@ -1,0 +1,225 @@
+"""Model folders: everything that turns a prompt into frames, on disk, whole and checked.
+
+    parts = load_model("path/to/folder")               # or load_model("shapes"), a model inside this package
+    save_model("another/folder", parts, dtype="float16")
+
+    config.json          layout, network, sampling defaults, frame size and rate, hashes of the rest
+    model.safetensors    the network's weights
+    text.model           the text tokenizer (SentencePiece)
+    tokenizer/           the video tokenizer (config.json and model.safetensors)
+
+A folder that lacks a file, or holds an altered one or one of another model, is refused and the file is named.
+Nothing here unpickles.
+"""
+
+import dataclasses
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from videogpt.layout import Layout, LayoutConfig
+from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.sampling.config import SamplingConfig
+from videogpt_tokenizer.pretrained_files import read_config, read_pretrained, write_pretrained
+from videogpt_tokenizer.text_tokenizer import TextTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+FORMAT = "videogpt-model"
+SHIPPED = Path(__file__).parent / "pretrained"
+TEXT_NAME = "text.model"
+TOKENIZER_NAME = "tokenizer"
+FILES = (
+    "config.json",
+    "model.safetensors",
+    TEXT_NAME,
+    f"{TOKENIZER_NAME}/config.json",
+    f"{TOKENIZER_NAME}/model.safetensors",
+)
+
+StoredType = Literal["float32", "float16"]
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelParts:
+    """A complete model. Raises ValueError where the parts do not fit each other."""
+
+    tokenizer: VideoTokenizer
+    """Frames <-> codes."""
+    text_tokenizer: TextTokenizer
+    """Prompts <-> ids."""
+    layout: Layout
+    """How ids and codes become one sequence; also fixes size and greatest length of the clips."""
+    model: VideoGPT
+    """Predicts the next token."""
+    fps: float
+    """Frames per second of the clips that the model learned from."""
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    """Settings that suit this model."""
+
+    def __post_init__(self) -> None:
+        layout = self.layout.config
+        for key, expected, owner, found in (
+            ("codebook_size", layout.codebook_size, "video tokenizer", self.tokenizer.codebook_size),
+            ("text_vocab_size", layout.text_vocab_size, "text tokenizer", self.text_tokenizer.vocab_size),
+            ("vocab_size", self.layout.vocab_size, "network", self.model.config.vocab_size),
+        ):
+            if expected != found:
+                raise ValueError(
+                    f"the layout's {key} is {expected}, the {owner}'s is {found}: take both from one model"
+                )
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps is {self.fps}; it must be above 0")
+
+
+def shipped_models() -> list[str]:
+    """Names of the models inside this package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
+
+
+def find_model(folder_or_name: str | Path) -> Path:
+    """The folder of a model: the name of a shipped one, or a path. `./shapes` is always a path.
+
+    Raises:
+        ValueError: there is no such name and no such folder.
+    """
+    names = shipped_models()
+    if str(folder_or_name) in names:
+        return SHIPPED / str(folder_or_name)
+    folder = Path(folder_or_name)
+    if not folder.is_dir():
+        known = ", ".join(names) or "none is installed"
+        raise ValueError(f"model {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})")
+    return folder
+
+
+def load_model(folder_or_name: str | Path) -> ModelParts:
+    """Read a model folder onto the CPU, in float32 and evaluation mode.
+
+    Raises:
+        ValueError: not found, incomplete, truncated, altered, or put together from two models.
+    """
+    folder = find_model(folder_or_name)
+    config = read_config(folder, FORMAT)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}: copy the complete model folder again")
+    tokenizer = VideoTokenizer.from_pretrained(folder / TOKENIZER_NAME)
+    text_tokenizer = TextTokenizer.from_file(folder / TEXT_NAME)
+    for name, found in ((TOKENIZER_NAME, tokenizer.fingerprint()), (TEXT_NAME, text_tokenizer.fingerprint())):
+        if config.get("sha256", {}).get(name) != found:
+            raise ValueError(
+                f"{folder / name} is not the one this model was trained with (its SHA-256 is not that in "
+                "config.json): copy the complete model folder again"
+            )
+    _, weights = read_pretrained(folder, FORMAT)
+    layout = Layout(_build(LayoutConfig, config, "layout", folder))
+    model = VideoGPT(_build(VideoGPTConfig, config, "model", folder))
+    _load_weights(model, weights, folder)
+    return ModelParts(
+        tokenizer=tokenizer,
+        text_tokenizer=text_tokenizer,
+        layout=layout,
+        model=model.eval(),
+        sampling=_build(SamplingConfig, config, "sampling", folder),
+        fps=float(config.get("fps", 0)),
+    )
+
+
+def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "float32") -> None:
+    """Write a model folder: all of it or nothing. A model folder already there is replaced as a whole.
+
+    Args:
+        dtype: How the network's weights are stored; float16 halves the file. They are loaded as float32.
+
+    Raises:
+        ValueError: the folder holds files that are not a model's, or `dtype` is unknown.
+        OSError: it cannot be written.
+    """
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dtype {dtype!r} is not known: choose float32 or float16")
+    folder = Path(folder).resolve()
+    _refuse_other_files(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        _write(partial, parts, getattr(torch, dtype))
+        _replace(folder, partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path, parts: ModelParts, dtype: torch.dtype) -> None:
+    config = {
+        "format": FORMAT,
+        "fps": parts.fps,
+        "layout": dataclasses.asdict(parts.layout.config),
+        "model": dataclasses.asdict(parts.model.config),
+        "sampling": dataclasses.asdict(parts.sampling),
+        "sha256": {
+            TOKENIZER_NAME: parts.tokenizer.fingerprint(),
+            TEXT_NAME: parts.text_tokenizer.fingerprint(),
+        },
+    }
+    weights = {name: _stored(tensor, dtype) for name, tensor in parts.model.state_dict().items()}
+    write_pretrained(folder, config, weights)
+    parts.text_tokenizer.save(folder / TEXT_NAME)
+    parts.tokenizer.save_pretrained(folder / TOKENIZER_NAME)
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """A folder is replaced only where nothing but an older model would be lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give a folder for the model")
+    known = {name.split("/")[0] for name in FILES}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in known)
+    if others:
+        raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}): give a folder of its own")
+
+
+def _replace(folder: Path, by: Path) -> None:
+    """Move `by` to `folder`; what was there comes back if that fails."""
+    old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    if not folder.exists():
+        os.rename(by, folder)
+        return
+    os.rename(folder, old)
+    try:
+        os.rename(by, folder)
+    except BaseException:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _build(kind: Callable[..., Config], config: dict[str, Any], key: str, folder: Path) -> Config:
+    try:
+        return kind(**config[key])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / 'config.json'}: {key} is missing or of another version ({error}): copy the folder "
+            "again, or use the version of videogpt that wrote it"
+        ) from error
+
+
+def _load_weights(model: VideoGPT, weights: dict[str, Tensor], folder: Path) -> None:
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder / 'model.safetensors'} does not fit config.json: copy both again"
+        ) from error

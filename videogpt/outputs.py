@@ -1,0 +1,181 @@
+"""Files of samples: a video, a JSON with all it takes to make it again, contact sheets; never overwritten.
+
+    writer = SampleWriter("outputs", about=pipeline.describe())       # before sampling: it checks the folder
+    for sample in pipeline.samples(["a red circle moves left"], seed=3):
+        writer.write(sample)            # outputs/0001-a-red-circle-moves-left-s3.mp4 and a .json beside it
+    writer.write_contact_sheet()        # outputs/0002-contact-sheet.png
+
+Numbers go on from what the folder holds, also when two processes write into it at once. A prompt lends a file
+at most 40 characters of [a-z0-9-]; it can never choose where the file goes. A full disk or an interrupt
+leaves no half file under a final name.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videogpt.pipeline import Sample
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.pretrained_files import write_atomically
+
+# T frames, H/W height and width, C colours
+
+FORMATS = ("mp4", "gif", "webp")
+SLUG_LENGTH = 40
+SHEET_COLUMNS = 9
+SHEET_ROWS = 32
+SHEET_GAP = 2
+_NUMBER = re.compile(r"\.?(\d{4,18})[-.]")
+
+
+def slug(prompt: str) -> str:
+    """1 to 40 characters of [a-z0-9-] that recall the prompt; "prompt" where nothing remains."""
+    plain = unicodedata.normalize("NFKD", prompt[:1000]).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].strip("-") or "prompt"
+
+
+def contact_sheet(clips: Sequence[Clip]) -> Tensor:
+    """One picture, uint8 HWC, with a row of up to 9 evenly spaced frames for each clip (one or more)."""
+    return _stack([_stack(list(_spread_frames(clip)), dim=1) for clip in clips], dim=0)
+
+
+class SampleWriter:
+    """Writes samples into one folder, each as soon as it is there."""
+
+    def __init__(
+        self, folder: str | Path, *, file_format: str = "mp4", about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make the folder if need be and check that it can be written, so that no sampling is done in vain.
+
+        Args:
+            file_format: mp4, gif or webp.
+            about: What goes into every sample's JSON besides its own data, such as `Pipeline.describe()`.
+
+        Raises:
+            ValueError: the format is unknown or the folder cannot be written.
+        """
+        if file_format not in FORMATS:
+            raise ValueError(f"format {file_format!r} is not known: choose {', '.join(FORMATS)}")
+        self.folder = Path(folder)
+        self.file_format = file_format
+        self.about = dict(about or {})
+        self._shown: list[Clip] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _next_number(self.folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"output folder {self.folder} cannot be written ({error.strerror}): choose another"
+            ) from error
+
+    def write(self, sample: Sample) -> Path:
+        """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
+
+        Raises:
+            OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
+        """
+        with _next_number(self.folder) as number:
+            path = self.folder / f"{number}-{slug(sample.prompt)}-s{sample.seed}.{self.file_format}"
+            text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
+            try:
+                sample.clip.write(path)
+                _write_bytes(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+        if len(self._shown) < SHEET_ROWS:
+            self._shown.append(Clip(_spread_frames(sample.clip), sample.clip.fps))
+        return path
+
+    def write_contact_sheet(self) -> Path | None:
+        """Write one picture with a row of up to 9 evenly spaced frames for each of the first 32 samples.
+
+        Returns:
+            Its path, or None where no sample has been written since the last sheet.
+        """
+        if not self._shown:
+            return None
+        with _next_number(self.folder) as number:
+            path = self.folder / f"{number}-contact-sheet.png"
+            Clip(contact_sheet(self._shown)[None], fps=1.0).write(path)
+        self._shown.clear()
+        return path
+
+    def _record(self, sample: Sample, path: Path) -> dict[str, Any]:
+        return {
+            "prompt": sample.prompt,
+            "seed": sample.seed,
+            "file": path.name,
+            "num_frames": len(sample.clip),
+            "height": sample.clip.height,
+            "width": sample.clip.width,
+            "fps": sample.clip.fps,
+            "sampling": dataclasses.asdict(sample.sampling),
+            "timings": {
+                "batch_seconds": round(sample.batch_seconds, 3),
+                "samples_in_batch": sample.samples_in_batch,
+            },
+            **self.about,
+        }
+
+
+@contextmanager
+def _next_number(folder: Path) -> Iterator[str]:
+    """Hold the next free number of the folder; other processes get others while, and after, it is held.
+
+    The claim is a hidden file made exclusively. It goes once files with its number are there, and whoever
+    claims a number looks for such files afterwards.
+    """
+    while True:
+        names = os.listdir(folder)
+        number = (
+            f"{1 + max((int(found[1]) for name in names if (found := _NUMBER.match(name))), default=0):04d}"
+        )
+        claim = folder / f".{number}.claim"
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            continue
+        try:
+            if not any(name.startswith(f"{number}-") for name in os.listdir(folder)):
+                yield number
+                return
+        finally:
+            claim.unlink(missing_ok=True)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    def write(partial: Path) -> None:
+        partial.write_bytes(content)
+
+    write_atomically(path, write)
+
+
+def _spread_frames(clip: Clip) -> Tensor:
+    """Up to 9 evenly spaced frames of a clip, the first and the last among them, THWC."""
+    columns = min(SHEET_COLUMNS, len(clip))
+    return clip.frames_THWC[torch.linspace(0, len(clip) - 1, columns).round().long()]
+
+
+def _stack(pictures: list[Tensor], *, dim: int) -> Tensor:
+    """HWC pictures below (0) or beside (1) each other on white, with gaps; smaller ones are filled up."""
+    other = 1 - dim
+    longest = max(picture.shape[other] for picture in pictures)
+    parts: list[Tensor] = []
+    for picture in pictures:
+        shape = list(picture.shape)
+        shape[other], shape[dim] = longest, shape[dim] + SHEET_GAP
+        canvas = torch.full(shape, 255, dtype=torch.uint8)
+        canvas[: picture.shape[0], : picture.shape[1]] = picture
+        parts.append(canvas)
+    return torch.cat(parts, dim=dim).narrow(dim, 0, sum(part.shape[dim] for part in parts) - SHEET_GAP)

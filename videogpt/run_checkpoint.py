@@ -1,0 +1,147 @@
+"""The checkpoint of a run, and how to stop a run without losing anything.
+
+Trainer(default_root_dir="runs/tiny", callbacks=[RunCheckpoint(), RandomState(), StopBetweenSteps()])
+"""
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from videogpt.run_folder import LAST
+from videogpt.run_progress import say
+
+
+class RunCheckpoint(Checkpoint):
+    """Keeps `checkpoints/last.ckpt` of the run folder, whole at any moment.
+
+    It is written every so many steps, at the end, and on Ctrl-C or SIGTERM.
+
+    A crash saves too, except where that could replace good weights by bad ones: not before training has
+    begun, not in the middle of a step (a second Ctrl-C), not once a weight is no longer finite, not from one
+    process of several.
+    """
+
+    def __init__(self, every_n_train_steps: int = 500) -> None:
+        """
+        Args:
+            every_n_train_steps: optimizer steps from one checkpoint to the next.
+        """
+        if every_n_train_steps < 1:
+            raise ValueError(f"checkpoint.every_n_train_steps is {every_n_train_steps}; it must be 1 or more")
+        self.every_n_train_steps = every_n_train_steps
+        self._saved_step: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_train_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        between_steps = isinstance(exception, SystemExit)
+        alone = isinstance(exception, Exception) and trainer.world_size == 1
+        sound = all(bool(weight.isfinite().all()) for weight in pl_module.parameters())
+        if (between_steps or alone) and sound:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if self._saved_step in (None, trainer.global_step) or getattr(trainer, "fast_dev_run", False):
+            return
+        path = Path(trainer.default_root_dir) / LAST
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            trainer.save_checkpoint(partial, weights_only=False)  # by all processes together
+            if trainer.is_global_zero:
+                replace(path, partial)
+        except BaseException:
+            remove(partial)
+            raise
+        self._saved_step = trainer.global_step
+
+
+class RandomState(Callback):
+    """Keeps PyTorch's random numbers in checkpoints: a resumed run draws those an uninterrupted one would."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._stored = state_dict
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._stored is None:
+            return
+        torch.set_rng_state(self._stored["cpu"].cpu())
+        if len(self._stored["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._stored["cuda"]])
+        self._stored = None
+
+
+class StopBetweenSteps(Callback):
+    """Turns Ctrl-C into SIGTERM, which Lightning obeys between two steps; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._stop)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted = True
+        self._restore()
+        say("stopping after this step and keeping a checkpoint; Ctrl-C again stops at once")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _restore(self) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+
+def replace(path: Path, new: Path) -> None:
+    """Move the file or folder `new` to `path`; what is there goes, or comes back if that fails."""
+    if not path.is_dir():
+        os.replace(new, path)
+        return
+    old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

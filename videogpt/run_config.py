@@ -1,0 +1,83 @@
+"""The configuration of a run: written into its folder, and in force when the run is resumed.
+
+Trainer(default_root_dir="runs/tiny", callbacks=[ConfiguredOptimizers(), SaveRunConfig(parser, config)])
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from torch import Tensor
+
+from videogpt.run_folder import CONFIG
+from videogpt.run_progress import say
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes the effective configuration of a fit to `config.yaml` of the run folder, over an earlier one."""
+
+    def __init__(self, parser: Any, config: Any, **settings: Any) -> None:
+        super().__init__(parser, config, **{**settings, "save_to_log_dir": False})
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        path = Path(trainer.default_root_dir) / CONFIG
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self.parser.save(self.config, str(partial), skip_none=False, overwrite=True, multifile=False)
+        os.replace(partial, path)
+
+
+class ConfiguredOptimizers(Callback):
+    """Keeps the optimizers' settings those of the configuration when a run is resumed.
+
+    A checkpoint brings the optimizers' settings with their state. Where the configuration has changed since,
+    the new value is put back, and said; learning rates in proportion, so that schedules go on.
+    """
+
+    def __init__(self) -> None:
+        self._configured: list[dict[str, Any]] = []
+        self._stored: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"settings": self._configured}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._stored = state_dict["settings"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._configured = [_settings(group) for group in _groups(trainer)]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        lines = {}
+        for group, now, then in zip(_groups(trainer), self._configured, self._stored, strict=False):
+            for key in now.keys() & then.keys():
+                if now[key] != then[key]:
+                    in_proportion = key in ("lr", "initial_lr") and then[key]
+                    group[key] = group[key] * now[key] / then[key] if in_proportion else now[key]
+                    lines[key] = (
+                        f"optimizer {key} goes on from the configured {now[key]!r}, not {then[key]!r}"
+                    )
+        if "initial_lr" in lines:  # with a schedule: `lr` follows from it
+            lines.pop("lr", None)
+            for config in trainer.lr_scheduler_configs:
+                config.scheduler.base_lrs = [
+                    group["initial_lr"] for group in config.scheduler.optimizer.param_groups
+                ]
+        for line in lines.values():
+            say(line)
+
+
+def _groups(trainer: Trainer) -> list[dict[str, Any]]:
+    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """Plain values only: they go into the checkpoint."""
+    plain = {
+        key: float(value) if isinstance(value, Tensor) else value
+        for key, value in group.items()
+        if key != "params"
+    }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}

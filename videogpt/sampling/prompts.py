@@ -1,0 +1,58 @@
+"""Files of prompts: plain text with one prompt a line, or JSON lines with `prompt` and, if wanted, `seed`.
+
+    for prompt in read_prompts("prompts.txt"):
+        print(prompt.text, prompt.seed)
+
+Blank lines are skipped. A file that is not UTF-8, holds no prompt or has a bad line is refused, and the line
+named.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Prompt(NamedTuple):
+    """One prompt of a file."""
+
+    text: str
+    seed: int | None
+    """The prompt's own seed; None where the file gives none."""
+
+
+def read_prompts(path: str | Path) -> list[Prompt]:
+    """Read the prompts of a file in order; a name that ends in .jsonl holds JSON lines, any other plain text.
+
+    Raises:
+        ValueError: the file is not UTF-8, holds no prompt, or a line of JSON is not an object with a `prompt`
+            string and an optional whole `seed` of 0 or more.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    parse = _parse_json_line if path.suffix.lower() == ".jsonl" else _parse_plain_line
+    prompts = [parse(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path} holds no prompt: write one prompt a line")
+    return prompts
+
+
+def _parse_plain_line(line: str, place: str) -> Prompt:
+    return Prompt(line.strip(), None)
+
+
+def _parse_json_line(line: str, place: str) -> Prompt:
+    wanted = 'an object such as {"prompt": "a red circle moves left", "seed": 3}'
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON ({error.msg}); write {wanted}") from error
+    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+        raise ValueError(f"{place}: no prompt string; write {wanted}")
+    seed = entry.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise ValueError(f"{place}: seed is {seed!r}; it must be a whole number of 0 or more")
+    return Prompt(entry["prompt"], seed)

@@ -1,0 +1,234 @@
+"""Token shards -> batches for the language model.
+
+    data = TokenShards(folder="shards", validation_fraction=0.05, batch_size=32)
+    next(iter(data.train_dataloader()))       # {"codes": int64 (B, T, H, W), "caption": [str, ...]}
+
+    rows = TokenShardReader("shards", tokenizer.fingerprint())
+    rows[0].codes_THW, rows[0].caption
+
+Refuses folders that are incomplete, altered, or made by another tokenizer than the one expected: codes mean
+nothing without the tokenizer that made them.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from videogpt.token_shards import CAPTIONS_NAME, CODES_NAME, TokenShardsManifest, codes_dtype
+from videogpt_tokenizer.resumable_loader import ResumableLoader
+
+# N rows, B batch, T latent frames, H/W latent height and width
+
+REMEDY = "tokenize the clips again"
+
+
+class TokenRow(NamedTuple):
+    """One clip as a model takes it."""
+
+    codes_THW: Tensor  # int64
+    caption: str
+
+
+class TokenBatch(TypedDict):
+    """Several rows."""
+
+    codes: Tensor  # BTHW int64
+    caption: list[str]
+
+
+class TokenShardReader(Dataset[TokenRow]):
+    """Random access to a folder of token shards through a memory map; may be sent to loader processes."""
+
+    def __init__(self, folder: str | Path, tokenizer_fingerprint: str | None = None) -> None:
+        """Open and check a folder.
+
+        Raises:
+            ValueError: it is incomplete, altered, or made by another tokenizer than `tokenizer_fingerprint`.
+        """
+        self.folder = Path(folder)
+        self.manifest = TokenShardsManifest.read(self.folder)
+        if tokenizer_fingerprint not in (None, self.manifest.tokenizer_fingerprint):
+            raise ValueError(
+                f"{folder} was made by tokenizer {self.manifest.tokenizer_fingerprint}, "
+                f"not by {tokenizer_fingerprint}: its codes mean something else to it; {REMEDY}"
+            )
+        lines = _read_lines(self.folder / CAPTIONS_NAME, self.manifest.num_clips)
+        self.captions: list[str] = [line["caption"] for line in lines]
+        """Caption of every row."""
+        self.clips: list[str] = [line["clip"] for line in lines]
+        """Name of the clip that every row was cut from."""
+        self._codes_NTHW = _map_codes(self.folder / CODES_NAME, self.manifest)
+
+    def __len__(self) -> int:
+        return self.manifest.num_clips
+
+    def __getitem__(self, row: int) -> TokenRow:
+        codes_THW = torch.from_numpy(self._codes_NTHW[row].astype(np.int64))
+        if codes_THW.max() >= self.manifest.codebook_size:
+            raise ValueError(f"{self.folder / CODES_NAME} was altered, row {row} is impossible: {REMEDY}")
+        return TokenRow(codes_THW, self.captions[row])
+
+    def __reduce__(self) -> tuple[type["TokenShardReader"], tuple[Path, str]]:
+        # Pickled as it stands, a memory map turns into a copy of every code.
+        return TokenShardReader, (self.folder, self.manifest.tokenizer_fingerprint)
+
+
+def _read_lines(path: Path, count: int) -> list[dict[str, str]]:
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: {REMEDY}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): {REMEDY}") from error
+    if len(lines) != count:
+        raise ValueError(f"{path} has {len(lines)} lines for {count} clips: {REMEDY}")
+    return lines
+
+
+def _map_codes(path: Path, manifest: TokenShardsManifest) -> np.ndarray:
+    try:
+        codes_NTHW = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: {REMEDY}") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}): {REMEDY}") from error
+    found = f"{codes_NTHW.dtype} {codes_NTHW.shape}"
+    expected = f"{codes_dtype(manifest.codebook_size)} {(manifest.num_clips, *manifest.grid)}"
+    if found != expected:
+        raise ValueError(f"{path} holds {found}, its manifest says {expected}: {REMEDY}")
+    return codes_NTHW
+
+
+def collate(rows: Sequence[TokenRow]) -> TokenBatch:
+    """Stack rows into a batch."""
+    return {"codes": torch.stack([row.codes_THW for row in rows]), "caption": [row.caption for row in rows]}
+
+
+class RowSplit(NamedTuple):
+    """Row numbers of the two sides of a split, ascending."""
+
+    training: list[int]
+    validation: list[int]
+
+
+def split_by_clip(clips: Sequence[str], validation_fraction: float) -> RowSplit:
+    """Split rows so that all windows of a clip fall on one side, which depends on the clip's name alone.
+
+    The clip whose name has the lowest hash validates in any case: only a single clip leaves a side empty.
+    """
+    share = {clip: int(hashlib.sha256(clip.encode()).hexdigest()[:13], 16) / 16**13 for clip in clips}
+    limit = max(validation_fraction, min(share.values()))
+    validates = [share[clip] <= limit for clip in clips]
+    return RowSplit(
+        training=[row for row, yes in enumerate(validates) if not yes],
+        validation=[row for row, yes in enumerate(validates) if yes],
+    )
+
+
+class Sides(NamedTuple):
+    """What to train on and what to validate on."""
+
+    training: Subset[TokenRow]
+    validation: Subset[TokenRow]
+
+
+class TokenShards(lightning.LightningDataModule):
+    """Training and validation batches of token shards."""
+
+    def __init__(
+        self,
+        folder: str,
+        validation_folder: str | None = None,
+        validation_fraction: float = 0.05,
+        batch_size: int = 16,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """
+        Args:
+            folder: token shards to train on.
+            validation_folder: token shards to validate on, made by the same tokenizer.
+            validation_fraction: where there is no validation_folder, the share of clips kept for validation,
+                at least one. All windows of a clip fall on the same side.
+            batch_size: rows per batch and process.
+            seed: of the order of the training rows.
+            num_workers: loader processes; 0 reads in the training process, fast since rows are memory-mapped.
+        """
+        super().__init__()
+        if not 0 < validation_fraction < 1:
+            raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
+        self.folder = folder
+        self.validation_folder = validation_folder
+        self.validation_fraction = validation_fraction
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+
+    def setup(self, stage: str) -> None:
+        """Open the folders, so that what is wrong with them is said before any work.
+
+        Raises:
+            ValueError: see `TokenShardReader`; the two folders do not match; the only clip cannot be split.
+        """
+        assert len(self._sides.training) and len(self._sides.validation)
+
+    @property
+    def manifest(self) -> TokenShardsManifest:
+        """What the training shards hold: grid, codebook size, fps, fingerprint of the tokenizer."""
+        return self._rows.manifest
+
+    def captions(self) -> list[str]:
+        """Captions of the training rows, to train a text tokenizer on."""
+        return [self._rows.captions[row] for row in self._sides.training.indices]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled anew in every epoch; resumes within one. A last, smaller batch is left out."""
+        return self._loader(self._sides.training, shuffle=True)
+
+    def val_dataloader(self) -> ResumableLoader:
+        """In the order of the shards."""
+        return self._loader(self._sides.validation, shuffle=False)
+
+    def test_dataloader(self) -> ResumableLoader:
+        """The same as validation."""
+        return self.val_dataloader()
+
+    @cached_property
+    def _rows(self) -> TokenShardReader:
+        return TokenShardReader(self.folder)
+
+    @cached_property
+    def _sides(self) -> Sides:
+        rows = self._rows
+        if self.validation_folder is None:
+            split = split_by_clip(rows.clips, self.validation_fraction)
+            if not split.training:
+                raise ValueError(f"{self.folder} holds one clip, nothing to split: give a validation_folder")
+            return Sides(Subset(rows, split.training), Subset(rows, split.validation))
+        validation = TokenShardReader(self.validation_folder, rows.manifest.tokenizer_fingerprint)
+        if validation.manifest.grid != rows.manifest.grid:
+            raise ValueError(
+                f"validation_folder {self.validation_folder} holds {validation.manifest.grid}, "
+                f"{self.folder} holds {rows.manifest.grid}: tokenize both alike"
+            )
+        return Sides(Subset(rows, range(len(rows))), Subset(validation, range(len(validation))))
+
+    def _loader(self, rows: Subset[TokenRow], *, shuffle: bool) -> ResumableLoader:
+        return ResumableLoader(
+            rows,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            drop_last=shuffle and len(rows) >= self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+        )

@@ -1,0 +1,237 @@
+"""Training of the token language model as a LightningModule.
+
+    videogpt fit --config configs/videogpt/tiny.yaml
+
+Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenShards`. The loss is cross-entropy over each modality's own
+ids; validation is in bits per video token. What is validated, sampled from and saved is the moving average of the weights.
+Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model` in the run folder.
+"""
+
+import dataclasses
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videogpt.layout import Layout, LayoutConfig, TrainingSequence
+from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model_folder import ModelParts, save_model
+from videogpt.outputs import contact_sheet
+from videogpt.pipeline import Pipeline
+from videogpt.sampling import SamplingConfig
+from videogpt_tokenizer import TextTokenizer, VideoTokenizer
+from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
+
+# B batch, T/H/W latent grid, N sequence rows, M rows of one modality, D width
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How captions become tokens."""
+
+    tokenizer: str | None = None
+    """SentencePiece file; without one a tokenizer is trained on the data set's captions."""
+    vocab_size: int = 512
+    """Room for text tokens in the model, at least the tokenizer's vocabulary."""
+    max_tokens: int = 64
+    """Rows kept for a caption; longer captions are cut."""
+    dropout: float = 0.1
+    """Share of captions replaced by the empty one, which is what guidance steers away from."""
+    loss_weight: float = 0.1
+    """Weight of predicting a text token, where a video token weighs 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleLogConfig:
+    """Videos sampled at every validation, shown in TensorBoard."""
+
+    prompts: tuple[str, ...] = ()
+    """One row of frames each; none by default."""
+    sampling: SamplingConfig = SamplingConfig()
+    """Temperature, truncation and guidance."""
+
+
+class SequenceLosses(NamedTuple):
+    """Cross-entropy of a batch in nats."""
+
+    total: Tensor
+    """Mean over all rows, each with its weight: what training makes small."""
+    mean: dict[str, Tensor]
+    """Mean of each modality, by its name."""
+
+
+class VideoGPTTraining(lightning.LightningModule):
+    """Next-token training of a `VideoGPT` on token shards.
+
+    The network is made when the data are known (`configure_model`): their manifest gives grid and vocabulary.
+    """
+
+    model: VideoGPT
+    layout: Layout
+
+    def __init__(
+        self,
+        tokenizer: str,
+        model: VideoGPTConfig | None = None,
+        text: TextConfig | None = None,
+        optimizer: OptimizerConfig | None = None,
+        samples: SampleLogConfig | None = None,
+    ) -> None:
+        """
+        Args:
+            tokenizer: folder of the video tokenizer that made the token shards.
+            model: size of the decoder.
+            text: text tokenizer, caption dropout and loss weight.
+            optimizer: learning rate, decay and averaging.
+            samples: videos to sample at every validation.
+        """
+        super().__init__()
+        self.tokenizer_folder = tokenizer
+        self.model_config = model or VideoGPTConfig()
+        self.text_config = text or TextConfig()
+        self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
+        self.sample_config = samples or SampleLogConfig()
+        self.parts: ModelParts | None = None
+        configs = {
+            "model": self.model_config,
+            "text": self.text_config,
+            "optimizer": self.optimizer_config,
+            "samples": self.sample_config,
+        }
+        # Plain types, so that a checkpoint opens with weights_only=True.
+        plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
+        self.save_hyperparameters({"tokenizer": tokenizer, **plain})
+
+    def configure_model(self) -> None:
+        """Build layout and network from the shards' manifest; called by Lightning once the data module is set up."""
+        if self.parts is not None:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        manifest = data.manifest
+        tokenizer = VideoTokenizer.from_pretrained(self.tokenizer_folder)
+        if tokenizer.fingerprint() != manifest.tokenizer_fingerprint:
+            raise ValueError(
+                f"tokenizer {self.tokenizer_folder} did not make the token shards (its fingerprint is not the manifest's): "
+                "run `videogpt tokenize` with it, or name the tokenizer that did"
+            )
+        text_tokenizer = self._find_text_tokenizer(data)
+        self.layout = Layout(
+            LayoutConfig(
+                text_vocab_size=text_tokenizer.vocab_size,
+                codebook_size=tokenizer.codebook_size,
+                max_text_tokens=self.text_config.max_tokens,
+                latent_frames=manifest.grid.time,
+                latent_height=manifest.grid.height,
+                latent_width=manifest.grid.width,
+            )
+        )
+        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.layout.vocab_size))
+        self.average = averaged(self.model, self.optimizer_config)
+        averaged_model = self.average.module
+        assert isinstance(averaged_model, VideoGPT)
+        self.parts = ModelParts(
+            tokenizer=tokenizer,
+            text_tokenizer=text_tokenizer,
+            layout=self.layout,
+            model=averaged_model.eval(),
+            fps=manifest.fps,
+            sampling=self.sample_config.sampling,
+        )
+
+    def pack(self, batch: dict[str, Any], drop_text: Tensor | None = None) -> TrainingSequence:
+        """One sequence per clip: caption, then codes."""
+        assert self.parts is not None
+        texts = [self.parts.text_tokenizer.encode(caption) for caption in batch["caption"]]
+        weight = self.text_config.loss_weight
+        return self.layout.pack(texts, batch["codes"], drop_text=drop_text, text_loss_weight=weight).to(self.device)
+
+    def losses(self, model: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
+        """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
+        hidden_BND = model.hidden(sequence)
+        weighted, mean = [], {}
+        for name, rows, ids in self.layout.modalities(sequence):
+            weight_BM = sequence.loss_weight_BN[:, rows]
+            targets_BM = (sequence.targets_BN[:, rows] - ids.start).clamp(min=0)  # what PAD becomes weighs nothing
+            logits_BMV = model.logits(hidden_BND[:, rows], ids).float()
+            nats_BM = F.cross_entropy(logits_BMV.transpose(1, 2), targets_BM, reduction="none")
+            weighted.append((nats_BM * weight_BM).sum())
+            mean[name] = weighted[-1].detach() / weight_BM.sum().clamp(min=1e-9)
+        return SequenceLosses(torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), mean)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Weighted mean over all rows, with captions dropped at random."""
+        drop_text = torch.rand(len(batch["caption"])) < self.text_config.dropout
+        with fast_autocast(self.device):
+            losses = self.losses(self.model, self.pack(batch, drop_text))
+        self._log_bits("train", losses, len(batch["caption"]))
+        return losses.total
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.average.update_parameters(self.model)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Bits per video token of the averaged model."""
+        assert self.parts is not None
+        with fast_autocast(self.device):
+            losses = self.losses(self.parts.model, self.pack(batch))
+        self._log_bits("val", losses, len(batch["caption"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Sample the configured prompts and show them as rows of frames."""
+        writer = getattr(self.logger, "experiment", None)
+        prompts = list(self.sample_config.prompts)
+        if not prompts or not hasattr(writer, "add_image") or self.trainer.sanity_checking:
+            return
+        assert self.parts is not None
+        clips = Pipeline(self.parts)(prompts, seed=0)
+        sheet = contact_sheet(clips)
+        writer.add_image("samples", sheet, self.global_step, dataformats="HWC")  # type: ignore[union-attr]
+
+    def configure_optimizers(self) -> Any:
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert self.parts is not None
+        checkpoint["text_tokenizer_fingerprint"] = self.parts.text_tokenizer.fingerprint()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert self.parts is not None
+        if checkpoint["text_tokenizer_fingerprint"] != self.parts.text_tokenizer.fingerprint():
+            raise ValueError(
+                "the checkpoint was trained with another text tokenizer: set model.text.tokenizer to the text.model "
+                "of the checkpoint's run folder"
+            )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the complete model folder, with averaged weights."""
+        assert self.parts is not None, "the model is built when fit, validate or test begins"
+        save_model(folder, self.parts)
+
+    def _log_bits(self, stage: str, losses: SequenceLosses, batch_size: int) -> None:
+        for name, nats in losses.mean.items():
+            key = f"{stage}/bits_per_{name}_token"
+            self.log(key, nats / math.log(2), prog_bar=name == "video", batch_size=batch_size, sync_dist=stage == "val")
+
+    def _find_text_tokenizer(self, data: Any) -> TextTokenizer:
+        """The user's, else that of the run folder, else one trained on the captions and put into the run folder."""
+        kept = Path(self.trainer.default_root_dir) / "text.model"
+        if self.text_config.tokenizer is not None:
+            return TextTokenizer.from_file(self.text_config.tokenizer)
+        if kept.is_file():
+            return TextTokenizer.from_file(kept)
+        tokenizer = TextTokenizer.train(data.captions(), vocab_size=self.text_config.vocab_size)
+        log.info("trained a text tokenizer of %d tokens on the captions", tokenizer.vocab_size)
+        if self.trainer.is_global_zero:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(kept)
+        return tokenizer

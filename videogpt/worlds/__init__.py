@@ -1,0 +1,1 @@
+"""Generated worlds: captioned clips whose attributes are known, and checkers that read them from pixels."""

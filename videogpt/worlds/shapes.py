@@ -1,0 +1,288 @@
+"""The shapes world: what a scene is, and how scenes are drawn at random.
+
+    scene = sample_scene(seed=0, index=7)                      # a pure function of its arguments
+    frames_THWC = shapes_render.render(scene)                  # 17 frames of 64x64 at 8 per second
+    text = shapes_captions.caption(scene, caption_rng(0, 7))
+
+One or two objects move, turn, grow or change colour on a plain background. Two objects keep to lanes of their
+own, so that they never overlap, and nothing ever touches the edge of the frame. One (shape, colour) pair in
+seven is held out by rule: the "train" split never shows it, every scene of the "held_out" split does.
+
+Refuses unknown splits and negative seeds or indices. Knows nothing of pixels, words or files.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+
+Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Choice = TypeVar("Choice")
+Box = tuple[float, float, float, float]  # left, top, right, bottom: bounds of a centre
+
+FRAME_SIZE = 64  # pixels, height and width
+NUM_FRAMES = 17
+FPS = 8.0
+
+SHAPES = ("circle", "square", "triangle", "star")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white")
+SIZES = ("small", "medium", "large")
+BACKGROUNDS = ("black", "grey", "navy", "brown")
+DIRECTIONS = {
+    "moves left": (-1, 0),
+    "moves right": (1, 0),
+    "moves up": (0, -1),
+    "moves down": (0, 1),
+}
+MOTIONS = ("stays still", *DIRECTIONS, "bounces", "spins", "grows", "shrinks", "changes colour")
+
+RADII = {"small": 5.0, "medium": 8.5, "large": 13.0}
+"""Pixels. The radius of the circle; the other shapes are scaled to look as large, see REACH."""
+REACH = {"circle": 1.0, "square": 1.2, "triangle": 1.3, "star": 1.3}
+"""Distance from the centre to the farthest point of a shape, in radii."""
+
+_EDGE = 1.5  # pixels kept free at the edge of the frame
+_GAP = 3.0  # pixels kept free between two lanes
+_LEAST_TRAVEL = 14.0  # pixels that a moving object travels, at least
+_MOST_TRAVEL = 40.0
+_LEAST_BOUNCE = 10.0  # pixels between the walls that a bouncing centre meets, at least
+_STEPS = NUM_FRAMES - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attributes:
+    """What a caption says of one object."""
+
+    shape: str
+    """One of SHAPES."""
+    colour: str
+    """One of COLOURS: the first colour when the object changes colour."""
+    motion: str
+    """One of MOTIONS."""
+    size: str | None = None
+    """One of SIZES; None when the object grows or shrinks."""
+    second_colour: str | None = None
+    """The last colour when the object changes colour, else None."""
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """Its one colour, or the first and the last."""
+        return (self.colour,) if self.second_colour is None else (self.colour, self.second_colour)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The (shape, colour) pairs that the object shows."""
+        return tuple((self.shape, colour) for colour in self.colours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """Where one object is and how it looks over time. Pixels (x to the right, y down), frames, degrees."""
+
+    start: tuple[float, float]
+    """Centre in the first frame."""
+    velocity: tuple[float, float] = (0.0, 0.0)
+    """Pixels per frame, reflected at the walls of `region`."""
+    region: tuple[float, float, float, float]
+    """Left, top, right and bottom bound of the centre."""
+    radius: float
+    """Radius in the first frame."""
+    last_radius: float
+    """Radius in the last frame."""
+    angle: float = 0.0
+    """Clockwise turn in the first frame."""
+    turn: float = 0.0
+    """Degrees per frame."""
+    colour_change: float = 0.0
+    """The frame at which an object that changes colour is half way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneObject:
+    """One object: its attributes and its track."""
+
+    attributes: Attributes
+    track: Track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A whole clip: one or two objects on a background."""
+
+    objects: tuple[SceneObject, ...]
+    background: str
+    """One of BACKGROUNDS."""
+
+    def to_json(self) -> str:
+        """One line from which `from_json` makes an equal scene."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Scene":
+        """The scene of `to_json`. Raises ValueError for any other text."""
+        try:
+            fields = json.loads(text)
+            objects = tuple(
+                SceneObject(attributes=Attributes(**one["attributes"]), track=_track(one["track"]))
+                for one in fields["objects"]
+            )
+            return cls(objects=objects, background=fields["background"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"not a scene of the shapes world, as Scene.to_json() gives: {text[:80]!r}"
+            ) from error
+
+
+def _track(fields: dict[str, Any]) -> Track:
+    """JSON knows lists only; tracks hold tuples."""
+    tuples = {key: tuple(fields[key]) for key in ("start", "velocity", "region")}
+    return Track(**{**fields, **tuples})
+
+
+def is_held_out(shape: str, colour: str) -> bool:
+    """Whether the "train" split never shows this pair.
+
+    Colour number 2 s + 1 (mod 7) of shape number s: orange circles, green squares, purple triangles and red
+    stars. Each shape lacks one colour and no colour lacks two shapes, so training knows all of them well.
+    """
+    return COLOURS.index(colour) == (2 * SHAPES.index(shape) + 1) % len(COLOURS)
+
+
+def sample_scene(seed: int, index: int, split: Split = "train") -> Scene:
+    """Draw scene `index` of the endless list that belongs to `seed` and `split`.
+
+    Every scene of "held_out" has at least one object with a held-out pair; no scene of "train" has one.
+    Raises ValueError for an unknown split or a negative seed or index.
+    """
+    rng = _rng(seed, index, split, stream=0)
+    num_objects = int(rng.integers(1, 3))
+    sizes = SIZES if num_objects == 1 else SIZES[:2]
+    while True:  # until the objects belong to the split and find room
+        looks = [_sample_attributes(rng, sizes) for _ in range(num_objects)]
+        if not _belongs(looks, split):
+            continue
+        radii = [_sample_radii(rng, look, sizes) for look in looks]
+        lanes = _sample_lanes(rng, looks, radii)
+        if lanes is not None:
+            break
+    objects = tuple(
+        SceneObject(attributes=look, track=_sample_track(rng, look, pair, lane))
+        for look, pair, lane in zip(looks, radii, lanes, strict=True)
+    )
+    return Scene(objects=objects, background=pick(rng, BACKGROUNDS))
+
+
+def caption_rng(seed: int, index: int, split: Split = "train") -> np.random.Generator:
+    """The generator for the wording of scene `index`: apart from that of the scene, so that neither disturbs
+    the other."""
+    return _rng(seed, index, split, stream=1)
+
+
+def _rng(seed: int, index: int, split: Split, stream: int) -> np.random.Generator:
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(SPLITS)}")
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed={seed} and index={index} must not be negative")
+    return np.random.default_rng([seed, index, SPLITS.index(split), stream])
+
+
+def pick(rng: np.random.Generator, choices: tuple[Choice, ...]) -> Choice:
+    """One of the choices, each as likely as the others."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Rounded, so that scenes are short as JSON. Bounds that rounding has crossed count as equal."""
+    return round(float(rng.uniform(low, max(low, high))), 3)
+
+
+def _sample_attributes(rng: np.random.Generator, sizes: tuple[str, ...]) -> Attributes:
+    shape = pick(rng, SHAPES)
+    motion = pick(rng, tuple(m for m in MOTIONS if not (m == "spins" and shape == "circle")))
+    colour = pick(rng, COLOURS)
+    size = None if motion in ("grows", "shrinks") else pick(rng, sizes)
+    second = pick(rng, tuple(c for c in COLOURS if c != colour)) if motion == "changes colour" else None
+    return Attributes(shape=shape, colour=colour, motion=motion, size=size, second_colour=second)
+
+
+def _belongs(looks: list[Attributes], split: Split) -> bool:
+    pairs = [pair for look in looks for pair in look.pairs]
+    if len({colour for _, colour in pairs}) < len(pairs):  # two objects never share a colour
+        return False
+    return any(is_held_out(*pair) for pair in pairs) == (split == "held_out")
+
+
+def _sample_radii(rng: np.random.Generator, look: Attributes, sizes: tuple[str, ...]) -> tuple[float, float]:
+    """Radius in the first and in the last frame."""
+    jitter = rng.uniform(0.95, 1.05)
+    smallest, largest = round(RADII[sizes[0]] * jitter, 3), round(RADII[sizes[-1]] * jitter, 3)
+    if look.size is not None:
+        smallest = largest = round(RADII[look.size] * jitter, 3)
+    return (smallest, largest) if look.motion == "grows" else (largest, smallest)
+
+
+def _least_travel(look: Attributes, axis: int) -> float:
+    """Pixels that the centre must be free to move along x (axis 0) or y (axis 1)."""
+    if look.motion == "bounces":
+        return _LEAST_BOUNCE
+    return _LEAST_TRAVEL if DIRECTIONS.get(look.motion, (0, 0))[axis] else 0.0
+
+
+def _sample_lanes(
+    rng: np.random.Generator, looks: list[Attributes], radii: list[tuple[float, float]]
+) -> list[Box] | None:
+    """The bounds of each centre; None when two objects find no room beside each other."""
+    low, high = _EDGE, FRAME_SIZE - _EDGE
+    reaches = [REACH[look.shape] * max(pair) for look, pair in zip(looks, radii, strict=True)]
+    if len(looks) == 1:
+        return [_box(low + reaches[0], high - reaches[0], low + reaches[0], high - reaches[0], axis=0)]
+    for axis in rng.permutation(2):  # 0: side by side, 1: one above the other
+        needs = [2 * reach + _least_travel(look, axis) for look, reach in zip(looks, reaches, strict=True)]
+        spare = high - low - _GAP - sum(needs)
+        if spare < 0:
+            continue
+        first = int(rng.integers(2))  # which object is on the left or on top
+        wall = low + needs[first] + rng.uniform(0.25, 0.75) * spare
+        spans = {first: (low, wall), 1 - first: (wall + _GAP, high)}
+        return [
+            _box(spans[i][0] + reach, spans[i][1] - reach, low + reach, high - reach, axis=int(axis))
+            for i, reach in enumerate(reaches)
+        ]
+    return None
+
+
+def _box(low: float, high: float, cross_low: float, cross_high: float, axis: int) -> Box:
+    low, high, cross_low, cross_high = (round(value, 3) for value in (low, high, cross_low, cross_high))
+    return (low, cross_low, high, cross_high) if axis == 0 else (cross_low, low, cross_high, high)
+
+
+def _sample_track(
+    rng: np.random.Generator, look: Attributes, radii: tuple[float, float], region: Box
+) -> Track:
+    lows, highs = region[:2], region[2:]
+    direction = DIRECTIONS.get(look.motion, (0, 0))
+    start, velocity = [0.0, 0.0], [0.0, 0.0]
+    for axis in range(2):
+        low, high = lows[axis], highs[axis]
+        room = high - low
+        if look.motion == "bounces":  # more than once across, so that a wall is met along both axes
+            path = min(_uniform(rng, 1.3, 1.9) * room, 4.2 * _STEPS)
+            velocity[axis] = round(path / _STEPS * (1 if rng.integers(2) else -1), 4)
+            start[axis] = _uniform(rng, low, high)
+        else:
+            travel = direction[axis] * _uniform(rng, _LEAST_TRAVEL, min(room, _MOST_TRAVEL))
+            velocity[axis] = round(travel / _STEPS, 4)
+            start[axis] = _uniform(rng, low + max(0.0, -travel), high - max(0.0, travel))
+    spins = look.motion == "spins"
+    return Track(
+        start=(start[0], start[1]),
+        velocity=(velocity[0], velocity[1]),
+        region=region,
+        radius=radii[0],
+        last_radius=radii[1],
+        angle=_uniform(rng, 0, 360) if spins else 0.0,
+        turn=_uniform(rng, 8, 12) * (1 if rng.integers(2) else -1) if spins else 0.0,
+        colour_change=_uniform(rng, 6.5, 9.5) if look.motion == "changes colour" else 0.0,
+    )

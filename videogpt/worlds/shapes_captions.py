@@ -1,0 +1,127 @@
+"""Captions of the shapes world: a scene in words, always true, worded in many ways.
+
+    caption(scene, rng)               "on a navy background, a little red disc is sliding left"
+    caption(scene, rng, full=True)    the same, but never leaves out a size or the background
+
+Lower case, no full stop. Every synonym stands for one attribute only, so that a full caption fits no other
+scene. Knows nothing of pixels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from videogpt.worlds.shapes import Attributes, Scene, pick
+
+OMITTED = 0.15
+"""How often the sizes, and how often the background, go unnamed when the caption need not be full."""
+_TERSE = 0.15  # how often a caption has no articles: "red circle moving left, black background"
+
+
+class Verb(NamedTuple):
+    """One motion in the three forms that captions use."""
+
+    finite: str
+    progressive: str
+    participle: str
+
+
+_SHAPES = {
+    "circle": ("circle", "circle", "disc"),
+    "square": ("square",),
+    "triangle": ("triangle",),
+    "star": ("star",),
+}
+_COLOURS = {"purple": ("purple", "purple", "violet")}
+_SIZES = {
+    "small": ("small", "small", "little"),
+    "medium": ("medium", "medium-sized"),
+    "large": ("large", "large", "big"),
+}
+_BACKGROUNDS = {"grey": ("grey", "gray"), "navy": ("navy", "navy", "dark blue")}
+
+_STILL = (
+    Verb("stays still", "is staying still", "staying still"),
+    Verb("does not move", "is not moving", "not moving"),
+)
+_BOUNCES = (
+    Verb("bounces", "is bouncing", "bouncing"),
+    Verb("bounces around", "is bouncing around", "bouncing around"),
+)
+_SPINS = (
+    Verb("spins", "is spinning", "spinning"),
+    Verb("rotates", "is rotating", "rotating"),
+)
+_GROWS = (
+    Verb("grows", "is growing", "growing"),
+    Verb("gets bigger", "is getting bigger", "getting bigger"),
+)
+_SHRINKS = (
+    Verb("shrinks", "is shrinking", "shrinking"),
+    Verb("gets smaller", "is getting smaller", "getting smaller"),
+)
+_VERBS = {"stays still": _STILL, "bounces": _BOUNCES, "spins": _SPINS, "grows": _GROWS, "shrinks": _SHRINKS}
+_GOES = (
+    Verb("moves", "is moving", "moving"),
+    Verb("moves", "is moving", "moving"),
+    Verb("slides", "is sliding", "sliding"),
+    Verb("goes", "is going", "going"),
+)
+
+
+def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
+    """Put a scene into words.
+
+    Args:
+        scene: The scene.
+        rng: Decides the wording: the same state gives the same words.
+        full: Name every size and the background, always. Otherwise each is sometimes left out, as people do.
+    """
+    with_size = full or rng.random() >= OMITTED
+    with_background = full or rng.random() >= OMITTED
+    terse = rng.random() < _TERSE
+    tense = "participle" if terse else pick(rng, ("finite", "finite", "progressive"))
+    order = rng.permutation(len(scene.objects))
+    clauses = [_clause(scene.objects[i].attributes, rng, with_size, tense) for i in order]
+    text = (" and " if terse else pick(rng, (" and ", " and ", " while "))).join(clauses)
+    if not with_background:
+        return text
+    background = pick(rng, _BACKGROUNDS.get(scene.background, (scene.background,)))
+    if terse:
+        return f"{text}, {background} background"
+    place = f"on a {background} background"
+    return f"{place}, {text}" if rng.random() < 0.25 else f"{text} {place}"
+
+
+def _clause(look: Attributes, rng: np.random.Generator, with_size: bool, tense: str) -> str:
+    """Subject and verb. The article is there unless the verb is a bare participle."""
+    changes = look.second_colour is not None
+    turns = changes and bool(rng.integers(2))  # "a red star turns blue" or "a star changes from red to blue"
+    words = [pick(rng, _SIZES[look.size])] if with_size and look.size else []
+    if turns or not changes:
+        words.append(_colour(look.colour, rng))
+    words.append(pick(rng, _SHAPES[look.shape]))
+    if tense != "participle":
+        words.insert(0, "an" if words[0][0] in "aeiou" else "a")
+    words.append(getattr(_verb(look, rng, turns), tense))
+    return " ".join(words)
+
+
+def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> Verb:
+    if look.second_colour is not None:
+        second = _colour(look.second_colour, rng)
+        if turns:
+            return Verb(f"turns {second}", f"is turning {second}", f"turning {second}")
+        change = f"from {_colour(look.colour, rng)} to {second}"
+        return Verb(f"changes {change}", f"is changing {change}", f"changing {change}")
+    if look.motion in _VERBS:
+        return pick(rng, _VERBS[look.motion])
+    direction = look.motion.removeprefix("moves ")
+    verb = pick(rng, _GOES)
+    if direction in ("left", "right") and rng.random() < 0.25:
+        direction = f"to the {direction}"
+    return Verb(*(f"{form} {direction}" for form in verb))
+
+
+def _colour(name: str, rng: np.random.Generator) -> str:
+    return pick(rng, _COLOURS.get(name, (name,)))

@@ -1,0 +1,289 @@
+"""Read a clip of the shapes world back into attributes, from its pixels alone.
+
+    reading = check(frames_THWC)                  # uint8, RGB
+    agreement = agrees(reading, scene)            # agreement.shape, .motion, ..., and agreement.all
+
+Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
+was seen, and what explains its pixels best is what it is. So it needs no trained network, and pictures that a
+tokenizer has blurred are read about as well as sharp ones. Numpy and scipy.ndimage only.
+
+A clip that shows what no scene can (two motions at once, a shape that becomes another, an object that comes
+and goes) is read as such, in words of its own, and so agrees with no scene.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from videogpt.worlds.shapes import DIRECTIONS, RADII, SHAPES, Attributes, Scene
+from videogpt.worlds.shapes_render import BACKGROUND_RGB, RGB, Placement, cover
+
+# T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
+
+Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
+
+_CONTRAST = 40.0  # distance in RGB from the background at which a pixel belongs to an object
+_SPECK = 12.0  # pixels; smaller things are not objects
+_LEAST_FRAMES = 3  # shorter flashes are not objects either
+_PRESENT = 0.85  # part of the frames in which an object must be seen
+_UNLIKE = 0.25  # squared error over squared coverage at which a thing is none of the shapes
+_DECISIVE = 0.8  # error over error at which one half of a clip shows another shape
+_FLICKER = 3  # frames of a colour that does not belong
+_START, _END = slice(None, 3), slice(-3, None)  # frames that tell colour and growth
+_GROWTH = 1.25  # ratio of radii
+_MOVED = 4.0  # pixels that a centre ranges over when it moves
+_SWAY = 2.5  # pixels that it may range over across its direction
+_DETOUR = 1.12  # path over range of a centre that has turned back
+_TURNED = 3.0  # degrees per frame
+_SYMMETRY = {
+    "circle": 360.0,
+    "square": 90.0,
+    "triangle": 120.0,
+    "star": 72.0,
+}  # degrees after which it looks the same
+_ANGLES = 12  # tried per symmetry
+_RATES = np.arange(-16.0, 17.0, 2.0)  # degrees per frame tried
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneReading:
+    """What the pixels show."""
+
+    objects: tuple[Attributes, ...]
+    """In no particular order. Shape and motion may be words that no scene has, such as "unclear",
+    "circle, then square", "moves left and spins" or "comes and goes"."""
+    background: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Which attributes of a scene a reading has right, over all its objects. With a wrong count, none but the
+    background can be right."""
+
+    count: bool
+    shape: bool
+    colour: bool
+    """Both colours, when one changes."""
+    size: bool
+    motion: bool
+    background: bool
+
+    @property
+    def all(self) -> bool:
+        """The clip shows the scene."""
+        return self.count and self.shape and self.colour and self.size and self.motion and self.background
+
+
+class Blob(NamedTuple):
+    """One object's pixels."""
+
+    alpha_THW: Floats
+    """How much of each pixel it covers, 0 to 1."""
+    colour_TC: Floats
+    """Its colour less the background's."""
+    present: float
+    """Part of the clip's frames in which it is seen; the other fields hold these frames only."""
+
+
+class Fit(NamedTuple):
+    """How well a shape explains a blob."""
+
+    error_T: Floats
+    """Squared difference of coverage, summed over the pixels."""
+    turn: float
+    """Degrees per frame."""
+
+
+def check(frames_THWC: NDArray[np.uint8]) -> SceneReading:
+    """Read the attributes of a clip.
+
+    Args:
+        frames_THWC: uint8 RGB, at least 6 frames.
+
+    Raises:
+        ValueError: the frames are of another type or shape.
+    """
+    if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
+        raise ValueError(
+            f"frames are {frames_THWC.dtype} {frames_THWC.shape}; the checker reads uint8 (T, H, W, 3)"
+        )
+    if len(frames_THWC) < 6:
+        raise ValueError(f"clip has {len(frames_THWC)} frames; the checker needs at least 6 to see motion")
+    background_C = _background(frames_THWC)
+    blobs = _find_blobs(frames_THWC.astype(np.float32), background_C)
+    return SceneReading(
+        objects=tuple(_read_object(blob, background_C) for blob in blobs),
+        background=_nearest(background_C, BACKGROUND_RGB),
+    )
+
+
+def agrees(reading: SceneReading, scene: Scene) -> Agreement:
+    """Compare a reading with the scene that a clip was made from, or was to show. Objects match as a set."""
+    wanted = [one.attributes for one in scene.objects]
+    background = reading.background == scene.background
+    if len(reading.objects) != len(wanted):
+        wrong = dict.fromkeys(("count", "shape", "colour", "size", "motion"), False)
+        return Agreement(**wrong, background=background)
+    pairings = [list(zip(reading.objects, order, strict=True)) for order in permutations(wanted)]
+    agreements = [_compare(pairs, background) for pairs in pairings]
+    return max(agreements, key=lambda a: (a.all, a.shape + a.colour + a.size + a.motion))
+
+
+def _compare(pairs: list[tuple[Attributes, Attributes]], background: bool) -> Agreement:
+    return Agreement(
+        count=True,
+        shape=all(seen.shape == wanted.shape for seen, wanted in pairs),
+        colour=all(seen.colours == wanted.colours for seen, wanted in pairs),
+        size=all(wanted.size in (None, seen.size) for seen, wanted in pairs),
+        motion=all(seen.motion == wanted.motion for seen, wanted in pairs),
+        background=background,
+    )
+
+
+def _background(frames_THWC: NDArray[np.uint8]) -> Floats:
+    """The usual colour of the frame's rim, which objects leave free. RGB."""
+    rim_HW = np.ones(frames_THWC.shape[1:3], bool)
+    rim_HW[2:-2, 2:-2] = False
+    return np.median(frames_THWC[:, rim_HW].reshape(-1, 3), axis=0)
+
+
+def _nearest(colour_C: Floats, names: dict[str, tuple[int, int, int]]) -> str:
+    return min(names, key=lambda name: float(np.linalg.norm(colour_C - np.array(names[name]))))
+
+
+def _find_blobs(frames_THWC: Floats, background_C: Floats) -> list[Blob]:
+    """Connected things in space and time, less specks and short flashes."""
+    offset_THWC = frames_THWC - background_C
+    contrast_THW = np.linalg.norm(offset_THWC, axis=-1)
+    label_THW = np.zeros(contrast_THW.shape, np.int32)
+    ndimage.label(contrast_THW > _CONTRAST, structure=np.ones((3, 3, 3)), output=label_THW)
+    blobs = []
+    for label in range(1, label_THW.max() + 1):
+        own_THW = label_THW == label
+        seen_T = own_THW.sum((1, 2)) >= _SPECK
+        if seen_T.sum() >= _LEAST_FRAMES:
+            others_THW = (label_THW != 0) & ~own_THW
+            alpha_THW, colour_TC = _measure(offset_THWC[seen_T], own_THW[seen_T], others_THW[seen_T])
+            blobs.append(Blob(alpha_THW, colour_TC, float(seen_T.mean())))
+    return blobs
+
+
+def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Floats, Floats]:
+    """Coverage THW, the share of the blob's colour in each pixel, and that colour TC, from its best covered
+    quarter."""
+    near_THW = np.empty_like(own_THW)
+    ndimage.binary_dilation(own_THW, structure=np.ones((1, 3, 3)), mask=~others_THW, output=near_THW)
+    alpha_THW, colour_TC = np.zeros(own_THW.shape), np.zeros((len(own_THW), 3))
+    for t, own_HW in enumerate(own_THW):
+        offset_NC = offset_THWC[t][own_HW]
+        contrast_N = np.linalg.norm(offset_NC, axis=-1)
+        colour_C = np.median(offset_NC[contrast_N >= np.quantile(contrast_N, 0.75)], axis=0)
+        share_HW = offset_THWC[t] @ colour_C / (colour_C @ colour_C)
+        alpha_THW[t] = np.where(near_THW[t], np.clip(share_HW, 0, 1), 0)
+        colour_TC[t] = colour_C
+    return alpha_THW, colour_TC
+
+
+def _read_object(blob: Blob, background_C: Floats) -> Attributes:
+    area_T = blob.alpha_THW.sum((1, 2))
+    centre_TX = _centres(blob.alpha_THW, area_T)
+    fits = {shape: _fit(shape, blob.alpha_THW, centre_TX, area_T) for shape in SHAPES}
+    likeliest = min(fits, key=lambda name: float(fits[name].error_T.sum()))
+    colours_T = [_nearest(colour_C, RGB) for colour_C in blob.colour_TC + background_C]
+    first, last = (_nearest(blob.colour_TC[part].mean(0) + background_C, RGB) for part in (_START, _END))
+    radius_T = np.sqrt(area_T / _unit_area(likeliest))
+    growth = radius_T[_END].mean() / radius_T[_START].mean()
+    signs = {
+        "grows": growth > _GROWTH,
+        "shrinks": growth < 1 / _GROWTH,
+        "changes colour": first != last,
+        "flickers": first == last and sum(colour != first for colour in colours_T) >= _FLICKER,
+        "spins": abs(fits[likeliest].turn) >= _TURNED,
+        "comes and goes": blob.present < _PRESENT,
+        _path(centre_TX): True,
+    }
+    motions = [name for name, seen in signs.items() if seen and name != "stays still"]
+    resized = signs["grows"] or signs["shrinks"]
+    return Attributes(
+        shape=_shape(fits, likeliest, blob.alpha_THW),
+        colour=first,
+        motion=" and ".join(motions) or "stays still",
+        size=None if resized else min(RADII, key=lambda name: abs(np.log(radius_T.mean() / RADII[name]))),
+        second_colour=last if first != last else None,
+    )
+
+
+def _shape(fits: dict[str, Fit], likeliest: str, alpha_THW: Floats) -> str:
+    """The likeliest shape, unless it is unlike the pixels or one half of the clip shows another."""
+    if fits[likeliest].error_T.sum() > _UNLIKE * (alpha_THW**2).sum():
+        return "unclear"
+    middle = len(alpha_THW) // 2
+    halves = []
+    for half in (slice(None, middle), slice(middle, None)):
+        error = {name: float(fit.error_T[half].sum()) for name, fit in fits.items()}
+        best = min(error, key=lambda name: error[name])
+        halves.append(best if error[best] < _DECISIVE * error[likeliest] else likeliest)
+    return likeliest if halves[0] == halves[1] else f"{halves[0]}, then {halves[1]}"
+
+
+def _centres(alpha_THW: Floats, area_T: Floats) -> Floats:
+    """Centres of mass in pixels, TX."""
+    rows_H, columns_W = (np.arange(side) + 0.5 for side in alpha_THW.shape[1:])
+    return np.stack([alpha_THW.sum(1) @ columns_W, alpha_THW.sum(2) @ rows_H], axis=1) / area_T[:, None]
+
+
+def _path(centre_TX: Floats) -> str:
+    """The name of the way that a centre takes."""
+    range_X = np.ptp(centre_TX, axis=0)
+    if (range_X < _MOVED).all():
+        return "stays still"
+    detour_X = np.abs(np.diff(centre_TX, axis=0)).sum(0) / np.maximum(range_X, _MOVED)
+    if (range_X >= _MOVED).all():
+        return "bounces" if detour_X.max() > _DETOUR else "moves diagonally"
+    if range_X.min() > _SWAY or detour_X.max() > _DETOUR:
+        return "wanders"
+    net_X = centre_TX[-1] - centre_TX[0]
+    return max(DIRECTIONS, key=lambda name: float(net_X @ np.array(DIRECTIONS[name])))
+
+
+@lru_cache
+def _unit_area(shape: str) -> float:
+    """Area of a shape of radius 1."""
+    one = Placement(np.zeros((1, 2)), np.full(1, 20.0), np.zeros(1))
+    return float(cover(shape, one).coverage_TSS.sum()) / 20.0**2
+
+
+def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Fit:
+    """Paint the shape at every angle over every frame, then find the steady turn with the least error."""
+    symmetry = _SYMMETRY[shape]
+    angle_K = np.zeros(1) if shape == "circle" else np.arange(_ANGLES) * symmetry / _ANGLES
+    error_TK = _errors(shape, alpha_THW, centre_TX, np.sqrt(area_T / _unit_area(shape)), np.radians(angle_K))
+    rates_R = np.zeros(1) if shape == "circle" else _RATES
+    turned_TR = np.arange(len(area_T))[:, None] * rates_R
+    steps_TRK = np.rint((turned_TR[..., None] + angle_K) / symmetry * len(angle_K)).astype(int) % len(angle_K)
+    error_TRK = np.take_along_axis(error_TK[:, None], steps_TRK, axis=2)
+    rate, angle = np.unravel_index(error_TRK.sum(0).argmin(), error_TRK.shape[1:])
+    return Fit(error_TRK[:, rate, angle], float(rates_R[rate]))
+
+
+def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:
+    """Squared difference of every frame from the shape at every angle, TK, as a^2 - 2 a b + b^2."""
+    frames, angles = len(alpha_THW), len(angle_K)
+    repeated = np.repeat(centre_TX, angles, axis=0), np.repeat(radius_T, angles), np.tile(angle_K, frames)
+    windows = cover(shape, Placement(*(values.astype(np.float32) for values in repeated)))
+    side = windows.coverage_TSS.shape[1]
+    painted_TKSS = rearrange(windows.coverage_TSS, "(t k) a b -> t k a b", t=frames)
+    padded_THW = np.pad(alpha_THW, ((0, 0), (side, side), (side, side)))  # windows may stick out of the frame
+    rows_TS = windows.top_T[::angles, None] + side + np.arange(side)
+    columns_TS = windows.left_T[::angles, None] + side + np.arange(side)
+    seen_TSS = padded_THW[np.arange(frames)[:, None, None], rows_TS[:, :, None], columns_TS[:, None, :]]
+    overlap_TK = np.einsum("tkab,tab->tk", painted_TKSS, seen_TSS)
+    painted_TK = np.einsum("tkab,tkab->tk", painted_TKSS, painted_TKSS)
+    return (alpha_THW**2).sum((1, 2))[:, None] - 2 * overlap_TK + painted_TK

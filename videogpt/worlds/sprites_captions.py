@@ -1,0 +1,70 @@
+"""Captions of the sprites world: every attribute in words, always true, worded in several ways.
+
+    caption(sprite, rng)    "facing left, a green orc with a blue topknot, wearing chain mail and a brown skirt, walks"
+
+Lower case, no full stop. Knows nothing of pixels.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from videogpt.worlds.sprites import Sprite
+
+_VERBS = {
+    "cast": ("casts a spell", "works magic"),
+    "thrust": ("thrusts", "stabs"),
+    "walk": ("walks", "strides"),
+    "slash": ("slashes", "swings a blade"),
+    "shoot": ("shoots an arrow", "draws a bow"),
+}
+_FACING = {
+    "away": ("facing away", "seen from behind"),
+    "left": ("facing left", "turned to the left"),
+    "towards": ("facing the viewer", "seen from the front"),
+    "right": ("facing right", "turned to the right"),
+}
+_ORDERS = (
+    "{person}, {clothes}, {verb} {facing}",
+    "{person} {verb} {facing}, {clothes}",
+    "{facing}, {person}, {clothes}, {verb}",
+    "{clothes}, {person} {verb} {facing}",
+)
+_WITHOUT_ARTICLE = ("skin", "hair", "trousers", "armour", "mail")
+
+
+def caption(sprite: "Sprite", rng: np.random.Generator) -> str:
+    """Put a sprite into words; the same state of `rng` gives the same words."""
+    return _pick(rng, _ORDERS).format(
+        person=_person(sprite),
+        clothes=_clothes(sprite),
+        verb=_pick(rng, _VERBS[sprite.action]),
+        facing=_pick(rng, _FACING[sprite.direction]),
+    )
+
+
+def _person(sprite: "Sprite") -> str:
+    if sprite.body.endswith("skin"):
+        return f"a person with {sprite.body} and {_some(sprite.hair)}"
+    return f"a {sprite.body} with {_some(sprite.hair)}"
+
+
+def _clothes(sprite: "Sprite") -> str:
+    legs, chest = sprite.bottomwear, sprite.topwear
+    if legs == "bare legs" and chest == "bare chest":
+        return "wearing only shoes"
+    if legs == "bare legs":
+        return f"bare-legged in {_some(chest)}"
+    if chest == "bare chest":
+        return f"bare-chested in {_some(legs)}"
+    return f"wearing {_some(chest)} and {_some(legs)}"
+
+
+def _some(words: str) -> str:
+    """With the article that the words need."""
+    return words if words.endswith(_WITHOUT_ARTICLE) else f"a {words}"
+
+
+def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+    return choices[int(rng.integers(len(choices)))]

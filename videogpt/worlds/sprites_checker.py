@@ -1,0 +1,118 @@
+"""Reads a sprite clip back: of all clips of the world, which is nearest to these pixels?
+
+    checker = SpritesChecker(world)
+    match = checker.read(frames_THWC)                  # uint8 RGB, 17 x 64 x 64 x 3
+    match.index, match.sprite, match.error             # number and attributes of the nearest clip, how near it is
+
+Nearest in the sum of squared differences over all pixels, exactly and over all 68,600 clips, in a tenth of a second:
+a pixel shows the topmost layer that covers it, so the distance splits into sums over layers, and the sums of all
+characters for one action and direction are one matrix product. (The few half-transparent pixels are taken as drawn on
+black.)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from videogpt.worlds.sprites import ACTIONS, CELL, DIRECTIONS, NUM_FRAMES, Sprite, SpritesWorld
+
+# V variants of a layer (K, L, M, N for hair, topwear, bottomwear, body), T cells of an action,
+# H/W height and width, C colours (red, green, blue), P pixels of all cells that any layer covers
+
+Floats = NDArray[np.float32]
+
+
+class Match(NamedTuple):
+    """The clip nearest to some frames."""
+
+    index: int
+    sprite: Sprite
+    error: float
+    """Mean squared difference of the colour values (0 to 255): 0 is the very clip."""
+
+
+class Layer(NamedTuple):
+    """All variants of one layer, in the cells of one action and direction."""
+
+    covers_VP: Floats  # 1 where a variant covers what is below it, else 0
+    colour_VPC: Floats
+
+
+class Cells(NamedTuple):
+    """One action and direction."""
+
+    used_THW: NDArray[np.bool_]  # pixels that any layer covers; P of them
+    repeats_P: Floats  # how often a clip shows the cell
+    layers: dict[str, Layer]
+
+
+class SpritesChecker:
+    """Holds the world's pictures in the form that comparing needs, about 150 MB."""
+
+    def __init__(self, world: SpritesWorld) -> None:
+        self.world = world
+        self._cells = [
+            [_cells_of(world, action, direction) for direction in range(len(DIRECTIONS))]
+            for action in range(len(ACTIONS))
+        ]
+
+    def read(self, frames_THWC: NDArray[np.uint8]) -> Match:
+        """The clip of the world that is nearest to the frames.
+
+        Args:
+            frames_THWC: 17 RGB frames of 64x64, uint8.
+
+        Raises:
+            ValueError: frames of another shape.
+        """
+        if frames_THWC.shape != (NUM_FRAMES, CELL, CELL, 3):
+            raise ValueError(f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}")
+        video_THWC = frames_THWC.astype(np.float32)
+        distances = np.stack(
+            [np.stack([_distances(cells, video_THWC) for cells in of_action], axis=-1) for of_action in self._cells],
+            axis=-2,
+        )  # body, bottomwear, topwear, hair, action, direction; relative to a black clip
+        index = int(distances.argmin())
+        error = (float(np.square(video_THWC).sum()) + float(distances.flat[index])) / video_THWC.size
+        return Match(index, self.world.sprite(index), max(0.0, error))
+
+
+def _cells_of(world: SpritesWorld, action: int, direction: int) -> Cells:
+    row, count = world.row(action, direction), world.num_frames(action)
+    cells = {layer: sheets[:, row, :count] for layer, sheets in world.cells_VRTHWC.items()}
+    used_THW = np.any([cells_VTHWC[..., 3].any(axis=0) for cells_VTHWC in cells.values()], axis=0)
+    layers = {}
+    for layer, cells_VTHWC in cells.items():
+        pixels_VPC = cells_VTHWC[:, used_THW].astype(np.float32)
+        alpha_VPC = pixels_VPC[..., 3:]
+        layers[layer] = Layer((alpha_VPC[..., 0] >= 128).astype(np.float32), pixels_VPC[..., :3] * alpha_VPC / 255)
+    shown = np.bincount(np.arange(NUM_FRAMES) % count).astype(np.float32)
+    repeats_P = np.broadcast_to(rearrange(shown, "t -> t 1 1"), used_THW.shape)[used_THW]
+    return Cells(used_THW, repeats_P, layers)
+
+
+def _distances(cells: Cells, video_THWC: Floats) -> Floats:
+    """Squared distance of a clip to every character, less the clip's own square: (body, bottom, top, hair)."""
+    count = len(cells.used_THW)
+    cells_sum_THWC = np.stack([video_THWC[t::count].sum(axis=0) for t in range(count)])
+    sum_PC = cells_sum_THWC[cells.used_THW]
+
+    def costs_VP(layer: Layer) -> Floats:
+        square_VP = np.einsum("vpc,vpc->vp", layer.colour_VPC, layer.colour_VPC)
+        return cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", layer.colour_VPC, sum_PC)
+
+    shoes, hair, top, bottom, body = (cells.layers[n] for n in ("shoes", "hair", "topwear", "bottomwear", "body"))
+    free_P = 1 - shoes.covers_VP[0]
+    hair_K = (free_P * hair.covers_VP * costs_VP(hair)).sum(axis=1)
+    below_hair_KP = free_P * (1 - hair.covers_VP)
+    top_KL = below_hair_KP @ (top.covers_VP * costs_VP(top)).T
+    below_top_QP = rearrange(below_hair_KP[:, None] * (1 - top.covers_VP), "k l p -> (k l) p")
+    bottom_M1P = (bottom.covers_VP * costs_VP(bottom))[:, None]
+    lower_MNP = bottom_M1P + (1 - bottom.covers_VP[:, None]) * costs_VP(body)
+    lower_QR = below_top_QP @ rearrange(lower_MNP, "m n p -> p (m n)")
+    lower_KLMN = rearrange(lower_QR, "(k l) (m n) -> k l m n", k=len(hair_K), m=len(bottom_M1P))
+    shoes_cost = (shoes.covers_VP[0] * costs_VP(shoes)[0]).sum()
+    total_KLMN = shoes_cost + hair_K[:, None, None, None] + top_KL[:, :, None, None] + lower_KLMN
+    return rearrange(total_KLMN, "k l m n -> n m l k")
