@@ -3,8 +3,8 @@
     python benchmarks/attention.py [--quick] [--output FILE.json]
 
 The rival is `scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)` with a boolean mask made
-beforehand. Every result is compared with float64 before anything is timed; ours and the rival take turns, so that
-a busy machine disturbs both alike. A ratio above 1 is in our favour.
+beforehand. Every result is compared with float64 before anything is timed; ours and the rival take turns, so
+that a busy machine disturbs both alike. A ratio above 1 is in our favour.
 """
 
 import argparse
@@ -29,9 +29,9 @@ TEXT_ROWS, VIDEO_ROWS = 64, 290
 LAYERS, DECODED_ROWS = 6, 32
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 PROTOCOL = (
-    "best of {rounds} rounds taken in turns; CPU time of one thread, which other programs disturb least; 4 query "
-    "heads, 2 key heads of 64; text of random length in 64 rows, 290 video rows; decoding as in 6 layers; "
-    "outputs (and gradients) within 1e-5 (float32) or 1e-2 (bfloat16) of float64"
+    "best of {rounds} rounds taken in turns; CPU time of one thread, which other programs disturb least; "
+    "4 query heads, 2 key heads of 64; text of random length in 64 rows, 290 video rows; decoding as in 6 "
+    "layers; outputs (and gradients) within 1e-5 (float32) or 1e-2 (bfloat16) of float64"
 )
 
 
@@ -75,20 +75,19 @@ def training(batch: int, dtype: torch.dtype, rounds: int) -> dict:
     visibility = random_visibility(batch)
     mask_B1NN = visibility.dense(0, length, length)[:, None]
     shapes = [(batch, length, heads, WIDTH) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
-    qkv = [torch.randn(shape, dtype=dtype).transpose(1, 2).requires_grad_() for shape in shapes]
-    up = torch.randn(qkv[0].shape, dtype=dtype)
+    q, k, v = (torch.randn(shape, dtype=dtype).transpose(1, 2).requires_grad_() for shape in shapes)
+    up = torch.randn(q.shape, dtype=dtype)
 
     def ours() -> list[Tensor]:
-        out = attention(*qkv, visibility)
-        return [out, *torch.autograd.grad(out, qkv, up)]
+        out = attention(q, k, v, visibility)
+        return [out, *torch.autograd.grad(out, (q, k, v), up)]
 
     def rival() -> list[Tensor]:
-        out = F.scaled_dot_product_attention(*qkv, attn_mask=mask_B1NN, enable_gqa=True)
-        return [out, *torch.autograd.grad(out, qkv, up)]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B1NN, enable_gqa=True)
+        return [out, *torch.autograd.grad(out, (q, k, v), up)]
 
-    exact_qkv = [x.detach().double().requires_grad_() for x in qkv]
-    exact = attention(*exact_qkv, visibility, impl="reference")
-    check(ours(), [exact, *torch.autograd.grad(exact, exact_qkv, up.double())], TOLERANCE[dtype])
+    exact = attention(q.double(), k.double(), v.double(), visibility, impl="reference")
+    check(ours(), [exact, *torch.autograd.grad(exact, (q, k, v), up.double())], TOLERANCE[dtype])
     best = best_milliseconds([ours, rival], rounds)
     return comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
 
@@ -116,8 +115,8 @@ def decoding(batch: int, dtype: torch.dtype, rounds: int) -> dict:
             outs += [run(row, keys, values) for _ in range(LAYERS)][:1]
         return outs
 
-    exact_qkv = [x.double() for x in (q, *cache)]
-    exact = [attention(*exact_qkv, visibility, query_start=i, impl="reference") for i in rows]
+    k, v = (x.double() for x in cache)
+    exact = [attention(q.double(), k, v, visibility, query_start=row, impl="reference") for row in rows]
     with torch.inference_mode():
         check(decode(ours), exact, TOLERANCE[dtype])
         best = best_milliseconds([lambda: decode(ours), lambda: decode(rival)], rounds)

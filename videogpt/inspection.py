@@ -124,7 +124,7 @@ def _tokenizer(path: Path) -> Inspection:
     side, kind = tokenizer.space_stride, tokenizer.config.quantizer.kind
     lines = [
         f"{path}: video tokenizer, {_count(tokenizer)} parameters; its checksum is right",
-        f"vocabulary: {tokenizer.codebook_size} codes, one for {tokenizer.time_stride}x{side}x{side} ({kind})",
+        f"{kind}: {tokenizer.codebook_size} codes, one for {tokenizer.time_stride}x{side}x{side} pixels",
         f"fingerprint: {tokenizer.fingerprint()}",
     ]
     return Inspection(lines, [])

@@ -1,19 +1,20 @@
 """Layouts: how a prompt and a video become one sequence of tokens.
 
-    layout = Layout(LayoutConfig(text_vocab_size=512, codebook_size=1024, latent_frames=5, latent_height=8, latent_width=8))
-    sequence = layout.pack(texts, codes_BTHW)      # for training: the caption, then the codes, with targets
-    prompt = layout.prompt(texts)                  # for sampling: its last row's logits predict the first code
-    rows = layout.video_rows(codes_BM, start, prompt.visibility)       # and these go on from there
+    layout = Layout(LayoutConfig(text_vocab_size=512, codebook_size=1024, latent_frames=5, ...))
+    sequence = layout.pack(texts, codes_BTHW)      # for training: captions, codes and what each row predicts
+    prompt = layout.prompt(texts)                  # for sampling: the last row predicts the first code
+    place_1M3 = layout.video_positions(0, 320)     # positions of the codes that follow a prompt
 
-A sequence is rows of BOS, text, EOT, padding up to a row that the whole batch shares, BOV, codes in raster order:
+A sequence is BOS, text, EOT, padding up to a row that the whole batch shares, BOV, codes in raster order:
 
     row        0    1 .. n-2   n-1   n .. R-1   R     R+1 ..
-    token      BOS  text       EOT   padding    BOV   codes
-    position   row  row        row   unseen     P     (P+1+t, P+1+h, P+1+w)      P = max_text_tokens
+    token      BOS  text       EOT   padding    BOV   code (t, h, w)
+    position   row  row        row   unseen     P     (P+1+t, P+1+h, P+1+w)       P = max_text_tokens
 
-Positions have three axes (t, h, w), with text on the diagonal. They do not depend on the padding, so a caption gives the
-same result alone and in any batch. Every task is a layout, never an `if` in the model. Codes of another grid, and ids
-out of range, are refused; captions that are too long are cut, with a warning.
+Positions have three axes (t, h, w), and text lies on the diagonal. They do not depend on the padding, so a
+caption gives the same result alone and in any batch. Every task is a layout, never an `if` in the model.
+
+Refused: ids and codes out of range, codes of another grid. Too long captions are cut, with a warning.
 """
 
 import dataclasses
@@ -21,22 +22,23 @@ import math
 import warnings
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
-from videogpt_kernels.visibility import Visibility
 
-# B sequences, N rows of a sequence, M some rows of a sequence, R rows before BOV, T/H/W latent grid, 3 the axes (t, h, w)
+from videogpt_kernels import Visibility
+
+# B sequences, N rows, R text rows with padding, M codes, T/H/W latent grid, 3 the axes (t, h, w)
 
 PAD, BOS, BOV, EOT = range(4)
-"""Padding, begin of sequence, begin of video, end of text. EOT stands last, next to the text tokens it is predicted with."""
+"""Padding, begin of sequence, begin of video, end of text. EOT is next to the text it is predicted with."""
 
-ROUND_TEXT_ROWS = 8
-"""The text region is padded to a multiple of this: few different sizes, and kernels like even ones."""
+TEXT_ROWS_MULTIPLE = 8
+"""Text rows are padded to a multiple of this, for few different shapes that suit vector units."""
 
-Sequence = TypeVar("Sequence", bound="TokenSequence")
+AnySequence = TypeVar("AnySequence", bound="TokenSequence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,33 +50,33 @@ class LayoutConfig:
     codebook_size: int
     """Codes of the video tokenizer."""
     max_text_tokens: int = 64
-    """Rows for a caption, with BOS and EOT; longer captions are cut."""
+    """Most rows of a caption, counting BOS and EOT; longer captions are cut."""
     latent_frames: int
     """Latent frames of the longest clip."""
     latent_height: int
-    """Codes in a column of a latent frame."""
+    """Codes from top to bottom of a latent frame."""
     latent_width: int
-    """Codes in a row of a latent frame."""
+    """Codes from left to right of a latent frame."""
 
     def __post_init__(self) -> None:
-        smallest = dict.fromkeys((field.name for field in dataclasses.fields(self)), 1) | {"max_text_tokens": 2}
-        for key, least in smallest.items():
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} is {getattr(self, key)}; it must be at least {least}")
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), 2 if field.name == "max_text_tokens" else 1
+            if value < least:
+                raise ValueError(f"{field.name} is {value}; it must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSequence:
-    """What the model reads: a batch of sequences, or the rows of one that follow those in a cache."""
+    """What the model reads: whole sequences, or the rows that follow those in a cache."""
 
     ids_BN: Tensor
     """int64, in the joint vocabulary."""
     positions_BN3: Tensor
     """int64 places (t, h, w) for the rotary embedding; a batch of 1 where all sequences share them."""
     visibility: Visibility
-    """Which rows each row may see, for the whole sequence also where these are only some of its rows."""
+    """Which rows each row may see: that of the whole sequence, also where these are only some of its rows."""
 
-    def to(self: Sequence, device: torch.device | str) -> Sequence:
+    def to(self: AnySequence, device: torch.device | str) -> AnySequence:
         """The same on another device."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **{name: value.to(device) for name, value in fields.items()})
@@ -82,22 +84,12 @@ class TokenSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSequence(TokenSequence):
-    """A sequence with what each of its rows is to predict."""
+    """Whole sequences with what each row is to predict."""
 
     targets_BN: Tensor
     """int64, in the joint vocabulary; PAD where a row predicts nothing."""
     loss_weight_BN: Tensor
-    """float32 weight of each row in the loss, 0 where it predicts nothing."""
-
-
-class Modality(NamedTuple):
-    """A part of the sequence whose targets share one softmax."""
-
-    name: str
-    rows: slice
-    """Rows that may hold such targets."""
-    ids: range
-    """Ids the softmax runs over."""
+    """float32 weight of each row in the loss; 0 where a row predicts nothing."""
 
 
 class Layout:
@@ -105,12 +97,12 @@ class Layout:
 
     def __init__(self, config: LayoutConfig) -> None:
         self.config = config
-        text_end = EOT + 1 + config.text_vocab_size
-        self.text_ids = range(EOT, text_end)
-        """What may follow in a text: its end, or a text token."""
-        self.video_ids = range(text_end, text_end + config.codebook_size)
-        """What may follow in a video: a code."""
-        self.vocab_size = text_end + config.codebook_size
+        first_code = EOT + 1 + config.text_vocab_size
+        self.text_ids = range(EOT, first_code)
+        """Ids that can follow in a text: its end, or a text token."""
+        self.video_ids = range(first_code, first_code + config.codebook_size)
+        """Ids that can follow in a video: codes."""
+        self.vocab_size = first_code + config.codebook_size
         """Size of the joint vocabulary: special ids, text tokens, codes."""
         self.frame_tokens = config.latent_height * config.latent_width
         """Codes of one latent frame."""
@@ -125,112 +117,99 @@ class Layout:
         drop_text: Tensor | None = None,
         text_loss_weight: float = 0.1,
     ) -> TrainingSequence:
-        """Captions and clips, for training and validation.
+        """Captions and clips for training and validation, on the CPU. The last code is a target, but no row.
 
         Args:
             texts: ids of the text tokenizer, one list per clip.
-            codes_BTHW: int64; a clip may have fewer latent frames than the longest.
-            drop_text: bool (B,); where true the caption is replaced by the empty one, the one guidance steers away from.
+            codes_BTHW: int64; all clips of a batch may be shorter than the longest that the layout takes.
+            drop_text: bool (B,); true where the empty caption takes the place of the clip's own: guidance
+                steers away from what the model then predicts.
             text_loss_weight: weight of predicting a text token, where a code weighs 1.
 
         Raises:
-            ValueError: another grid, a code or a text id out of range, or not one caption per clip.
+            ValueError: another grid, a code or text id out of range, or not one caption per clip.
         """
-        self._check_codes(codes_BTHW, batch=len(texts))
+        self._check_codes(codes_BTHW, captions=len(texts))
         if drop_text is not None:
             texts = [[] if dropped else text for text, dropped in zip(texts, drop_text.tolist(), strict=True)]
         prompt = self.prompt(texts)
         codes_BM = self.codes_to_ids(rearrange(codes_BTHW, "b t h w -> b (t h w)").cpu())
-        video_start, count = prompt.visibility.video_start, codes_BM.shape[1]
-        text_BR = prompt.ids_BN[:, 1:]
-        is_text_BR = (text_BR >= self.text_ids.start) & (text_BR < self.text_ids.stop)
+        places_1M3 = self.video_positions(0, codes_BM.shape[1] - 1)
+        next_BR = prompt.ids_BN[:, 1:]
+        is_text_BR = (next_BR >= self.text_ids.start) & (next_BR < self.text_ids.stop)
         return TrainingSequence(
             ids_BN=torch.cat([prompt.ids_BN, codes_BM[:, :-1]], dim=1),
-            positions_BN3=torch.cat([prompt.positions_BN3, self.video_positions(0, count - 1)], dim=1),
+            positions_BN3=torch.cat([prompt.positions_BN3, places_1M3], dim=1),
             visibility=prompt.visibility,
-            targets_BN=torch.cat([text_BR.where(is_text_BR, PAD), codes_BM], dim=1),
+            targets_BN=torch.cat([next_BR.where(is_text_BR, PAD), codes_BM], dim=1),
             loss_weight_BN=torch.cat([text_loss_weight * is_text_BR, torch.ones(codes_BM.shape)], dim=1),
         )
 
     def prompt(self, texts: list[list[int]]) -> TokenSequence:
-        """Captions and BOV, for sampling: the logits of the last row predict the first code.
+        """Captions and BOV, for sampling, on the CPU: the logits of the last row are those of the first code.
 
         Raises:
-            ValueError: a text id out of range, or no text.
+            ValueError: a text id out of range, or no caption at all (an empty one is allowed).
         """
-        ids_BR, prefix_B = self._text_rows(texts)
+        ids_BR, length_B = self._text_rows(texts)
         batch, video_start = ids_BR.shape
-        positions_N = torch.cat([torch.arange(video_start), torch.tensor([self.config.max_text_tokens])])
+        position_N = torch.tensor([*range(video_start), self.config.max_text_tokens])
         return TokenSequence(
             ids_BN=torch.cat([ids_BR, torch.full((batch, 1), BOV)], dim=1),
-            positions_BN3=repeat(positions_N, "n -> 1 n 3"),
-            visibility=Visibility(prefix_B=prefix_B, video_start=video_start),
-        )
-
-    def video_rows(self, codes_BM: Tensor, start: int, visibility: Visibility) -> TokenSequence:
-        """Rows of `M` codes that follow a prompt and the clip's first `start` codes, in raster order."""
-        return TokenSequence(
-            ids_BN=self.codes_to_ids(codes_BM),
-            positions_BN3=self.video_positions(start, codes_BM.shape[1]).to(codes_BM.device),
-            visibility=visibility,
+            positions_BN3=repeat(position_N, "n -> 1 n thw", thw=3),
+            visibility=Visibility(prefix_B=length_B.int(), video_start=video_start),
         )
 
     def video_positions(self, start: int, count: int) -> Tensor:
-        """Positions of the codes `start` to `start + count - 1` of a clip, (1, count, 3); the clip may be of any length."""
-        index_N = torch.arange(start, start + count)
-        width, frame = self.config.latent_width, self.frame_tokens
-        place_N3 = torch.stack([index_N // frame, index_N % frame // width, index_N % width], dim=-1)
-        return rearrange(self.config.max_text_tokens + 1 + place_N3, "n axis -> 1 n axis")
+        """Positions (1, count, 3) of the codes from number `start` of a clip, which may be of any length."""
+        number_N = torch.arange(start, start + count)
+        frame_tokens, width = self.frame_tokens, self.config.latent_width
+        place_N3 = torch.stack(
+            [number_N // frame_tokens, number_N % frame_tokens // width, number_N % width], dim=-1
+        )
+        return rearrange(self.config.max_text_tokens + 1 + place_N3, "n thw -> 1 n thw")
 
     def codes_to_ids(self, codes: Tensor) -> Tensor:
         """Codes of the video tokenizer -> ids of the joint vocabulary, any shape."""
         return codes + self.video_ids.start
 
     def ids_to_codes(self, ids: Tensor) -> Tensor:
-        """Ids of codes in the joint vocabulary -> codes of the video tokenizer, any shape."""
+        """Ids in `video_ids` -> codes of the video tokenizer, any shape."""
         return ids - self.video_ids.start
 
-    def modalities(self, sequence: TokenSequence) -> tuple[Modality, Modality]:
-        """Where text and video are predicted, and among which ids."""
-        video_start = sequence.visibility.video_start
-        return (
-            Modality("text", slice(0, video_start), self.text_ids),
-            Modality("video", slice(video_start, None), self.video_ids),
-        )
-
     def _text_rows(self, texts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Ids (B, R) of BOS, text, EOT and padding, and the number of rows (B,) of each that are not padding."""
+        """Ids (B, R) of BOS, text, EOT and padding, and how many rows (B,) of each are not padding."""
         if not texts:
-            raise ValueError("there is no text: give at least one, which may be empty")
+            raise ValueError("there is no caption: give at least one, which may be empty")
         room = self.config.max_text_tokens - 2
         if max(map(len, texts)) > room:
-            warnings.warn(f"captions of more than {room} tokens are cut: see max_text_tokens", stacklevel=3)
+            warnings.warn(f"captions of more than {room} tokens are cut: see max_text_tokens", stacklevel=2)
             texts = [text[:room] for text in texts]
         words = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
-        self._check_range(words, "text id", "text_vocab_size", self.config.text_vocab_size)
-        length_B = torch.tensor([len(text) for text in texts])
-        rows = math.ceil((int(length_B.max()) + 2) / ROUND_TEXT_ROWS) * ROUND_TEXT_ROWS
-        row_1R, end_B1 = torch.arange(rows)[None], length_B[:, None] + 1
+        _check_range(words, "text id", "text_vocab_size", self.config.text_vocab_size)
+        length_B = torch.tensor([len(text) + 2 for text in texts])
+        rows = math.ceil(int(length_B.max()) / TEXT_ROWS_MULTIPLE) * TEXT_ROWS_MULTIPLE
+        row_R, last_B1 = torch.arange(rows), length_B[:, None] - 1
         ids_BR = torch.full((len(texts), rows), PAD)
         ids_BR[:, 0] = BOS
-        ids_BR[(row_1R > 0) & (row_1R < end_B1)] = words + EOT + 1
-        ids_BR[row_1R == end_B1] = EOT
-        return ids_BR, (length_B + 2).int()
+        ids_BR[(row_R > 0) & (row_R < last_B1)] = EOT + 1 + words
+        ids_BR[row_R == last_B1] = EOT
+        return ids_BR, length_B
 
-    def _check_codes(self, codes_BTHW: Tensor, batch: int) -> None:
-        config = self.config
-        found, most = tuple(codes_BTHW.shape), (config.latent_frames, config.latent_height, config.latent_width)
-        if len(found) != 4 or not 1 <= found[1] <= most[0] or found[2:] != most[1:]:
+    def _check_codes(self, codes_BTHW: Tensor, captions: int) -> None:
+        found = tuple(codes_BTHW.shape)
+        frames, height, width = self.config.latent_frames, self.config.latent_height, self.config.latent_width
+        if len(found) != 4 or not 1 <= found[1] <= frames or found[2:] != (height, width):
             raise ValueError(
-                f"codes are of shape {found}; this layout takes (batch, 1 to {most[0]}, {most[1]}, {most[2]}): "
-                "tokenize clips of the length and size that the model is configured for"
+                f"codes are of shape {found}, the layout takes (clips, 1 to {frames}, {height}, {width}): "
+                "tokenize clips of the size and length that the model is made for"
             )
-        if found[0] != batch:
-            raise ValueError(f"there are {batch} captions for {found[0]} clips: give one for each")
-        self._check_range(codes_BTHW, "code", "codebook_size", config.codebook_size)
+        if found[0] != captions:
+            raise ValueError(f"there are {captions} captions for {found[0]} clips: give one for each")
+        _check_range(codes_BTHW, "code", "codebook_size", self.config.codebook_size)
 
-    @staticmethod
-    def _check_range(values: Tensor, name: str, key: str, size: int) -> None:
-        wrong = values[(values < 0) | (values >= size)]
-        if wrong.numel():
-            raise ValueError(f"{name} {int(wrong[0])} is out of range: {key} is {size}; was another tokenizer used?")
+
+def _check_range(values: Tensor, name: str, key: str, size: int) -> None:
+    wrong = values[(values < 0) | (values >= size)]
+    if wrong.numel():
+        raise ValueError(f"{name} {int(wrong[0])} is not below {key} {size}: it is another tokenizer's")

@@ -35,6 +35,8 @@ class VideoGPTCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self._only = args[0]
         self._stop = StopBetweenSteps()
+        self._checkpoint: Path | None = None
+        self._stored_settings: dict[str, Any] = {}
         super().__init__(
             save_config_callback=SaveRunConfig if args[0] == "fit" else None,
             seed_everything_default=0,
@@ -77,21 +79,21 @@ class VideoGPTCLI(LightningCLI):
             start = choose_start(Path(root), config.resume, config.ckpt_path)
         else:
             start = choose_weights(Path(root) if root else None, config.ckpt_path)
+        config.ckpt_path, config.resume = None, "auto"  # of this start, not of the run and its config.yaml
+        self._checkpoint = start.checkpoint
         if start.checkpoint is None:
             say(start.reason)
             return
-        config.ckpt_path = str(start.checkpoint)
         checkpoint = read_checkpoint(start.checkpoint)
         step = checkpoint.get("global_step", 0)
         say(f"{start.reason}, trained for {step} steps")
         if self._only == "fit" and 0 < config.trainer.max_steps <= step:
             say(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
-        self._say_differences(checkpoint.get("hyper_parameters", {}), config)
+        self._stored_settings = checkpoint.get("hyper_parameters", {})
 
-    def _say_differences(self, stored: dict[str, Any], config: Any) -> None:
-        model = config.model.as_dict() if config.model is not None else {}
-        configured = {"class_path": model.get("class_path"), **model.get("init_args", {})}
-        for line in differences(configured, {"class_path": stored.get("_class_path"), **stored}, "model."):
+    def after_instantiate_classes(self) -> None:
+        """Say which settings of the model are not those that the checkpoint was trained with."""
+        for line in differences(dict(self.model.hparams), self._stored_settings, "model."):
             say(line)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -114,7 +116,8 @@ class VideoGPTCLI(LightningCLI):
         return super()._instantiate_trainer(config, callbacks)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+        start = {"ckpt_path": self._checkpoint, "weights_only": True}
+        return {**super()._prepare_subcommand_kwargs(subcommand), **start}
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then write what the model is for into `pretrained/` of the run folder."""
@@ -128,7 +131,7 @@ class VideoGPTCLI(LightningCLI):
             if "loading state_dict" not in str(error):
                 raise
             raise ValueError(
-                f"{kwargs['ckpt_path']} is of another model than the configured one: {error}"
+                f"{self._checkpoint} is of another model than the configured one: {error}"
             ) from error
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             _save_pretrained(self.model, Path(self.trainer.default_root_dir) / PRETRAINED)

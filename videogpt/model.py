@@ -1,71 +1,71 @@
-"""The decoder: predicts the next token of a sequence of text and video tokens.
+"""The decoder: predicts the next token of sequences of text and video tokens.
 
     model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=256, depth=6))
-    logits_BNV = model(sequence)                                   # over the joint vocabulary
-    logits_BMV = model.logits(hidden_BMD, layout.video_ids)        # over codes alone
-    logits_BMV = model(next_rows, cache)                           # rows that follow those in the cache
+    logits_BNV = model(sequence)                                    # over the joint vocabulary
+    logits_BMV = model(next_rows, cache)                            # of rows that follow those in a cache
+    logits_BMV = model.logits(hidden_BMD, layout.video_ids)         # over codes alone
 
-A plain transformer: pre-norm RMSNorm, SwiGLU, grouped-query attention with normalised queries and keys, rotary positions
-in (t, h, w). It knows ids, positions and visibility, but not what they mean: no files, no tasks, no sampling.
+A plain pre-norm transformer: RMSNorm, SwiGLU, grouped-query attention with QK-norm, rotary positions in three
+axes. It knows ids, positions and visibility, and nothing of what they mean: no files, no tasks, no sampling.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from videogpt_kernels.attention import attention
-from videogpt_kernels.visibility import Visibility
 
 from videogpt.cache import KVCache
 from videogpt.layout import TokenSequence
 from videogpt.rotary import Rotation
+from videogpt_kernels import Visibility, attention
 
-# B sequences, N rows of a sequence, M rows of this call (all, or those that follow the cache), V ids
-# D width or channels of a head, H query heads, G key/value heads
+# B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
+# H query heads, G key/value heads, D width of the model, or of a head where there are heads
 
 SHORTEST = 1e-6
-"""Vectors shorter than this are not scaled up to full length."""
+"""Vectors below this length are too close to zero to be scaled up by a norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoGPTConfig:
     """Size and shape of the decoder."""
 
-    vocab_size: int
-    """Ids of the joint vocabulary, `Layout.vocab_size`."""
+    vocab_size: int = 0
+    """Ids of the joint vocabulary, `Layout.vocab_size`. 0: not known yet; training takes it from its data."""
     width: int = 256
     """Channels of the residual stream."""
     depth: int = 6
     """Layers."""
     heads: int = 4
-    """Query heads."""
+    """Query heads; each has width / heads channels."""
     kv_heads: int = 2
     """Heads of keys and values, each shared by heads / kv_heads query heads."""
     mlp_ratio: float = 8 / 3
-    """Channels of the feed-forward part, as a multiple of the width; rounded up to a multiple of 32."""
+    """Hidden channels of the feed-forward part over the width; rounded up to a multiple of 32 channels."""
     rope_base: float = 100.0
-    """Slowest rotary wavelength over the fastest; should exceed the longest distance between positions."""
+    """Speed of the fastest rotary pair over that of the slowest; of the order of the longest distance."""
     tie_head: bool = False
-    """Predict with the embedding matrix instead of one of its own."""
+    """Predict with the matrix that embeds, instead of one more."""
     dropout: float = 0.0
-    """Share of channels dropped after embedding, attention and feed-forward while training."""
+    """Share of channels dropped in training, of the embedding and of what each layer adds."""
 
     def __post_init__(self) -> None:
-        for key in ("vocab_size", "width", "depth", "heads", "kv_heads", "mlp_ratio"):
+        for key in ("width", "depth", "heads", "kv_heads", "mlp_ratio"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key} is {getattr(self, key)}; it must be above 0")
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}: change one of them")
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}: change either")
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}: change one of them")
+            raise ValueError(f"heads {self.heads} is no multiple of kv_heads {self.kv_heads}: change either")
         if self.head_dim < 8 or self.head_dim % 2:
-            raise ValueError(f"width / heads is {self.head_dim}; it must be even and at least 8: use other heads")
+            raise ValueError(f"width / heads is {self.head_dim}; it must be even, 8 or more: change either")
         if self.rope_base <= 1:
             raise ValueError(f"rope_base is {self.rope_base}; it must be above 1, for example 100")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     @property
     def head_dim(self) -> int:
@@ -74,15 +74,15 @@ class VideoGPTConfig:
 
     @property
     def mlp_width(self) -> int:
-        """Channels of the feed-forward part."""
-        return -(-int(self.mlp_ratio * self.width) // 32) * 32
+        """Hidden channels of the feed-forward part."""
+        return math.ceil(self.mlp_ratio * self.width / 32) * 32
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
-    """Scale the last axis to a root mean square of 1, or of `gain`, whose last axis is 1.
+    """Scale the last axis to a root mean square of 1, or of `gain`, which has one number for the whole axis.
 
-    There is no gain per channel: the projection that follows a norm can hold it. Written out because the backward pass
-    of F.rms_norm takes several times as long on a CPU.
+    There is no gain per channel, because the projection after a norm can hold it. This is written out because
+    the backward pass of F.rms_norm takes more than twice as long on a CPU.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
@@ -90,7 +90,7 @@ def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with QK-norm and rotary positions."""
+    """Grouped-query attention with QK-norm; a gain per head sets how sharply it can attend."""
 
     def __init__(self, config: VideoGPTConfig) -> None:
         super().__init__()
@@ -103,10 +103,10 @@ class Attention(nn.Module):
         self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cache: KVCache | None, layer: int
     ) -> Tensor:
         qkv_BMHD = rearrange(self.qkv(x_BMD), "b m (h d) -> b m h d", d=self.head_dim)
+        # Queries and keys are normalised and turned as one tensor: decoding waits for the number of calls.
         qk_BMHD, v_BMGD = qkv_BMHD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         qk_BMHD = rotation(rms_norm(qk_BMHD, self.qk_gain_H1))
-        qk_BHMD = rearrange(qk_BMHD, "b m h d -> b h m d")
-        q_BHMD, k_BGND = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
+        q_BHMD, k_BGND = rearrange(qk_BMHD, "b m h d -> b h m d").split([self.heads, self.kv_heads], dim=1)
         v_BGND = rearrange(v_BMGD, "b m g d -> b g m d")
         query_start = 0
         if cache is not None:
@@ -150,6 +150,8 @@ class VideoGPT(nn.Module):
 
     def __init__(self, config: VideoGPTConfig) -> None:
         super().__init__()
+        if config.vocab_size < 1:
+            raise ValueError(f"vocab_size is {config.vocab_size}; give that of the layout, Layout.vocab_size")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
@@ -162,16 +164,18 @@ class VideoGPT(nn.Module):
         return self.logits(self.hidden(sequence, cache))
 
     def hidden(self, sequence: TokenSequence, cache: KVCache | None = None) -> Tensor:
-        """Normalised hidden states (B, M, D), to be given to `logits`.
+        """Normalised hidden states (B, M, D), from which `logits` are made.
 
         Args:
-            sequence: whole sequences; with a cache the rows that follow the `cache.length` rows it holds.
-            cache: takes up the keys and values of these rows.
+            sequence: whole sequences; with a cache the rows that follow those it holds.
+            cache: is given the keys and values of these rows, too.
         """
-        dtype = self._compute_dtype()
-        x_BMD = self.dropout(self.embedding(sequence.ids_BN))
+        config, x_BMD = self.config, self.dropout(self.embedding(sequence.ids_BN))
+        device, dtype = x_BMD.device.type, x_BMD.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
         rotation = Rotation.at(
-            sequence.positions_BN3, head_dim=self.config.head_dim, base=self.config.rope_base, dtype=dtype
+            sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype
         )
         for layer, block in enumerate(self.blocks):
             x_BMD = block(x_BMD, rotation, sequence.visibility, cache, layer)
@@ -180,7 +184,7 @@ class VideoGPT(nn.Module):
         return rms_norm(x_BMD)
 
     def logits(self, hidden_BMD: Tensor, ids: range | None = None) -> Tensor:
-        """Logits over the ids of one modality, or over all: each modality has a softmax of its own."""
+        """Logits over some ids, or over all. Each modality has a softmax of its own, over its ids."""
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
         if ids is not None:
             weight_VD = weight_VD[ids.start : ids.stop]
@@ -188,16 +192,14 @@ class VideoGPT(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights; shared ones count once."""
+        """Number of weights; a tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _compute_dtype(self) -> torch.dtype:
-        device = self.embedding.weight.device.type
-        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.embedding.weight.dtype
-
     def _initialize(self) -> None:
-        """Normal weights of unit gain; those that write to the residual stream share it among all layers."""
+        """Matrices that keep the scale of what they read; what the layers add up to has it, too."""
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and not name.endswith("qk_gain_H1"):
-                writes = name.endswith("out.weight")
-                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5 / ((2 * self.config.depth) ** 0.5 if writes else 1))
+            if name.endswith(".weight"):
+                std = parameter.shape[1] ** -0.5
+                if name.endswith(".out.weight"):
+                    std /= (2 * self.config.depth) ** 0.5
+                nn.init.normal_(parameter, std=std)

@@ -71,7 +71,7 @@ class SampleWriter:
         self._shown: list[Clip] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _next_number(self.folder):
+            with next_number(self.folder):
                 pass
         except OSError as error:
             raise ValueError(
@@ -84,7 +84,7 @@ class SampleWriter:
         Raises:
             OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
-        with _next_number(self.folder) as number:
+        with next_number(self.folder) as number:
             path = self.folder / f"{number}-{slug(sample.prompt)}-s{sample.seed}.{self.file_format}"
             text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
             try:
@@ -105,7 +105,7 @@ class SampleWriter:
         """
         if not self._shown:
             return None
-        with _next_number(self.folder) as number:
+        with next_number(self.folder) as number:
             path = self.folder / f"{number}-contact-sheet.png"
             Clip(contact_sheet(self._shown)[None], fps=1.0).write(path)
         self._shown.clear()
@@ -130,17 +130,15 @@ class SampleWriter:
 
 
 @contextmanager
-def _next_number(folder: Path) -> Iterator[str]:
+def next_number(folder: Path) -> Iterator[str]:
     """Hold the next free number of the folder; other processes get others while, and after, it is held.
 
     The claim is a hidden file made exclusively. It goes once files with its number are there, and whoever
     claims a number looks for such files afterwards.
     """
     while True:
-        names = os.listdir(folder)
-        number = (
-            f"{1 + max((int(found[1]) for name in names if (found := _NUMBER.match(name))), default=0):04d}"
-        )
+        taken = [int(found[1]) for name in os.listdir(folder) if (found := _NUMBER.match(name))]
+        number = f"{1 + max(taken, default=0):04d}"
         claim = folder / f".{number}.claim"
         try:
             os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))

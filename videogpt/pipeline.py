@@ -7,8 +7,9 @@
     for clips in pipeline.stream(["a red circle moves left"]):  # the next frames of each, once decoded
         show(clips[0].frames_THWC)
 
-The same model, prompt, seed and settings give the same clip, alone or among others. Refuses frame counts that
-the tokenizer cannot make or the model has not learned, naming those that it can.
+The same model, prompt, seed and settings give the same codes, alone or among others, and pixels that differ
+by rounding at most. Refuses frame counts that the tokenizer cannot make or the model has not learned, naming
+those that it can.
 """
 
 import dataclasses

@@ -8,6 +8,7 @@ Knows nothing of what is being done. Everything goes to standard error, so that 
 unknown total is None: then there is no time left to tell.
 """
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -49,7 +50,7 @@ class Progress:
         self._file = file or sys.stderr
         self._values: dict[str, float | str] = {}
         self._began = self._shown = time.monotonic()
-        self._bar = self._make_bar() if self._file.isatty() else None
+        self._bar = self._make_bar() if _takes_a_bar(self._file) else None
         self._period = line_seconds if self._bar is None else BAR_SECONDS
 
     @property
@@ -133,6 +134,14 @@ class Progress:
 
     def _print(self, text: str) -> None:
         print(text, file=self._file, flush=True)
+
+
+def _takes_a_bar(file: TextIO) -> bool:
+    """Whether it is a terminal that knows its size: without (in a container, say) tqdm shows nothing."""
+    try:
+        return file.isatty() and all(os.get_terminal_size(file.fileno()))
+    except OSError:  # a terminal that is no file, such as a notebook's
+        return True
 
 
 def clock(seconds: float) -> str:

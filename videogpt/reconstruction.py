@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from videogpt.outputs import _next_number, slug
+from videogpt.outputs import next_number, slug
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder
 from videogpt_tokenizer.metrics import ssim
@@ -154,7 +154,7 @@ def _video_BCTHW(frames_THWC: Tensor) -> Tensor:
 
 
 def _write(clip: Clip, folder: Path, stem: str) -> Path:
-    with _next_number(folder) as number:
+    with next_number(folder) as number:
         return clip.write(folder / f"{number}-{slug(stem)}.mp4")
 
 

@@ -25,7 +25,8 @@ from videogpt.model_folder import ModelParts, save_model
 from videogpt.outputs import contact_sheet
 from videogpt.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
-from videogpt_tokenizer import TextTokenizer, VideoTokenizer
+from videogpt.tokenizer_folder import load_tokenizer
+from videogpt_tokenizer import TextTokenizer
 from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
 
 # B batch, T/H/W latent grid, N sequence rows, M rows of one modality, D width
@@ -87,7 +88,7 @@ class VideoGPTTraining(lightning.LightningModule):
     ) -> None:
         """
         Args:
-            tokenizer: folder of the video tokenizer that made the token shards.
+            tokenizer: folder or name of the video tokenizer that made the token shards.
             model: size of the decoder.
             text: text tokenizer, caption dropout and loss weight.
             optimizer: learning rate, decay and averaging.
@@ -116,7 +117,7 @@ class VideoGPTTraining(lightning.LightningModule):
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         manifest = data.manifest
-        tokenizer = VideoTokenizer.from_pretrained(self.tokenizer_folder)
+        tokenizer = load_tokenizer(self.tokenizer_folder)
         if tokenizer.fingerprint() != manifest.tokenizer_fingerprint:
             raise ValueError(
                 f"tokenizer {self.tokenizer_folder} did not make the token shards (its fingerprint is not the manifest's): "
@@ -156,8 +157,10 @@ class VideoGPTTraining(lightning.LightningModule):
     def losses(self, model: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
         """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
         hidden_BND = model.hidden(sequence)
+        start = sequence.visibility.video_start
+        modalities = (("text", slice(start), self.layout.text_ids), ("video", slice(start, None), self.layout.video_ids))
         weighted, mean = [], {}
-        for name, rows, ids in self.layout.modalities(sequence):
+        for name, rows, ids in modalities:
             weight_BM = sequence.loss_weight_BN[:, rows]
             targets_BM = (sequence.targets_BN[:, rows] - ids.start).clamp(min=0)  # what PAD becomes weighs nothing
             logits_BMV = model.logits(hidden_BND[:, rows], ids).float()
@@ -174,7 +177,9 @@ class VideoGPTTraining(lightning.LightningModule):
         self._log_bits("train", losses, len(batch["caption"]))
         return losses.total
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the average follow before anything can save a checkpoint between the two."""
+        super().optimizer_step(*args, **kwargs)
         self.average.update_parameters(self.model)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -1,10 +1,10 @@
 """Attention in blocks of query rows, each against only the keys it can reach: the fast way to train on a CPU.
 
-torch's fused CPU kernel, given a mask, multiplies hidden keys too, and without matrix tiles in the processor its
-bfloat16 is no faster than its float32, where plain batched products are four times faster. Those, over blocks of
-rows, win on both counts and leave the backward pass to autograd; the README of kernels/ has the figures. The
-price is memory, the weights of all reached keys until the backward pass: `why_not_row_blocks` advises against it
-where they are large. In bfloat16 the scores are rounded before the softmax, as in any eager attention.
+torch's fused CPU kernel, given a mask, multiplies hidden keys too, and its bfloat16 was measured no faster
+than its float32 where plain batched products were four times faster. Those, over blocks of rows, win on both
+counts and leave the backward pass to autograd; the README of kernels/ has the figures. The price is memory,
+the weights of all reached keys until the backward pass: `why_not_row_blocks` advises against it where they
+are large. In bfloat16 the scores are rounded before the softmax, as in any eager attention.
 """
 
 from typing import NamedTuple

@@ -14,7 +14,7 @@ Query row i sees the keys [0, prefix_i) U [low_i, high_i], disjoint ranges of wh
                   window_frames = K:    low = first row of the frame K - 1 frames before that of i
 
 All limits are computed from the row number and scalars, so a kernel needs no mask tensor, in training (all
-rows at once) as in decoding (rows query_start.. against the keys 0..). Refuses geometry that contradicts itself.
+rows at once) as in decoding (rows query_start.. against keys 0..). Refuses geometry that contradicts itself.
 """
 
 from collections.abc import Callable, Hashable
@@ -45,7 +45,7 @@ class Visibility:
     """
 
     prefix_B: Tensor
-    """int32 (B,): text rows of each sequence, 0..video_start. All video rows see them, whatever the window."""
+    """int32 (B,): text rows of each sequence, 0..video_start. Video rows see them, whatever the window."""
     video_start: int
     """First video row, the same for the whole batch; the rows prefix_b..video_start-1 are padding."""
     bidirectional_prefix: bool = False

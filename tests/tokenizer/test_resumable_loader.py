@@ -1,5 +1,8 @@
 """The loader goes on exactly where it was left: by itself, with workers, and inside a Lightning trainer."""
 
+import multiprocessing
+import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,7 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import Dataset
 
 from videogpt_tokenizer.resumable_loader import ResumableLoader
@@ -58,9 +61,8 @@ def test_last_batch(drop_last: bool, sizes: list[int], shuffle: bool) -> None:
     assert [len(batch) for batch in loader] == sizes
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("seen", [0, 1, 2, 3, 5])
-def test_resumes_in_the_middle_of_an_epoch(num_workers: int, seen: int) -> None:
+@pytest.mark.parametrize("seen, num_workers", [(0, 0), (1, 0), (2, 0), (3, 0), (5, 0), (1, 1), (5, 1)])
+def test_resumes_in_the_middle_of_an_epoch(seen: int, num_workers: int) -> None:
     def loader() -> ResumableLoader:
         return ResumableLoader(NumbersOfEpoch(10), batch_size=4, num_workers=num_workers)
 
@@ -75,8 +77,8 @@ def test_resumes_in_the_middle_of_an_epoch(num_workers: int, seen: int) -> None:
 
 def test_part_of_an_epoch_at_a_time_still_sees_every_item() -> None:
     loader = ResumableLoader(Numbers(12), batch_size=2)
-    seen = [number for _ in range(3) for _, batch in zip(range(2), loader) for number in batch.tolist()]
-    assert sorted(seen) == list(range(12))
+    seen = [batch for _ in range(3) for batch in lists(islice(loader, 2))]
+    assert sorted(number for batch in seen for number in batch) == list(range(12))
 
 
 def test_without_shuffling_every_iteration_starts_at_the_first_item() -> None:
@@ -108,6 +110,30 @@ def test_a_changed_batch_size_begins_a_new_epoch_and_says_so() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="batch"):
         ResumableLoader(Numbers(8), **settings)
+
+
+def batches_of_process(rank: int, store: Path, answers: Any) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    answers.put((rank, lists(ResumableLoader(Numbers(9), batch_size=2))))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="starts processes as only Linux can")
+def test_two_processes_share_an_epoch(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    processes = [
+        context.Process(target=batches_of_process, args=(rank, tmp_path / "store", answers))
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    shares = dict(answers.get() for _ in processes)
+    for process in processes:
+        process.join()
+    assert [len(batch) for batch in shares[0]] == [len(batch) for batch in shares[1]] == [2, 2, 1]
+    numbers = sorted(number for share in shares.values() for batch in share for number in batch)
+    assert sorted(set(numbers)) == list(range(9)) and len(numbers) == 10
 
 
 class Recorder(lightning.LightningModule):

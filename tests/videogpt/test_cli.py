@@ -94,6 +94,9 @@ print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys(
         (["sample", "--prompts", "missing.txt"], "missing.txt"),
         (["world"], "WORLD"),
         (["world", "shapes", "--clips", "3"], "--output"),
+        (["world", "shapes", "--clips", "0", "--output", "x"], "clips=0"),
+        (["world", "sprites", "--clips", "3", "--output", "x"], "--source"),
+        (["world", "sprites", "--source", "missing", "--clips", "3", "--output", "x"], "missing"),
         (["tokenize", "missing", "--tokenizer", "x", "--output", "y"], "missing"),
         (
             ["tokenize", ".", "--tokenizer", "x", "--output", "y", "--size", "ten"],

@@ -39,7 +39,7 @@ def pipeline() -> Pipeline:
             text_vocab_size=text_tokenizer.vocab_size, codebook_size=16, latent_frames=5, latent_height=8, latent_width=8
         )
     )
-    model = VideoGPT(VideoGPTConfig(width=16, depth=1, heads=2, kv_heads=1), vocab_size=layout.vocab_size)
+    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1))
     parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text_tokenizer, layout=layout, model=model, fps=8.0)
     return Pipeline(parts, name="tiny")
 

@@ -24,6 +24,7 @@ def kept(logits_BV: torch.Tensor) -> set[int]:
     return set(logits_BV[0].isfinite().nonzero().flatten().tolist())
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(1, 15))
 def test_top_k_keeps_the_k_largest(row: list[float], top_k: int) -> None:
     expected = set(sorted(range(len(row)), key=lambda i: -row[i])[:top_k])
@@ -46,6 +47,7 @@ def test_top_p_keeps_the_fewest_that_reach_p(row: list[float], top_p: float) -> 
     assert found == expected or min(margins) < 1e-5  # a sum within rounding of p may fall on either side
 
 
+@settings(deadline=None)
 @given(ROWS, st.floats(0.0, 1.0))
 def test_min_p_keeps_what_is_likely_beside_the_best(row: list[float], min_p: float) -> None:
     chances = probabilities(row)

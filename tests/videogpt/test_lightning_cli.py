@@ -127,13 +127,22 @@ def test_a_fit_leaves_checkpoint_configuration_events_and_pretrained_in_a_fixed_
 
 def test_flags_and_yaml_win_over_the_checkpoint_and_the_difference_is_said(capsys) -> None:
     fit("--trainer.max_steps=5")
-    assert fit("--model.lr=0.3") == 0
+    assert fit("--model.lr=0.3", "--resume=must") == 0
     said = capsys.readouterr().err
     assert "resuming run/checkpoints/last.ckpt, trained for 5 steps" in said
     assert "model.lr is 0.3 from here on; the checkpoint was trained with 0.1" in said
     assert last()["hyper_parameters"]["lr"] == 0.3
     group = last()["optimizer_states"][0]["param_groups"][0]  # what the optimizer itself went on with
     assert group["initial_lr"] == 0.3 and group["lr"] == pytest.approx(0.3 * 0.9**13)
+
+
+def test_how_a_run_was_started_is_not_part_of_its_configuration() -> None:
+    fit("--trainer.max_steps=2", "--resume=never")
+    fit("--trainer.max_steps=3", "--ckpt_path=last")
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert config["ckpt_path"] is None and config["resume"] == "auto"
+    assert main(["fit", "--config", "run/config.yaml", "--trainer.max_steps=4"]) == 0
+    assert last()["global_step"] == 4
 
 
 def test_an_unchanged_resume_says_of_no_difference(capsys) -> None:

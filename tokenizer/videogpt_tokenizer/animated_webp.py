@@ -56,8 +56,8 @@ def is_animated_webp(file: BinaryIO) -> bool:
 def webp_pictures(file: BinaryIO) -> Pictures:
     """Decode an animation, one picture at a time.
 
-    Raises av.FFmpegError, EOFError or ValueError, while iterating, at a frame that is damaged; frames that the file is
-    too short for are left out.
+    Raises av.FFmpegError, EOFError or ValueError, while iterating, at a damaged frame; frames that the file
+    is too short for are left out.
     """
     durations = [frame.duration_ms for frame in _frames(file)]
     return Pictures(_composited(file), 1000 * len(durations) / max(sum(durations), 1))

@@ -87,8 +87,7 @@ class Clip:
             size: Height and width wanted, or one number for both. The picture is scaled to cover that size
                 and its centre is cut out. None keeps the stored size.
             start: Seconds to leave out at the beginning.
-            num_frames: The most frames to return; decoding stops there. A shorter clip gives the frames it
-                has.
+            num_frames: The most frames to return; decoding stops there. A shorter clip gives what it has.
 
         Returns:
             The clip. Alpha is composited on black, and a phone's rotation flag is obeyed.
@@ -111,7 +110,8 @@ class Clip:
                 a clip of one frame also `.png` and `.jpg`. H.264 and VP9 are written as yuv420p, which every
                 browser plays and which needs even sizes: an odd last row or column is repeated. An existing
                 file is replaced.
-            crf: Constant rate factor of `.mp4` and `.webm`: 0 is best, 51 worst; other formats ignore it.
+            crf: Constant rate factor of `.mp4` and `.webm`, 51 is worst; other formats ignore it. 0 is for
+                exact figures: many players cannot show it.
 
         Returns:
             The path written.
@@ -127,7 +127,8 @@ class Clip:
 
     def video_CTHW(self) -> Tensor:
         """The frames as float32 in [-1, 1]."""
-        return rearrange(self.frames_THWC, "t h w c -> c t h w").float() / 127.5 - 1
+        bytes_CTHW = rearrange(self.frames_THWC, "t h w c -> c t h w").contiguous()
+        return bytes_CTHW.float().div_(127.5).sub_(1)
 
     @classmethod
     def from_video(cls, video_CTHW: Tensor, fps: float) -> "Clip":

@@ -1,8 +1,8 @@
 """Folder of clips -> batches for training a video tokenizer.
 
-    data = ClipDataModule(folder="my_clips", num_frames=17, size=64, batch_size=16) data.setup("fit")
-    next(iter(data.train_dataloader()))       # {"video": float32 (B, 3, T, H, W) in [-1, 1], "caption": [str,
-    ...]}
+    data = ClipDataModule(folder="my_clips", num_frames=17, size=64, batch_size=16)
+    batch = next(iter(data.train_dataloader()))
+    batch["video"], batch["caption"]          # float32 (B, 3, T, H, W) in [-1, 1]; list of str
 
 Decides which clips train and which validate, by the hash of their names and never by their order, so that a
 clip stays on its side when others are added. What is cut out of a clip is the business of `clip_dataset`.
@@ -47,16 +47,14 @@ class ClipDataModule(lightning.LightningDataModule):
         file_column: Column of the metadata that names the file.
         caption_column: Column of the metadata that holds the caption.
         num_frames: Frames of a window; a shorter clip holds its last frame, and is counted.
-        size: Height and width of the pictures, or one number for both: scaled to cover it, the centre cut
-            out.
+        size: Height and width of the pictures, or one number for both: scaled to cover it, then the centre.
         fps: Frames per second that clips are resampled to; None takes every frame of the file.
         batch_size: Clips in a batch, for each process.
-        max_frame_stride: A training window takes every frame, or every second, ..., up to this; which one is
-            drawn.
+        max_frame_stride: A training window takes every frame, every second, ... or every one in so many.
         flip: Mirror every second training window, drawn. Not for captions that tell left from right.
-        crop_margin: Pixels by which training clips are kept larger than `size`; a window's place in them is
-            drawn.
-        cache: Decode every clip once and keep it in memory as uint8; otherwise whenever it is asked for.
+        crop_margin: Pixels by which training clips are kept larger than `size`, for a window to be drawn.
+        cache: Decode every clip once and keep its frames in memory as uint8 (64 x 64 takes 12 kB a frame);
+            otherwise whenever it is asked for.
         max_bad_share: The share of clips that may fail to decode; more stop the run.
         seed: Of the order and of everything drawn.
         num_workers: Loading processes; 0 loads in the training process, which is enough for cached clips.
@@ -110,8 +108,8 @@ class ClipDataModule(lightning.LightningDataModule):
         Raises:
             ValueError: see `ClipFolder`; too many clips cannot be decoded; there is nothing to split.
         """
-        assert stage != "fit" or len(self.training)
-        assert len(self.validation)
+        for side in ("training", "validation") if stage == "fit" else ("validation",):
+            getattr(self, side)
 
     def captions(self) -> list[str]:
         """Captions of the training clips, to train a text tokenizer on. Opens no clip."""
@@ -195,5 +193,6 @@ def split_by_name(records: Sequence[ClipRecord], groups: Sequence[str], fraction
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Stack clips into a batch; they have been bytes up to here."""
     frames_BTHWC = torch.stack([item.frames_THWC for item in items])
-    video_BCTHW = rearrange(frames_BTHWC, "b t h w c -> b c t h w").float() / 127.5 - 1
-    return {"video": video_BCTHW.contiguous(), "caption": [item.caption for item in items]}
+    bytes_BCTHW = rearrange(frames_BTHWC, "b t h w c -> b c t h w").contiguous()
+    video_BCTHW = bytes_BCTHW.float().div_(127.5).sub_(1)
+    return {"video": video_BCTHW, "caption": [item.caption for item in items]}

@@ -6,9 +6,9 @@ Three layouts, told apart by what is there:
 - `metadata.csv` or `metadata.jsonl` with one row a clip: a column with the file's place inside the folder and
   a column with the caption (the Hugging Face convention); only the clips it names are used, in its order;
 - class folders: `playing_guitar/0001.mp4` has the caption "playing guitar";
-- clips directly in the folder: their caption is empty. Without metadata the folder is searched to any depth,
-in sorted order, for videos and images of known suffixes. No clip is opened. Refuses with a ValueError
-whatever would silently train on the wrong thing: see `ClipFolder`.
+- clips directly in the folder: their caption is empty.
+Without metadata the folder is searched to any depth, in sorted order, for videos and images of known
+suffixes. No clip is opened. Refuses with a ValueError whatever would silently train on the wrong thing.
 """
 
 import csv

@@ -153,7 +153,7 @@ def _open_source(file: BinaryIO, start: float) -> Iterator[Source]:
         fps = 1.0 if is_image else _average_fps(stream)
         origin = float((stream.start_time or 0) * (stream.time_base or 0))
         if start > 1 and container.format.name in INDEXED_FORMATS and stream.time_base:
-            container.seek(int((origin + start) / stream.time_base), stream=stream)
+            container.seek(int((origin + start + 0.6) / stream.time_base), stream=stream)
         frames = _timed_frames(container, stream, origin, 1 / fps)
         yield Source(frames, fps, float(stream.time_base or 0), is_image)
 
@@ -193,8 +193,11 @@ def _pick(source: Source, fps: float | None, start: float) -> Iterator[Timed]:
     """
     # Time stamps are rounded to the file's tick: frames may be half a tick late. At most 5 ms are forgiven.
     slack = min(source.tick / 2, 5e-3) + 1e-6
-    if source.is_image or fps is None:
-        yield from (timed for timed in source.frames if timed.end > start + slack or source.is_image)
+    if source.is_image:
+        yield from islice(source.frames, 1)
+        return
+    if fps is None:
+        yield from (timed for timed in source.frames if timed.end > start + slack)
         return
     shown: Timed | None = None
     picked = 0

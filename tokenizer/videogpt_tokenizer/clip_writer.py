@@ -75,7 +75,7 @@ def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Pa
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to; renamed to `path` at the end, removed if anything goes wrong before."""
     # Absolute, so that a colon in a relative name is not taken for a protocol.
-    partial = path.resolve().with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.absolute().with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
         os.replace(partial, path)

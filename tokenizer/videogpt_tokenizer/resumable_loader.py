@@ -82,7 +82,7 @@ class ResumableLoader:
             raise ValueError(
                 f"batch_size={batch_size} must be 1 or more, num_workers={num_workers} seed={seed} 0 or more"
             )
-        self.dataset = _Keyed(dataset)
+        self.dataset: Any = dataset
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
         self.num_workers, self.collate_fn, self.pin_memory = num_workers, collate_fn, pin_memory
         self._epoch, self._batch = 0, 0
@@ -103,7 +103,7 @@ class ResumableLoader:
         self._resumes = False
         length = len(self)
         loader = DataLoader(
-            self.dataset,
+            _Keyed(self.dataset),
             batch_sampler=self._next_batches(length),
             num_workers=self.num_workers,
             collate_fn=self.collate_fn or default_collate,

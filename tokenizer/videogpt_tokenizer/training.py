@@ -72,7 +72,9 @@ class TokenizerTraining(lightning.LightningModule):
         self.log("train/codes_in_batch", float(reconstruction.codes_BTHW.unique().numel()))
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the average follow before anything can save a checkpoint between the two."""
+        super().optimizer_step(*args, **kwargs)
         self.average.update_parameters(self.tokenizer)
 
     def on_validation_epoch_start(self) -> None:

@@ -3,15 +3,15 @@
     with open("clip.webm", "rb") as file:
         if is_cut_short(file): ...
 
-Knows ISO media (mp4, mov), RIFF (avi, webp), Matroska (webm, mkv), GIF and JPEG. For other formats (MPEG
-streams have no length to compare with) the answer is False.
+Knows ISO media (mp4, mov), RIFF (avi, webp), Matroska (webm, mkv), GIF and JPEG. For other formats the answer
+is False: MPEG streams have no length to compare with, and the decoder of PNG notices by itself.
 """
 
 import os
 from typing import BinaryIO
 
-TAIL_BYTES = 4096
-"""How far from the end a GIF trailer or JPEG end marker may lie: some writers append a little padding."""
+PADDING_BYTES = 4096
+"""How many zeros may follow the trailer of a GIF."""
 
 
 def is_cut_short(file: BinaryIO) -> bool:
@@ -26,15 +26,11 @@ def is_cut_short(file: BinaryIO) -> bool:
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return _end_of_segment(file) > length
     if head[:3] == b"GIF":
-        return not _tail(file, length).rstrip(b"\x00").endswith(b"\x3b")
+        file.seek(max(0, length - PADDING_BYTES))
+        return not file.read().rstrip(b"\x00").endswith(b"\x3b")
     if head[:2] == b"\xff\xd8":
-        return b"\xff\xd9" not in _tail(file, length)
+        return not _jpeg_ends(file)
     return False
-
-
-def _tail(file: BinaryIO, length: int) -> bytes:
-    file.seek(max(0, length - TAIL_BYTES))
-    return file.read()
 
 
 def _end_of_boxes(file: BinaryIO, length: int) -> int:
@@ -49,6 +45,17 @@ def _end_of_boxes(file: BinaryIO, length: int) -> int:
             return length
         position += size
     return position
+
+
+def _jpeg_ends(file: BinaryIO) -> bool:
+    """Whether an end marker follows the picture, which comes after segments of a 16-bit marker and size."""
+    file.seek(2)
+    while len(head := file.read(4)) == 4:
+        marker, size = head[:2], int.from_bytes(head[2:], "big")
+        if marker == b"\xff\xda":  # the picture begins; in it an 0xff byte is never followed by a marker
+            return b"\xff\xd9" in file.read()
+        file.seek(size - 2, os.SEEK_CUR)
+    return False
 
 
 def _end_of_segment(file: BinaryIO) -> int:

@@ -27,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure; prints the figures as a table."""
-    import shlex
-    import sys
     from pathlib import Path
 
     from videogpt.evaluation import evaluate
@@ -39,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_clips=arguments.clips,
         seed=arguments.seed,
         device=arguments.device,
-        command=shlex.join(["videogpt", *sys.argv[1:]]),
+        command=arguments.command,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(report.table())

@@ -56,21 +56,26 @@ class VideoSampler:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         rows = [*texts, *([] for _ in texts)] if self.guided else texts
         decoding = _Decoding(self.model, self.layout, [list(row) for row in rows], latent_frames)
+        noise = self._noise(generators, decoding.device)
         codes_NB: list[Tensor] = []
         for _ in range(latent_frames):
-            noise_FBV = self._noise(generators).to(decoding.device)
-            for noise_BV in noise_FBV:
+            for _ in range(self.layout.frame_tokens):
                 logits_RV = decoding.step(codes_NB[-1]) if codes_NB else decoding.start()
-                codes_NB.append(self._draw(logits_RV, noise_BV))
+                codes_NB.append(self._draw(logits_RV, next(noise)))
             frame_FB = codes_NB[-self.layout.frame_tokens :]
             yield rearrange(frame_FB, "(h w) b -> b h w", h=self.layout.config.latent_height)
 
-    def _noise(self, generators: list[torch.Generator]) -> Tensor:
-        """Noise of one latent frame, (F, B, V): all at once: a step has no time for loops over samples."""
-        shape = (self.layout.frame_tokens, self.layout.config.codebook_size)
-        if self.config.temperature == 0.0:
-            return torch.zeros(1, 1, 1).expand(shape[0], len(generators), shape[1])
-        return torch.stack([gumbel_noise(shape, generator) for generator in generators], dim=1)
+    def _noise(self, generators: list[torch.Generator], device: torch.device) -> Iterator[Tensor]:
+        """Noise (B, V) for one code after another, none at temperature 0.
+
+        It is drawn for a row of the grid at once, since a step has no time for loops over samples.
+        """
+        shape = (self.layout.config.latent_width, self.layout.config.codebook_size)
+        while self.config.temperature > 0.0:
+            noise_BWV = [gumbel_noise(shape, generator) for generator in generators]
+            yield from torch.stack(noise_BWV, dim=1).to(device)
+        while True:
+            yield torch.zeros(1, 1, device=device)
 
     def _draw(self, logits_RV: Tensor, noise_BV: Tensor) -> Tensor:
         """Codes (B,) from the logits of all rows: with Gumbel noise a draw, without noise the likeliest."""

@@ -1,18 +1,18 @@
 """The sprites world: 3,430 characters x 5 actions x 4 directions, every clip and every word of it known.
 
-    world = SpritesWorld("lpc_sprites")                        # a folder of sprite sheets, see below
+    world = SpritesWorld("lpc_sprites")      # a folder of sprite sheets, see below
     world.clip(7).write("sprite.mp4")
     world.caption(7)       # "a person with light skin and green spiky hair, wearing a maroon shirt and ..."
     for path in write_sprites("lpc_sprites", "data/sprites", clips=5000):
-        ...                                                    # one path per finished clip: feed a progress bar
+        ...                                  # one path per finished clip: feed a progress bar
 
     data/sprites/metadata.csv         file_name, caption, and a column for each attribute
     data/sprites/clips/000000.mp4     H.264, 17 frames of 64x64 at 8 per second
 
-A character is body, bottomwear, topwear and hair, and shoes that are always the same, laid over each other on black.
-One in eleven is held out by rule. The benchmark is that of Li and Mandt 2018 (arXiv:1803.02991), with more actions.
-The sheets are the Liberated Pixel Cup's (CC BY-SA 3.0 / GPL 3.0) and no part of this project: the source folder holds
-`attributes.tsv` and the pictures `body/0.png`, ..., `shoes/1.png`, and is refused if it does not.
+A character is body, bottomwear, topwear and hair, and shoes that are always the same, laid over each other on
+black. One in eleven is held out by rule. The benchmark is that of Li and Mandt 2018 (arXiv:1803.02991), with
+more actions. The sheets are the Liberated Pixel Cup's (CC BY-SA 3.0 / GPL 3.0) and no part of this project: the
+source folder holds `attributes.tsv` and the pictures `body/0.png`, ..., `shoes/1.png`; it is refused otherwise.
 """
 
 import csv
@@ -62,7 +62,7 @@ LAYERS = ("body", "bottomwear", "topwear", "hair")
 SHOES = "shoes/1.png"
 """Worn by all, above the other layers."""
 BARE = {"bottomwear": "bare legs", "topwear": "bare chest"}
-"""What is seen where a garment has no picture for an action: one skirt or vest is missing from thrust and shoot."""
+"""What is seen where a garment has no picture for an action, as one of each kind has not."""
 
 
 class Sprite(NamedTuple):
@@ -86,14 +86,16 @@ class SpritesWorld:
         folder = Path(source)
         self.words = _read_words(folder / "attributes.tsv")
         """Words for every variant of LAYERS."""
-        sheets = {layer: [f"{layer}/{i}.png" for i in range(len(words))] for layer, words in self.words.items()}
+        sheets = {
+            layer: [f"{layer}/{i}.png" for i in range(len(words))] for layer, words in self.words.items()
+        }
         sheets["shoes"] = [SHOES]
         self.cells_VRTHWC: dict[str, NDArray[np.uint8]] = {
             layer: np.stack([_read_sheet(folder / name) for name in names]) for layer, names in sheets.items()
         }
         """The pictures of every layer, of "shoes" too."""
         self.shape = (*(len(self.words[layer]) for layer in LAYERS), len(ACTIONS), len(DIRECTIONS))
-        """Values of each attribute, in the order of `Sprite`. Clips are numbered with the last one fastest."""
+        """Values of each attribute, in the order of `Sprite`. Clips are numbered with the last fastest."""
 
     def __len__(self) -> int:
         return int(np.prod(self.shape))
@@ -121,15 +123,20 @@ class SpritesWorld:
 
     def clip(self, index: int) -> Clip:
         """Paint clip `index`: 17 frames of 64x64 at 8 per second."""
+        pictures_THWC = self.pictures(index)
+        frames_THWC = np.rint(pictures_THWC).astype(np.uint8)[np.arange(NUM_FRAMES) % len(pictures_THWC)]
+        return Clip(torch.from_numpy(frames_THWC), FPS)
+
+    def pictures(self, index: int) -> NDArray[np.float32]:
+        """The different frames of clip `index`, one for each cell of its action, RGB from 0 to 255."""
         *variants, action, direction = self._place(index)
         row, count = self.row(action, direction), self.num_frames(action)
-        picture_THWC = np.zeros((count, CELL, CELL, 3))
+        pictures_THWC = np.zeros((count, CELL, CELL, 3), np.float32)
         for layer, v in zip((*LAYERS, "shoes"), (*variants, 0), strict=True):
             cells_THWC = self.cells_VRTHWC[layer][v, row, :count]
-            alpha_THWC = cells_THWC[..., 3:] / 255
-            picture_THWC += alpha_THWC * (cells_THWC[..., :3] - picture_THWC)
-        frames_THWC = np.rint(picture_THWC).astype(np.uint8)[np.arange(NUM_FRAMES) % count]
-        return Clip(torch.from_numpy(frames_THWC), FPS)
+            alpha_THWC = cells_THWC[..., 3:].astype(np.float32) / 255
+            pictures_THWC += alpha_THWC * (cells_THWC[..., :3] - pictures_THWC)
+        return pictures_THWC
 
     def row(self, action: int, direction: int) -> int:
         """Row of the sheets of an action and direction, both by number."""
@@ -159,21 +166,22 @@ def write_sprites(
     clips: int,
     seed: int = 0,
     split: Split = "train",
-    crf: int = 10,
+    suffix: str = ".mp4",
 ) -> Iterator[Path]:
     """Write different clips, chosen at random, yielding the final path of each as it is done.
 
     Args:
         source: Folder of the sprite sheets.
-        output: The folder to make; it may exist if it is empty. It appears when it is complete, or not at all.
+        output: The folder to make; it may exist if it is empty. It appears complete, or not at all.
         clips: How many clips, from 1 to all of the split.
         seed: Of the choice and of the wordings.
         split: "train", or "held_out" for characters that training never shows.
-        crf: H.264 quality: 0 is best, 51 worst.
+        suffix: ".mp4" halves the resolution of colours (31 dB against the pictures); ".avi" is lossless and
+            six times larger.
 
     Raises:
-        ValueError: at once, before any clip is made, when the source is incomplete or a number is out of range;
-            later when the output is not empty.
+        ValueError: at once, before any clip is made, when the source is incomplete or a number is out of
+            range; at the first clip when the output is not empty or the suffix unknown.
         OSError: the output cannot be written.
     """
     world = SpritesWorld(source)
@@ -183,18 +191,18 @@ def write_sprites(
     if seed < 0:
         raise ValueError(f"seed={seed} must not be negative")
     chosen = np.random.default_rng(seed).permutation(numbers)[:clips].tolist()
-    return _write(world, Path(output), chosen, seed, crf)
+    return _write(world, Path(output), chosen, seed, suffix)
 
 
-def _write(world: SpritesWorld, folder: Path, numbers: list[int], seed: int, crf: int) -> Iterator[Path]:
+def _write(world: SpritesWorld, folder: Path, numbers: list[int], seed: int, suffix: str) -> Iterator[Path]:
     with whole_folder(folder) as partial:
         (partial / "clips").mkdir()
         with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("file_name", "caption", *Sprite._fields))
             for i, number in enumerate(numbers):
-                name = f"clips/{i:06d}.mp4"
-                world.clip(number).write(partial / name, crf=crf)
+                name = f"clips/{i:06d}{suffix}"
+                world.clip(number).write(partial / name, crf=10)
                 table.writerow((name, world.caption(number, seed), *world.sprite(number)))
                 yield folder / name
 
@@ -224,9 +232,10 @@ def _read_sheet(path: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{path} is missing: the sprite sheets are not complete") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read as a picture ({error})") from error
-    if sheet_HWC.shape != (ROWS * CELL, COLUMNS * CELL, 4):
+    height, width, _ = sheet_HWC.shape
+    if (height, width) != (ROWS * CELL, COLUMNS * CELL):
         raise ValueError(
-            f"{path} is {sheet_HWC.shape[1]}x{sheet_HWC.shape[0]} pixels, not {COLUMNS * CELL}x{ROWS * CELL}: "
+            f"{path} is {width}x{height} pixels, not {COLUMNS * CELL}x{ROWS * CELL}: "
             "is it a sheet of the Liberated Pixel Cup?"
         )
     sheet_HWC[sheet_HWC[..., 3] == 0] = 0

@@ -1,0 +1,237 @@
+"""The decoder: its equivalences (cached = whole, batched and padded = alone), causality, learning."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from videogpt.cache import KVCache
+from videogpt.layout import Layout, LayoutConfig, TokenSequence
+from videogpt.model import Block, VideoGPT, VideoGPTConfig, rms_norm
+from videogpt.rotary import Rotation
+
+LAYOUT = Layout(
+    LayoutConfig(
+        text_vocab_size=20,
+        codebook_size=16,
+        max_text_tokens=16,
+        latent_frames=3,
+        latent_height=3,
+        latent_width=4,
+    )
+)
+CONFIG = VideoGPTConfig(vocab_size=LAYOUT.vocab_size, width=32, depth=2, heads=4, kv_heads=2)
+TEXTS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [], [7, 7]]
+EXACT = {"rtol": 0.0, "atol": 1e-5}
+
+
+def network(**changes: object) -> VideoGPT:
+    """A decoder whose weights are random, its gains too."""
+    model = VideoGPT(dataclasses.replace(CONFIG, **changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.75 + 0.5 * torch.rand_like(parameter))
+    return model
+
+
+def clips(count: int = len(TEXTS)) -> torch.Tensor:
+    return torch.randint(16, (count, 3, 3, 4))
+
+
+def some_rows(sequence: TokenSequence, start: int, end: int) -> TokenSequence:
+    return TokenSequence(
+        ids_BN=sequence.ids_BN[:, start:end],
+        positions_BN3=sequence.positions_BN3[:, start:end],
+        visibility=sequence.visibility,
+    )
+
+
+def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tensor) -> torch.Tensor:
+    sequence = LAYOUT.pack(texts, codes_BTHW)
+    return model.logits(model.hidden(sequence)[:, sequence.visibility.video_start :], LAYOUT.video_ids)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4])
+@pytest.mark.parametrize("chunks", [[16, 1, 35], [17, *[1] * 35], [5, 6, 7, 20, 14], [52]])
+@torch.no_grad()
+def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) -> None:
+    model, sequence = network(kv_heads=kv_heads), LAYOUT.pack(TEXTS, clips())
+    cache = KVCache.for_model(model.config, batch=3, capacity=52)
+    parts = []
+    for count in chunks:
+        parts.append(model(some_rows(sequence, cache.length, cache.length + count), cache))
+    assert cache.length == sequence.ids_BN.shape[1] == 52
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(sequence), **EXACT)
+
+
+@torch.no_grad()
+def test_a_cache_that_was_reset_gives_the_same_again() -> None:
+    model, prompt = network(), LAYOUT.prompt(TEXTS)
+    cache = KVCache.for_model(model.config, batch=3, capacity=20)
+    first = model(prompt, cache)
+    model(some_rows(LAYOUT.pack(TEXTS, clips()), 17, 20), cache)
+    cache.reset()
+    assert torch.equal(model(prompt, cache), first)
+
+
+@torch.no_grad()
+def test_batched_and_padded_equals_alone() -> None:
+    model, codes_BTHW = network(), clips()
+    together = video_logits(model, TEXTS, codes_BTHW)
+    for index, text in enumerate(TEXTS):
+        alone = video_logits(model, [text], codes_BTHW[index : index + 1])
+        torch.testing.assert_close(together[index : index + 1], alone, **EXACT)
+
+
+@pytest.mark.parametrize("changed", [0, 17, 34])
+@torch.no_grad()
+def test_a_later_code_never_changes_earlier_logits(changed: int) -> None:
+    model, codes_BTHW = network(), clips()
+    before = video_logits(model, TEXTS, codes_BTHW)
+    codes_BTHW.view(3, -1)[:, changed] += 1
+    after = video_logits(model, TEXTS, codes_BTHW % 16)
+    assert torch.equal(before[:, : changed + 1], after[:, : changed + 1])
+    assert (before[:, changed + 1] != after[:, changed + 1]).any(dim=-1).all()
+
+
+@torch.no_grad()
+def test_the_caption_changes_every_logit() -> None:
+    model, codes_BTHW = network(), clips()
+    difference = video_logits(model, TEXTS, codes_BTHW) - video_logits(model, [[8], [8], [8]], codes_BTHW)
+    assert difference.abs().amax(dim=-1).min() > 1e-4
+
+
+@torch.no_grad()
+def test_text_rows_do_not_see_the_video() -> None:
+    model = network()
+    first, second = (model(LAYOUT.pack(TEXTS, clips()))[:, :16] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_shorter_clips_are_the_beginning_of_longer_ones() -> None:
+    model, codes_BTHW = network(), clips()
+    short = video_logits(model, TEXTS, codes_BTHW[:, :2])
+    torch.testing.assert_close(short, video_logits(model, TEXTS, codes_BTHW)[:, :24], **EXACT)
+
+
+@pytest.mark.parametrize("tie_head", [False, True])
+@torch.no_grad()
+def test_logits_of_a_modality_are_a_slice_of_all(tie_head: bool) -> None:
+    model, sequence = network(tie_head=tie_head), LAYOUT.pack(TEXTS, clips())
+    hidden_BND, every = model.hidden(sequence), model(sequence)
+    assert every.shape[-1] == LAYOUT.vocab_size
+    for ids in (LAYOUT.text_ids, LAYOUT.video_ids):
+        part = model.logits(hidden_BND, ids)
+        torch.testing.assert_close(part, every[..., ids.start : ids.stop], **EXACT)
+
+
+def test_a_tied_head_is_the_embedding_and_counts_once() -> None:
+    tied, untied = VideoGPT(dataclasses.replace(CONFIG, tie_head=True)), VideoGPT(CONFIG)
+    assert untied.num_parameters - tied.num_parameters == LAYOUT.vocab_size * CONFIG.width
+    with torch.no_grad():
+        tied.embedding.weight[5] = 0
+    assert (tied(LAYOUT.prompt(TEXTS))[..., 5] == 0).all()
+
+
+@pytest.mark.parametrize("tie_head", [False, True])
+def test_gradients_reach_every_parameter(tie_head: bool) -> None:
+    model, sequence = network(tie_head=tie_head).train(), LAYOUT.pack(TEXTS, clips())
+    F.cross_entropy(model(sequence).flatten(0, 1), sequence.targets_BN.flatten()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_autocast_changes_little_and_keeps_the_residual_stream_in_float32() -> None:
+    model, codes_BTHW = VideoGPT(CONFIG).eval(), clips()
+    exact = video_logits(model, TEXTS, codes_BTHW)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.hidden(LAYOUT.prompt(TEXTS)).dtype == torch.float32
+        rounded = video_logits(model, TEXTS, codes_BTHW)
+    assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model, sequence = VideoGPT(dataclasses.replace(CONFIG, dropout=0.5)), LAYOUT.prompt(TEXTS)
+    assert not torch.equal(model(sequence), model(sequence))
+    model.eval()
+    assert torch.equal(model(sequence), model(sequence))
+
+
+def test_layers_share_the_scale_of_the_residual_stream() -> None:
+    for depth in (2, 8):
+        block = VideoGPT(dataclasses.replace(CONFIG, width=64, depth=depth)).blocks[0]
+        assert isinstance(block, Block)
+        for out in (block.attention.out, block.feed_forward.out):
+            expected = (2 * depth * out.in_features) ** -0.5
+            assert float(out.weight.std()) == pytest.approx(expected, rel=0.05)
+
+
+def test_weights_survive_a_round_trip() -> None:
+    model, sequence = network(), LAYOUT.pack(TEXTS, clips())
+    other = VideoGPT(CONFIG).eval()
+    assert not torch.equal(other(sequence), model(sequence))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(sequence), model(sequence))
+
+
+def test_it_learns_four_sequences_by_heart() -> None:
+    model, sequence = VideoGPT(CONFIG), LAYOUT.pack([[index] for index in range(4)], clips(4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    start, targets = sequence.visibility.video_start, LAYOUT.ids_to_codes(sequence.targets_BN)
+    for _ in range(80):
+        logits_BMV = model.logits(model.hidden(sequence)[:, start:], LAYOUT.video_ids)
+        loss = F.cross_entropy(logits_BMV.flatten(0, 1), targets[:, start:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # What cannot be foreseen is 0 as well: the captions tell the four apart from the first code on.
+    assert loss < 0.02
+
+
+def test_the_norm_is_that_of_torch_and_safe_at_zero() -> None:
+    x = torch.randn(5, 48, dtype=torch.float64).float()
+    torch.testing.assert_close(rms_norm(x), F.rms_norm(x, (48,), eps=0.0), **EXACT)
+    zero = torch.zeros(2, 48, requires_grad=True)
+    rms_norm(zero).sum().backward()
+    assert zero.grad is not None and zero.grad.isfinite().all() and not rms_norm(zero).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_rotary_scores_depend_on_distance_in_each_axis(axis: int) -> None:
+    q, k = torch.randn(2, 1, 1, 1, 24)
+
+    def score(q_place: list[int], k_place: list[int]) -> float:
+        turned = [
+            Rotation.at(torch.tensor([[place]]), head_dim=24, base=100.0)(x)
+            for x, place in ((q, q_place), (k, k_place))
+        ]
+        return float((turned[0] * turned[1]).sum())
+
+    step = [int(index == axis) for index in range(3)]
+    moved = [place + 5 for place in step]
+    assert score(moved, [5, 5, 5]) == pytest.approx(score(step, [0, 0, 0]), abs=1e-5)
+    assert abs(score(step, [0, 0, 0]) - score([0, 0, 0], [0, 0, 0])) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 30}, "width 30 is no multiple of heads 4"),
+        ({"kv_heads": 3}, "heads 4 is no multiple of kv_heads 3"),
+        ({"width": 16}, "width / heads is 4"),
+        ({"width": 36}, "width / heads is 9"),
+        ({"depth": 0}, "depth is 0"),
+        ({"rope_base": 1.0}, "rope_base is 1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_impossible_shapes_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_a_model_needs_a_vocabulary() -> None:
+    with pytest.raises(ValueError, match="vocab_size is 0; give that of the layout"):
+        VideoGPT(VideoGPTConfig())

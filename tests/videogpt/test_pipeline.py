@@ -1,0 +1,191 @@
+"""Pipelines and their folders: order, seeds and frames of the clips, and what a damaged folder is told."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from videogpt.model_folder import FILES, ModelParts, load_model, save_model
+from videogpt.pipeline import Pipeline
+from videogpt.sampling import SamplingConfig
+from videogpt_tokenizer.clip import Clip
+
+PROMPTS = ["a red circle moves left", "", "a blue star spins"]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_parts: ModelParts) -> Pipeline:
+    return Pipeline(tiny_parts, name="tiny")
+
+
+@pytest.fixture
+def folder(tiny_parts: ModelParts, tmp_path: Path) -> Path:
+    save_model(tmp_path / "model", tiny_parts)
+    return tmp_path / "model"
+
+
+def same(clips: list[Clip], others: list[Clip], levels: int = 0) -> bool:
+    """Equal to so many of 256 levels; in batches of other sizes a convolution rounds differently."""
+    pairs = [
+        (clip.frames_THWC.int(), other.frames_THWC.int()) for clip, other in zip(clips, others, strict=True)
+    ]
+    return all(a.shape == b.shape and int((a - b).abs().max()) <= levels for a, b in pairs)
+
+
+def test_clips_come_prompt_by_prompt_with_seeds_counting_up(pipeline: Pipeline) -> None:
+    samples = list(pipeline.samples(PROMPTS, seed=[5, 0, 9], num_samples=2))
+    assert [(sample.prompt, sample.seed) for sample in samples] == [
+        *((PROMPTS[0], seed) for seed in (5, 6)),
+        *((PROMPTS[1], seed) for seed in (0, 1)),
+        *((PROMPTS[2], seed) for seed in (9, 10)),
+    ]
+    alone = [pipeline(sample.prompt, seed=sample.seed)[0] for sample in samples]
+    assert same([sample.clip for sample in samples], alone, levels=1)
+    assert not same(alone[:1], alone[1:2], levels=1)
+
+
+def test_clips_have_the_models_size_and_rate(pipeline: Pipeline) -> None:
+    (clip,) = pipeline("a red circle moves left")
+    assert (tuple(clip.frames_THWC.shape), clip.fps) == ((9, 16, 24, 3), 8.0)
+    assert len(pipeline("a red circle moves left", num_frames=5)[0]) == 5
+
+
+def test_batch_size_changes_nothing_and_progress_ends_at_the_total(tiny_parts: ModelParts) -> None:
+    calls: list[tuple[int, int]] = []
+    small = Pipeline(tiny_parts, batch_size=2)(PROMPTS, progress=lambda *call: calls.append(call))
+    assert same(small, Pipeline(tiny_parts, batch_size=16)(PROMPTS), levels=1)
+    assert calls == [(done, 54) for done in (12, 24, 36, 42, 48, 54)]
+
+
+def test_stream_yields_the_frames_of_the_call(pipeline: Pipeline) -> None:
+    sampling = SamplingConfig(guidance_scale=2.0, top_k=30)
+    chunks = list(pipeline.stream(PROMPTS, seed=3, sampling=sampling))
+    assert [len(chunk[0]) for chunk in chunks] == [1, 4, 4]
+    joined = [
+        Clip(torch.cat([clip.frames_THWC for clip in clips]), 8.0) for clips in zip(*chunks, strict=True)
+    ]
+    assert same(joined, pipeline(PROMPTS, seed=3, sampling=sampling))
+
+
+@pytest.mark.parametrize(
+    "prompt", ["\u4e00\u53ea\u732b", "\U0001f600" * 5, "a\nb\t../'\"", "\udc80", "wort " * 2000]
+)
+def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str, recwarn: pytest.WarningsRecorder) -> None:
+    assert len(pipeline(prompt, num_frames=1)) == 1
+    assert bool(len(recwarn)) == (len(prompt) > 100)  # long ones are cut, and that is said
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_frames": 4}, "num_frames is 4: .* 1 and 5"),
+        ({"num_frames": 0}, "num_frames is 0: .* 1 and 5"),
+        ({"num_frames": 13}, "num_frames is 13, .* at most 9"),
+        ({"num_samples": 0}, "num_samples is 0"),
+        ({"seed": -1}, "seed -1 is out of range"),
+        ({"seed": 2**32 - 1, "num_samples": 2}, "seed 4294967296 is out of range"),
+        ({"seed": [1, 2]}, "2 seeds for 1 prompts"),
+    ],
+)
+def test_bad_requests_are_refused_at_once(pipeline: Pipeline, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline.samples("a red circle moves left", **arguments)  # without drawing anything from it
+
+
+def test_no_prompt_and_no_string_are_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match="no prompt"):
+        pipeline([])
+    with pytest.raises(ValueError, match="prompt 3 is not a string"):
+        pipeline(["a star", 3])  # type: ignore[list-item]
+
+
+def test_a_saved_model_samples_the_same(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path / "deep" / "model")
+    loaded = Pipeline.from_pretrained(tmp_path / "deep" / "model", device="cpu")
+    assert same(loaded(PROMPTS), pipeline(PROMPTS))
+    assert loaded.fingerprint() == pipeline.fingerprint()
+    assert loaded.describe()["model"] == {"name": "model", "sha256": pipeline.fingerprint()}
+    assert json.loads(json.dumps(loaded.describe()))["device"] == {"type": "cpu", "dtype": "float32"}
+
+
+def test_float16_halves_the_file_and_loads_as_float32(tiny_parts: ModelParts, folder: Path) -> None:
+    before = (folder / "model.safetensors").stat().st_size
+    save_model(folder, tiny_parts, dtype="float16")
+    assert (folder / "model.safetensors").stat().st_size < 0.6 * before
+    for name, weight in load_model(folder).model.state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, tiny_parts.model.state_dict()[name].half().float())
+
+
+def test_settings_are_saved_with_the_model(tiny_parts: ModelParts, tmp_path: Path) -> None:
+    sampling = SamplingConfig(temperature=0.7, top_p=0.9, guidance_scale=2.5)
+    save_model(tmp_path / "model", dataclasses.replace(tiny_parts, sampling=sampling))
+    assert load_model(tmp_path / "model").sampling == sampling
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"{name}.*copy|{name} is missing"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("json")])
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content[:-9] if damage == "cut" else content)
+    with pytest.raises(ValueError, match=name):
+        load_model(folder)
+
+
+def test_another_models_tokenizer_is_refused(other_parts: ModelParts, folder: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "other", other_parts)
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(tmp_path / "other" / "tokenizer", folder / "tokenizer")
+    with pytest.raises(ValueError, match="tokenizer is not the one this model was trained with"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("edit", [{"layout": {"speed": 3}}, {"model": None}, {"fps": 0}, {"format": "else"}])
+def test_an_edited_config_is_refused(folder: Path, edit: dict) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    with pytest.raises(ValueError, match=next(iter(edit)) if "format" not in edit else "'else'"):
+        load_model(folder)
+
+
+def test_parts_of_two_models_do_not_make_one(tiny_parts: ModelParts) -> None:
+    text_tokenizer = type(tiny_parts.text_tokenizer).train(["another set of words"], vocab_size=270)
+    with pytest.raises(ValueError, match="text_vocab_size"):
+        dataclasses.replace(tiny_parts, text_tokenizer=text_tokenizer)
+
+
+def test_unknown_models_and_devices_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="'no-such' is neither a folder nor a shipped model"):
+        Pipeline.from_pretrained("no-such")
+    for device in ("gpu", "meta", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device '{device}'"):
+            Pipeline.from_pretrained(folder, device=device)
+
+
+def test_saving_replaces_a_model_but_nothing_else(tiny_parts: ModelParts, folder: Path) -> None:
+    save_model(folder, tiny_parts)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+    (folder / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(ValueError, match="other files .thesis.txt."):
+        save_model(folder, tiny_parts)
+    with pytest.raises(ValueError, match="is a file"):
+        save_model(folder / "thesis.txt", tiny_parts)
+
+
+def test_a_failed_save_leaves_the_old_model(tiny_parts: ModelParts, folder: Path) -> None:
+    kept = {name: (folder / name).read_bytes() for name in FILES}
+    with pytest.raises(TypeError):
+        save_model(folder, dataclasses.replace(tiny_parts, fps=torch.tensor(8.0)))  # type: ignore[arg-type]
+    assert {name: (folder / name).read_bytes() for name in FILES} == kept
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]

@@ -1,0 +1,49 @@
+"""Files of prompts: both kinds, and the line that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from videogpt.sampling.prompts import Prompt, read_prompts
+
+
+def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes('\ufeffa red circle\r\n\n  \u4e00\u53ea\u732b  \n{"prompt": "text"}'.encode())
+    assert [prompt.text for prompt in read_prompts(path)] == [
+        "a red circle",
+        "\u4e00\u53ea\u732b",
+        '{"prompt": "text"}',
+    ]
+    assert read_prompts(path)[0] == Prompt("a red circle", None)
+
+
+def test_json_lines_have_prompts_and_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a star", "seed": 3}\n\n{"prompt": "", "id": "x"}\n')
+    assert read_prompts(path) == [Prompt("a star", 3), Prompt("", None)]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "holds no prompt"),
+        (b"\n \n", "holds no prompt"),
+        (b'{"prompt": "caf\xe9"}', "not UTF-8 .byte 15."),
+        (b'{"prompt": "a"}\nb', "line 2: not JSON"),
+        (b'{"prompt": "a"}\n\n["b"]', "line 3: no prompt string"),
+        (b'{"text": "a"}', "line 1: no prompt string"),
+        (b'{"prompt": "a", "seed": -1}', "line 1: seed is -1"),
+        (b'{"prompt": "a", "seed": true}', "line 1: seed is True"),
+        (b'{"prompt": "a", "seed": 1.5}', "line 1: seed is 1.5"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "p.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=f"p.jsonl.*{message}"):
+        read_prompts(tmp_path / "p.jsonl")
+
+
+def test_a_missing_file_is_the_operating_systems_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere.txt"):
+        read_prompts(tmp_path / "nowhere.txt")

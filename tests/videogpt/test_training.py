@@ -1,0 +1,137 @@
+"""Training the language model: the loss is what it says, runs resume exactly, and what does not fit is refused."""
+
+import math
+
+import lightning
+import pytest
+import torch
+import torch.nn.functional as F
+
+from videogpt import Pipeline, VideoGPTConfig
+from videogpt.run_checkpoint import RandomState
+from videogpt.token_data import TokenShards
+from videogpt.token_shards import tokenize_clips
+from videogpt.training import TextConfig, VideoGPTTraining
+from videogpt.worlds.world_writer import write_world
+from videogpt_tokenizer import VideoTokenizer
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.optimization import OptimizerConfig
+from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """Tokens of a few clips, and the tokenizer that made them."""
+    root = tmp_path_factory.mktemp("material")
+    assert len(list(write_world(root / "clips", clips=10, seed=0))) == 10
+    autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4)))).eval()
+    tokenizer.save_pretrained(root / "tokenizer")
+    tokenize_clips(ClipFolder(root / "clips"), tokenizer, root / "tokens", num_frames=5, size=32)
+    return root
+
+
+def training(material, **text) -> VideoGPTTraining:
+    torch.manual_seed(0)
+    return VideoGPTTraining(
+        tokenizer=str(material / "tokenizer"),
+        model=VideoGPTConfig(width=32, depth=2, heads=2, kv_heads=1),
+        text=TextConfig(vocab_size=300, **text),
+        optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=2, ema_decay=0.9),
+    )
+
+
+def trainer(root, max_steps: int, **extra) -> lightning.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return lightning.Trainer(default_root_dir=root, accelerator="cpu", max_steps=max_steps, **quiet, **extra)
+
+
+def data(material) -> TokenShards:
+    return TokenShards(folder=str(material / "tokens"), batch_size=4, validation_fraction=0.2)
+
+
+class StopAt(lightning.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def test_bits_fall_below_those_of_uniform_codes(material, tmp_path):
+    module = training(material)
+    run = trainer(tmp_path, 60, enable_checkpointing=False)
+    run.fit(module, data(material))
+    bits = run.validate(module, data(material), verbose=False)[0]["val/bits_per_video_token"]
+    assert 0 < bits < math.log2(16) - 0.5
+
+
+def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tmp_path):
+    module = training(material, loss_weight=0.3)
+    shards = data(material)
+    trainer(tmp_path, 1, enable_checkpointing=False).fit(module, shards)
+    batch = next(iter(shards.val_dataloader()))
+    sequence = module.pack(batch)
+    losses = module.losses(module.model, sequence)
+    logits = module.model(sequence)
+    total = weights = 0.0
+    for row in range(sequence.targets_BN.shape[1]):
+        ids = module.layout.text_ids if row < sequence.visibility.video_start else module.layout.video_ids
+        for clip, target in enumerate(sequence.targets_BN[:, row].tolist()):
+            weight = float(sequence.loss_weight_BN[clip, row])
+            if weight:
+                own = logits[clip, row, ids.start : ids.stop]
+                total += weight * float(F.cross_entropy(own[None], torch.tensor([target - ids.start])))
+                weights += weight
+    assert float(losses.total) == pytest.approx(total / weights, rel=1e-4)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path):
+    """To the weight, in the middle of an epoch, with captions dropped at random."""
+    whole, first, second = (training(material, dropout=0.5) for _ in range(3))
+    for name, module, stop, start in (
+        ("whole", whole, None, None),
+        ("half", first, 3, None),
+        ("half", second, None, tmp_path / "half.ckpt"),
+    ):
+        lightning.seed_everything(1, verbose=False)
+        callbacks = [RandomState(), *([StopAt(stop)] if stop else [])]
+        run = trainer(tmp_path / name, 6, callbacks=callbacks, enable_checkpointing=False)
+        run.fit(module, data(material), ckpt_path=start, weights_only=True)
+        if stop:
+            run.save_checkpoint(tmp_path / "half.ckpt")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+
+
+def test_the_saved_folder_samples_and_holds_the_average(material, tmp_path):
+    module = training(material)
+    trainer(tmp_path, 2, enable_checkpointing=False).fit(module, data(material))
+    module.save_pretrained(tmp_path / "pretrained")
+    pipeline = Pipeline.from_pretrained(tmp_path / "pretrained")
+    averaged = module.average.module.state_dict()
+    assert all(torch.equal(tensor, averaged[name]) for name, tensor in pipeline.parts.model.state_dict().items())
+    assert len(pipeline("a red circle", seed=1)[0]) == 5
+
+
+def test_the_text_tokenizer_of_a_run_is_kept(material, tmp_path):
+    trainer(tmp_path, 1, enable_checkpointing=False).fit(training(material), data(material))
+    kept = (tmp_path / "text.model").read_bytes()
+    again = training(material)
+    trainer(tmp_path, 1, enable_checkpointing=False).fit(again, data(material))
+    assert again.parts.text_tokenizer.to_bytes() == kept == (tmp_path / "text.model").read_bytes()
+
+
+def test_tokens_of_another_tokenizer_are_refused(material, tmp_path):
+    torch.manual_seed(7)
+    autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    other = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4))))
+    other.save_pretrained(tmp_path / "other")
+    module = training(material)
+    module.tokenizer_folder = str(tmp_path / "other")
+    with pytest.raises(ValueError, match="did not make the token shards"):
+        trainer(tmp_path, 1, enable_checkpointing=False).fit(module, data(material))
