@@ -8,25 +8,24 @@ that a busy machine disturbs both alike. A ratio above 1 is in our favour.
 """
 
 import argparse
-import json
-import os
-import platform
-import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videogpt.evaluation.report import Report
 from videogpt_kernels import Visibility, attention
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension
 HEADS, KEY_HEADS, WIDTH = 4, 2, 64
 TEXT_ROWS, VIDEO_ROWS = 64, 290
 LAYERS, DECODED_ROWS = 6, 32
+RIVAL = "torch SDPA, boolean mask"
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 PROTOCOL = (
     "best of {rounds} rounds taken in turns; CPU time of one thread, which other programs disturb least; "
@@ -53,15 +52,12 @@ def check(found: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
             raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
-def comparison(name: str, ours: float, rival: float) -> dict:
-    return {
-        "name": name,
-        "value": ours,
-        "unit": "ms",
-        "rival": "torch SDPA, boolean mask",
-        "rival_value": rival,
-        "ratio": rival / ours,
-    }
+class Comparison(NamedTuple):
+    """Milliseconds of one call."""
+
+    name: str
+    ours: float
+    rival: float
 
 
 def random_visibility(batch: int) -> Visibility:
@@ -69,7 +65,7 @@ def random_visibility(batch: int) -> Visibility:
     return Visibility(prefix_B=prefix_B, video_start=TEXT_ROWS)
 
 
-def training(batch: int, dtype: torch.dtype, rounds: int) -> dict:
+def training(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
     """Forward and backward of all rows, with the strides that a model's projections leave."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility = random_visibility(batch)
@@ -89,10 +85,10 @@ def training(batch: int, dtype: torch.dtype, rounds: int) -> dict:
     exact = attention(q.double(), k.double(), v.double(), visibility, impl="reference")
     check(ours(), [exact, *torch.autograd.grad(exact, (q, k, v), up.double())], TOLERANCE[dtype])
     best = best_milliseconds([ours, rival], rounds)
-    return comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
+    return Comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
 
 
-def decoding(batch: int, dtype: torch.dtype, rounds: int) -> dict:
+def decoding(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
     """The last rows, one by one, against a cache."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility, rows = random_visibility(batch), range(length - DECODED_ROWS, length)
@@ -121,15 +117,7 @@ def decoding(batch: int, dtype: torch.dtype, rounds: int) -> dict:
         check(decode(ours), exact, TOLERANCE[dtype])
         best = best_milliseconds([lambda: decode(ours), lambda: decode(rival)], rounds)
     per_call = [milliseconds / LAYERS / DECODED_ROWS for milliseconds in best]
-    return comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
-
-
-def processor() -> str:
-    """Name and vector instructions of this machine's CPU, as far as it tells."""
-    information = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", information.read_text()) if information.exists() else []
-    name = names[0] if names else platform.processor()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, one thread of {os.cpu_count()} cores"
+    return Comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
 
 
 def main() -> None:
@@ -140,23 +128,16 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     rounds = 5 if args.quick else 15
-    rows = []
+    protocol = {"what": PROTOCOL.format(rounds=rounds), "threads": 1}
+    report = Report.start(" ".join(["python", *sys.argv]), protocol)
     for time_one, batches in ((training, [16]), (decoding, [2, 16])):
         for batch in batches if args.quick else [*batches, 32]:
             for dtype in (torch.float32, torch.bfloat16):
-                rows.append(time_one(batch, dtype, rounds))
-                print(
-                    "{name:55} {value:8.3f} ms  torch {rival_value:8.3f} ms  {ratio:5.2f}x".format(**rows[-1])
-                )
+                result = time_one(batch, dtype, rounds)
+                report.add(result.name, result.ours, "ms", rival=RIVAL, rival_value=result.rival)
+    print(report.table())
     if args.output:
-        report = {
-            "command": " ".join(["python", *sys.argv]),
-            "hardware": processor(),
-            "versions": {"torch": torch.__version__, "python": platform.python_version()},
-            "protocol": PROTOCOL.format(rounds=rounds),
-            "rows": rows,
-        }
-        args.output.write_text(json.dumps(report, indent=2) + "\n")
+        report.write(args.output)
 
 
 if __name__ == "__main__":

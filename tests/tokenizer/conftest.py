@@ -40,7 +40,7 @@ def grey_levels(tmp_path_factory: pytest.TempPathFactory) -> RawVideo:
 
     def write(name: str, milliseconds: Iterable[int], codec: str = "libx264") -> Path:
         with av.open(str(folder / name), "w") as container:
-            stream = container.add_stream(codec, rate=1000)
+            stream = container.add_stream(codec, rate=1000, options={"g": "5"})
             assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000)

@@ -47,6 +47,8 @@ def test_a_window_is_a_pure_function_of_seed_epoch_and_index(numbered: Path) -> 
         assert first.item(index, epoch).frames_THWC.equal(second.item(index, epoch).frames_THWC)
     differ = [not first.item(i, e).frames_THWC.equal(other.item(i, e).frames_THWC) for i, e in items]
     assert sum(differ) > 30
+    moved = [not first.item(i, 0).frames_THWC.equal(first.item(i, 1).frames_THWC) for i in range(12)]
+    assert sum(moved) > 9
 
 
 def test_windows_reach_every_start_and_stride_and_no_further() -> None:

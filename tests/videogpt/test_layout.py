@@ -80,6 +80,11 @@ def test_a_prompt_is_the_beginning_of_the_packed_sequence() -> None:
     assert torch.equal(LAYOUT.video_positions(4, 5), whole.positions_BN3[:, rows + 4 : rows + 9])
 
 
+def test_positions_count_frames_then_lines_then_columns() -> None:
+    assert LAYOUT.video_positions(5, 3).tolist() == [[[13, 14, 15], [14, 13, 13], [14, 13, 14]]]
+    assert LAYOUT.video_positions(6 * 100 + 4, 1).tolist() == [[[113, 14, 14]]]
+
+
 def test_a_long_text_is_cut_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="more than 10 tokens are cut: see max_text_tokens"):
         cut = LAYOUT.prompt([[1] * 11, [2]])

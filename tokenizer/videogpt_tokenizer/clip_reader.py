@@ -153,7 +153,7 @@ def _open_source(file: BinaryIO, start: float) -> Iterator[Source]:
         fps = 1.0 if is_image else _average_fps(stream)
         origin = float((stream.start_time or 0) * (stream.time_base or 0))
         if start > 1 and container.format.name in INDEXED_FORMATS and stream.time_base:
-            container.seek(int((origin + start + 0.6) / stream.time_base), stream=stream)
+            container.seek(int((origin + start) / stream.time_base), stream=stream)
         frames = _timed_frames(container, stream, origin, 1 / fps)
         yield Source(frames, fps, float(stream.time_base or 0), is_image)
 

@@ -38,16 +38,19 @@ DIRECTIONS = {
 }
 MOTIONS = ("stays still", *DIRECTIONS, "bounces", "spins", "grows", "shrinks", "changes colour")
 
-RADII = {"small": 5.0, "medium": 8.5, "large": 13.0}
+RADII = {"small": 6.5, "medium": 9.4, "large": 13.5}
 """Pixels. The radius of the circle; the other shapes are scaled to look as large, see REACH."""
-REACH = {"circle": 1.0, "square": 1.2, "triangle": 1.3, "star": 1.3}
+REACH = {"circle": 1.0, "square": 1.2, "triangle": 1.3, "star": 1.36}
 """Distance from the centre to the farthest point of a shape, in radii."""
 
 _EDGE = 1.5  # pixels kept free at the edge of the frame
 _GAP = 3.0  # pixels kept free between two lanes
 _LEAST_TRAVEL = 14.0  # pixels that a moving object travels, at least
-_MOST_TRAVEL = 40.0
-_LEAST_BOUNCE = 10.0  # pixels between the walls that a bouncing centre meets, at least
+_MOST_TRAVEL = 32.0
+_LEAST_BOUNCE = 8.0  # pixels between the walls that a bouncing centre meets, at least
+_BOUNCE_SPEEDS = (1.2, 2.4)  # pixels per frame, along each axis
+_BOUNCE_TIMES = (0.3, 0.7)  # part of the clip after which a wall is met, along one axis at least
+_TURNS = (5.0, 8.0)  # degrees per frame of a spinning object
 _STEPS = NUM_FRAMES - 1
 
 
@@ -261,28 +264,42 @@ def _box(low: float, high: float, cross_low: float, cross_high: float, axis: int
 def _sample_track(
     rng: np.random.Generator, look: Attributes, radii: tuple[float, float], region: Box
 ) -> Track:
-    lows, highs = region[:2], region[2:]
-    direction = DIRECTIONS.get(look.motion, (0, 0))
-    start, velocity = [0.0, 0.0], [0.0, 0.0]
-    for axis in range(2):
-        low, high = lows[axis], highs[axis]
-        room = high - low
-        if look.motion == "bounces":  # more than once across, so that a wall is met along both axes
-            path = min(_uniform(rng, 1.3, 1.9) * room, 4.2 * _STEPS)
-            velocity[axis] = round(path / _STEPS * (1 if rng.integers(2) else -1), 4)
-            start[axis] = _uniform(rng, low, high)
-        else:
-            travel = direction[axis] * _uniform(rng, _LEAST_TRAVEL, min(room, _MOST_TRAVEL))
-            velocity[axis] = round(travel / _STEPS, 4)
-            start[axis] = _uniform(rng, low + max(0.0, -travel), high - max(0.0, travel))
-    spins = look.motion == "spins"
+    bounces, spins = look.motion == "bounces", look.motion == "spins"
+    start_X, velocity_X = _sample_bounce(rng, region) if bounces else _sample_line(rng, look, region)
     return Track(
-        start=(start[0], start[1]),
-        velocity=(velocity[0], velocity[1]),
+        start=(start_X[0], start_X[1]),
+        velocity=(velocity_X[0], velocity_X[1]),
         region=region,
         radius=radii[0],
         last_radius=radii[1],
         angle=_uniform(rng, 0, 360) if spins else 0.0,
-        turn=_uniform(rng, 8, 12) * (1 if rng.integers(2) else -1) if spins else 0.0,
+        turn=_uniform(rng, *_TURNS) * (1 if rng.integers(2) else -1) if spins else 0.0,
         colour_change=_uniform(rng, 6.5, 9.5) if look.motion == "changes colour" else 0.0,
     )
+
+
+def _sample_line(rng: np.random.Generator, look: Attributes, region: Box) -> tuple[list[float], list[float]]:
+    """Start and velocity of a centre that goes one way, or none."""
+    start_X, velocity_X = [], []
+    for axis, direction in enumerate(DIRECTIONS.get(look.motion, (0, 0))):
+        low, high = region[axis], region[axis + 2]
+        travel = direction * _uniform(rng, _LEAST_TRAVEL, min(high - low, _MOST_TRAVEL))
+        velocity_X.append(round(travel / _STEPS, 4))
+        start_X.append(_uniform(rng, low + max(0.0, -travel), high - max(0.0, travel)))
+    return start_X, velocity_X
+
+
+def _sample_bounce(rng: np.random.Generator, region: Box) -> tuple[list[float], list[float]]:
+    """Start and velocity of a slanting centre that meets a wall midway through the clip."""
+    sure_axis = int(rng.integers(2))  # along the other axis it may meet one at any time, or none
+    start_X, velocity_X = [], []
+    for axis in range(2):
+        low, high = region[axis], region[axis + 2]
+        speed = min(_uniform(rng, *_BOUNCE_SPEEDS), 1.9 * (high - low) / _STEPS)  # or it would tremble
+        ahead = _uniform(rng, 0, high - low)  # pixels to the wall that it heads for
+        if axis == sure_axis:
+            ahead = min(_uniform(rng, *_BOUNCE_TIMES) * _STEPS * speed, high - low)
+        forwards = bool(rng.integers(2))
+        velocity_X.append(round(speed if forwards else -speed, 4))
+        start_X.append(round(high - ahead if forwards else low + ahead, 3))
+    return start_X, velocity_X

@@ -49,7 +49,9 @@ _SYMMETRY = {
     "star": 72.0,
 }  # degrees after which it looks the same
 _ANGLES = 12  # tried per symmetry
-_RATES = np.arange(-16.0, 17.0, 2.0)  # degrees per frame tried
+_RATES = np.arange(-12.0, 13.0, 2.0)  # degrees per frame tried
+_NEIGHBOURS = 5  # frames that a frame's corners are compared with, itself included
+_KEENNESS = 3.0  # how much more a frame with good corners counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,7 @@ class Fit(NamedTuple):
 
     error_T: Floats
     """Squared difference of coverage, summed over the pixels."""
+    weight_T: Floats
     turn: float
     """Degrees per frame."""
 
@@ -194,8 +197,9 @@ def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Fl
 def _read_object(blob: Blob, background_C: Floats) -> Attributes:
     area_T = blob.alpha_THW.sum((1, 2))
     centre_TX = _centres(blob.alpha_THW, area_T)
-    fits = {shape: _fit(shape, blob.alpha_THW, centre_TX, area_T) for shape in SHAPES}
-    likeliest = min(fits, key=lambda name: float(fits[name].error_T.sum()))
+    weight_T = _weights(blob.alpha_THW, centre_TX, area_T)
+    fits = {shape: _fit(shape, blob.alpha_THW, centre_TX, area_T, weight_T) for shape in SHAPES}
+    likeliest = min(fits, key=lambda name: float(fits[name].error_T @ weight_T))
     colours_T = [_nearest(colour_C, RGB) for colour_C in blob.colour_TC + background_C]
     first, last = (_nearest(blob.colour_TC[part].mean(0) + background_C, RGB) for part in (_START, _END))
     radius_T = np.sqrt(area_T / _unit_area(likeliest))
@@ -227,7 +231,7 @@ def _shape(fits: dict[str, Fit], likeliest: str, alpha_THW: Floats) -> str:
     middle = len(alpha_THW) // 2
     halves = []
     for half in (slice(None, middle), slice(middle, None)):
-        error = {name: float(fit.error_T[half].sum()) for name, fit in fits.items()}
+        error = {name: float(fit.error_T[half] @ fit.weight_T[half]) for name, fit in fits.items()}
         best = min(error, key=lambda name: error[name])
         halves.append(best if error[best] < _DECISIVE * error[likeliest] else likeliest)
     return likeliest if halves[0] == halves[1] else f"{halves[0]}, then {halves[1]}"
@@ -260,7 +264,18 @@ def _unit_area(shape: str) -> float:
     return float(cover(shape, one).coverage_TSS.sum()) / 20.0**2
 
 
-def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Fit:
+def _weights(alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Floats:
+    """How well a frame shows what shape it holds, compared with the frames around it, 0 to 1.
+
+    Blur takes corners away and adds none, so the frames that are least like a disc are seen best.
+    """
+    radius_T = np.sqrt(area_T / _unit_area("circle"))
+    error_T1 = _errors("circle", alpha_THW, centre_TX, radius_T, np.zeros(1))
+    corners_T = np.maximum(error_T1[:, 0], 1e-3) / (alpha_THW**2).sum((1, 2))
+    return (corners_T / ndimage.maximum_filter1d(corners_T, _NEIGHBOURS)) ** _KEENNESS
+
+
+def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weight_T: Floats) -> Fit:
     """Paint the shape at every angle over every frame, then find the steady turn with the least error."""
     symmetry = _SYMMETRY[shape]
     angle_K = np.zeros(1) if shape == "circle" else np.arange(_ANGLES) * symmetry / _ANGLES
@@ -269,8 +284,9 @@ def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Fi
     turned_TR = np.arange(len(area_T))[:, None] * rates_R
     steps_TRK = np.rint((turned_TR[..., None] + angle_K) / symmetry * len(angle_K)).astype(int) % len(angle_K)
     error_TRK = np.take_along_axis(error_TK[:, None], steps_TRK, axis=2)
-    rate, angle = np.unravel_index(error_TRK.sum(0).argmin(), error_TRK.shape[1:])
-    return Fit(error_TRK[:, rate, angle], float(rates_R[rate]))
+    total_RK = np.tensordot(weight_T, error_TRK, axes=1)
+    rate, angle = np.unravel_index(total_RK.argmin(), total_RK.shape)
+    return Fit(error_TRK[:, rate, angle], weight_T, float(rates_R[rate]))
 
 
 def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:

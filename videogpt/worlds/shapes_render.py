@@ -30,7 +30,7 @@ RGB = {
 """The colours of objects: lighter than every background, so that shapes survive chroma subsampling."""
 BACKGROUND_RGB = {"black": (10, 10, 10), "grey": (76, 76, 76), "navy": (14, 20, 78), "brown": (86, 50, 20)}
 
-_STAR_WAIST = 0.5  # radius of the star's inner corners, in radii of its tips
+_STAR_WAIST = 0.42  # radius of the star's inner corners, in radii of its tips
 _COLOUR_CHANGE_FRAMES = 6.0
 
 

@@ -9,10 +9,11 @@
     data/sprites/metadata.csv         file_name, caption, and a column for each attribute
     data/sprites/clips/000000.mp4     H.264, 17 frames of 64x64 at 8 per second
 
-A character is body, bottomwear, topwear and hair, and shoes that are always the same, laid over each other on
-black. One in eleven is held out by rule. The benchmark is that of Li and Mandt 2018 (arXiv:1803.02991), with
-more actions. The sheets are the Liberated Pixel Cup's (CC BY-SA 3.0 / GPL 3.0) and no part of this project: the
-source folder holds `attributes.tsv` and the pictures `body/0.png`, ..., `shoes/1.png`; it is refused otherwise.
+A character is body, bottomwear, topwear and hair, and shoes that are always the same, laid over each other
+on black. One in eleven is held out by rule. The benchmark is that of Li and Mandt 2018 (arXiv:1803.02991),
+with more actions. The sheets are the Liberated Pixel Cup's (CC BY-SA 3.0 / GPL 3.0) and no part of this
+project: the source folder holds `attributes.tsv` and the pictures `body/0.png`, ..., `shoes/1.png`; it is
+refused otherwise.
 """
 
 import csv

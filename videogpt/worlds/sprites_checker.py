@@ -2,14 +2,14 @@
 
     checker = SpritesChecker(world)
     match = checker.read(frames_THWC)                  # uint8 RGB, 17 x 64 x 64 x 3
-    match.index, match.sprite, match.error             # number and attributes of the nearest clip, and how near
+    match.index, match.sprite, match.error             # number, attributes and distance of the nearest clip
 
-First the nearest of all 68,600 clips in the sum of squared differences, found exactly in a tenth of a second: a
-pixel shows the topmost layer that covers it, so the distance splits into sums over layers, and those of all
-characters for one action and direction are one matrix product. (The few half-transparent pixels are taken as
-drawn on black.) Then, where the pixels are blurred, as those of a generated clip are, layers are changed one at a
-time for as long as the clip, blurred alike, comes nearer: blur mixes thin legs with their dark outlines, and the
-plain distance then prefers darker ones.
+First the nearest of all 68,600 clips in the sum of squared differences, found exactly in a tenth of a
+second: a pixel shows the topmost layer that covers it, so the distance splits into sums over layers, and
+those of all characters for one action and direction are one matrix product. (The few half-transparent
+pixels are taken as drawn on black.) Then, where the pixels are blurred, as those of a generated clip are,
+layers are changed one at a time for as long as the clip, blurred alike, comes nearer: blur mixes thin legs
+with their dark outlines, and the plain distance then prefers darker ones.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,6 @@ Floats = NDArray[np.float32]
 
 BLURS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
 """Standard deviations of Gaussian blur tried, in pixels."""
-_ROUNDS = 4
 
 
 class Match(NamedTuple):
@@ -81,17 +80,15 @@ class SpritesChecker:
                 f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}"
             )
         video_THWC = frames_THWC.astype(np.float32)
-        index = self._nearest(video_THWC)
-        for _ in range(_ROUNDS):
-            errors = {blur: self._error(video_THWC, index, blur) for blur in BLURS}
-            blur = min(errors, key=lambda blur: errors[blur])
-            if blur == 0:
+        nearest = self._nearest(video_THWC)
+        match = min((self._match(video_THWC, nearest, blur) for blur in BLURS), key=_error)
+        while match.blur > 0:
+            others = (self._match(video_THWC, other, match.blur) for other in self._neighbours(match.index))
+            better = min(others, key=_error)
+            if better.error >= match.error:
                 break
-            better = min(self._neighbours(index), key=lambda other: self._error(video_THWC, other, blur))
-            if self._error(video_THWC, better, blur) >= errors[blur]:
-                break
-            index = better
-        return Match(index, self.world.sprite(index), blur, errors[blur])
+            match = min((self._match(video_THWC, better.index, blur) for blur in BLURS), key=_error)
+        return match
 
     def _nearest(self, video_THWC: Floats) -> int:
         """Number of the clip with the least squared distance, out of all."""
@@ -106,10 +103,15 @@ class SpritesChecker:
                 other = (*place[:layer], variant, *place[layer + 1 :])
                 yield int(np.ravel_multi_index(other, self.world.shape))
 
-    def _error(self, video_THWC: Floats, index: int, blur: float) -> float:
-        """Mean squared difference to a clip blurred."""
+    def _match(self, video_THWC: Floats, index: int, blur: float) -> Match:
         pictures_THWC = _blurred(self.world.pictures(index), blur)
-        return float(np.square(video_THWC - pictures_THWC[np.arange(NUM_FRAMES) % len(pictures_THWC)]).mean())
+        shown_THWC = pictures_THWC[np.arange(NUM_FRAMES) % len(pictures_THWC)]
+        error = float(np.square(video_THWC - shown_THWC).mean())
+        return Match(index, self.world.sprite(index), blur, error)
+
+
+def _error(match: Match) -> float:
+    return match.error
 
 
 def _blurred(pictures_THWC: Floats, blur: float) -> Floats:
@@ -130,7 +132,7 @@ def _cells_of(world: SpritesWorld, action: int, direction: int) -> Cells:
         pixels_VPC = cells_VTHWC[:, used_THW].astype(np.float32)
         alpha_VPC = pixels_VPC[..., 3:] / np.float32(255)
         covers_VP = (alpha_VPC[..., 0] >= 0.5).astype(np.float32)
-        layers[layer] = Layer(covers_VP, pixels_VPC[..., :3] * alpha_VPC)
+        layers[layer] = Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
     shown = np.bincount(np.arange(NUM_FRAMES) % count).astype(np.float32)
     repeats_P = np.broadcast_to(rearrange(shown, "t -> t 1 1"), used_THW.shape)[used_THW]
     return Cells(used_THW, repeats_P, layers)

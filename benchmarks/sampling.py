@@ -1,0 +1,114 @@
+"""Time what a user waits for: the help text, the demo's three prompts, and one sample with the model loaded.
+
+    python benchmarks/sampling.py [--quick] [--model shapes] [--output FILE.json]
+
+The rival of one sample is the same model without a cache, which runs the whole sequence again for every code; both draw the same
+codes, which is checked. A ratio above 1 is in our favour.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from videogpt.evaluation.report import Report
+from videogpt.layout import Layout, TokenSequence
+from videogpt.pipeline import Pipeline
+from videogpt.sampling import SamplingConfig
+from videogpt.sampling.sampler import VideoSampler
+
+# N rows, 1 one sample, H/W latent grid
+
+PROMPT = "a red circle moves left"
+DEMO_PROMPTS = (
+    PROMPT,
+    "a large blue star spins on a grey background",
+    "a small green square grows and a yellow triangle moves up",
+)
+GREEDY = SamplingConfig(temperature=0.0)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def command_seconds(*arguments: str) -> float:
+    """Wall time of one `videogpt` command in a process of its own."""
+    command = [sys.executable, "-m", "videogpt", *arguments]
+    return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+@torch.inference_mode()
+def codes_without_cache(pipeline: Pipeline, layout: Layout, count: int) -> list[int]:
+    """The likeliest codes of the prompt, each from a forward pass over all rows before it."""
+    parts = pipeline.parts
+    rows = layout.prompt([parts.text_tokenizer.encode(PROMPT)]).to(pipeline.device)
+    codes: list[int] = []
+    for index in range(count):
+        logits_1V = parts.model.logits(parts.model.hidden(rows)[:, -1], layout.video_ids)
+        codes.append(int(logits_1V.argmax()))
+        place = layout.video_positions(index, 1).to(pipeline.device)
+        rows = TokenSequence(
+            ids_BN=torch.cat([rows.ids_BN, layout.codes_to_ids(logits_1V.argmax(dim=-1, keepdim=True))], dim=1),
+            positions_BN3=torch.cat([rows.positions_BN3, place], dim=1),
+            visibility=rows.visibility,
+        )
+    return codes
+
+
+def codes_with_cache(pipeline: Pipeline, layout: Layout) -> list[int]:
+    """The same codes from the sampler."""
+    sampler = VideoSampler(pipeline.parts.model, layout, GREEDY)
+    texts = [pipeline.parts.text_tokenizer.encode(PROMPT)]
+    frames = sampler(texts, [0], layout.config.latent_frames)
+    return torch.cat([frame.flatten() for frame in frames]).tolist()
+
+
+def main() -> None:
+    """Measure, print the table, write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: within 50 s on two cores")
+    parser.add_argument("--model", default="shapes", help="model folder or name of a shipped model")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    rounds = 3 if arguments.quick else 11
+    pipeline = Pipeline.from_pretrained(arguments.model)
+    layout = pipeline.parts.layout
+    protocol = {"rounds": rounds, "statistic": "median wall time", "model": pipeline.describe()["model"], "prompt": PROMPT}
+    report = Report.start(f"python benchmarks/sampling.py --model {arguments.model}", protocol)
+
+    pipeline(PROMPT)  # the first call of a process warms up memory and threads
+    guided = statistics.median(seconds(lambda: pipeline(PROMPT)) for _ in range(rounds))
+    report.add(f"one sample of {pipeline.max_frames} frames, model loaded", guided, "s")
+    cached, uncached = codes_with_cache(pipeline, layout), codes_without_cache(pipeline, layout, layout.video_tokens)
+    if cached != uncached:
+        raise SystemExit("the cache changes the codes: nothing was timed")
+    report.add(
+        "the same codes, likeliest, without guidance",
+        statistics.median(seconds(lambda: codes_with_cache(pipeline, layout)) for _ in range(rounds)),
+        "s",
+        rival="no cache",
+        rival_value=seconds(lambda: codes_without_cache(pipeline, layout, layout.video_tokens)),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--model", arguments.model, "--output", folder)
+        demo = statistics.median(command_seconds("sample", *DEMO_PROMPTS, *options) for _ in range(min(rounds, 3)))
+    report.add("make demo after set-up (three prompts, one process)", demo, "s")
+    report.add("videogpt --help", statistics.median(command_seconds("--help") for _ in range(rounds)), "s")
+
+    print(report.table())
+    if arguments.output is not None:
+        report.write(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
