@@ -2,8 +2,8 @@
 
     python benchmarks/sampling.py [--quick] [--model shapes] [--output FILE.json]
 
-The rival of one sample is the same model without a cache, which runs the whole sequence again for every code; both draw the same
-codes, which is checked. A ratio above 1 is in our favour.
+The rival of one sample is the same model without a cache, which runs the whole sequence again for every code; both draw
+the same codes, which is checked. A ratio above 1 is in our favour.
 """
 
 import argparse
@@ -83,7 +83,12 @@ def main() -> None:
     rounds = 3 if arguments.quick else 11
     pipeline = Pipeline.from_pretrained(arguments.model)
     layout = pipeline.parts.layout
-    protocol = {"rounds": rounds, "statistic": "median wall time", "model": pipeline.describe()["model"], "prompt": PROMPT}
+    protocol = {
+        "rounds": rounds,
+        "statistic": "median wall time",
+        "model": pipeline.describe()["model"],
+        "prompt": PROMPT,
+    }
     report = Report.start(f"python benchmarks/sampling.py --model {arguments.model}", protocol)
 
     pipeline(PROMPT)  # the first call of a process warms up memory and threads

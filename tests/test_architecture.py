@@ -31,9 +31,7 @@ def name_of(path: Path) -> str:
 def run_without(missing: list[str], program: str) -> None:
     """Run a program in a fresh interpreter in which the modules `missing` are as if not installed."""
     block = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", block + program], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", block + program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,7 @@
-"""Every YAML in configs/ trains for two steps, on clips and tokens made here; only what is too large for a test is made smaller."""
+"""Every YAML in configs/ trains for two steps, on clips and tokens made here.
+
+Only what is too large for a test is made smaller.
+"""
 
 from pathlib import Path
 

@@ -51,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
-    except (
-        BrokenPipeError
-    ):  # whoever read our output has gone; the interpreter must not try to flush the rest
+    except BrokenPipeError:  # whoever read our output has gone; the interpreter must not try to flush the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError) as error:

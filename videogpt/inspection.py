@@ -215,9 +215,7 @@ def _safetensors(path: Path) -> Inspection:
             names = list(file.keys())
             tensors = _look_at((name, file.get_tensor(name)) for name in names)
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} is truncated, altered or not safetensors ({error}): copy it again"
-        ) from error
+        raise ValueError(f"{path} is truncated, altered or not safetensors ({error}): copy it again") from error
     return Inspection([f"{path}: safetensors, {tensors.text}"], tensors.faults(path))
 
 

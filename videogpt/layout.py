@@ -164,9 +164,7 @@ class Layout:
         """Positions (1, count, 3) of the codes from number `start` of a clip, which may be of any length."""
         number_N = torch.arange(start, start + count)
         frame_tokens, width = self.frame_tokens, self.config.latent_width
-        place_N3 = torch.stack(
-            [number_N // frame_tokens, number_N % frame_tokens // width, number_N % width], dim=-1
-        )
+        place_N3 = torch.stack([number_N // frame_tokens, number_N % frame_tokens // width, number_N % width], dim=-1)
         return rearrange(self.config.max_text_tokens + 1 + place_N3, "n thw -> 1 n thw")
 
     def codes_to_ids(self, codes: Tensor) -> Tensor:

@@ -73,9 +73,7 @@ class VideoGPTCLI(LightningCLI):
         root = config.trainer.default_root_dir
         if self._only == "fit":
             if not root:
-                raise ValueError(
-                    "trainer.default_root_dir is not set: name the run's folder, for example runs/my-run"
-                )
+                raise ValueError("trainer.default_root_dir is not set: name the run's folder, for example runs/my-run")
             start = choose_start(Path(root), config.resume, config.ckpt_path)
         else:
             start = choose_weights(Path(root) if root else None, config.ckpt_path)
@@ -102,9 +100,7 @@ class VideoGPTCLI(LightningCLI):
         root, quick = settings["default_root_dir"], bool(settings["fast_dev_run"])
         if settings["logger"] in (None, True):
             fit = self._only == "fit" and not quick
-            kwargs["logger"] = (
-                TensorBoardLogger(root, name="", version="", default_hp_metric=False) if fit else False
-            )
+            kwargs["logger"] = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if fit else False
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -130,9 +126,7 @@ class VideoGPTCLI(LightningCLI):
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
-            raise ValueError(
-                f"{self._checkpoint} is of another model than the configured one: {error}"
-            ) from error
+            raise ValueError(f"{self._checkpoint} is of another model than the configured one: {error}") from error
         if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
             _save_pretrained(self.model, Path(self.trainer.default_root_dir) / PRETRAINED)
 
@@ -161,9 +155,7 @@ def run(args: list[str]) -> int:
 def _keeps_last(callbacks: Any) -> bool:
     """Whether the user has configured a checkpoint callback of his own that can be resumed from."""
     given = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any(
-        isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in given
-    )
+    return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in given)
 
 
 def _save_pretrained(model: LightningModule, folder: Path) -> None:

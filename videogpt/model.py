@@ -81,8 +81,8 @@ class VideoGPTConfig:
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
     """Scale the last axis to a root mean square of 1, or of `gain`, which has one number for the whole axis.
 
-    There is no gain per channel, because the projection after a norm can hold it. This is written out because
-    the backward pass of F.rms_norm takes more than twice as long on a CPU.
+    There is no gain per channel, because the projection after a norm can hold it. Without one, and written out,
+    forward and backward take two thirds of the time of nn.RMSNorm on a CPU.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
@@ -174,9 +174,7 @@ class VideoGPT(nn.Module):
         device, dtype = x_BMD.device.type, x_BMD.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        rotation = Rotation.at(
-            sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype
-        )
+        rotation = Rotation.at(sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype)
         for layer, block in enumerate(self.blocks):
             x_BMD = block(x_BMD, rotation, sequence.visibility, cache, layer)
         if cache is not None:

@@ -220,6 +220,4 @@ def _load_weights(model: VideoGPT, weights: dict[str, Tensor], folder: Path) -> 
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise ValueError(
-            f"{folder / 'model.safetensors'} does not fit config.json: copy both again"
-        ) from error
+        raise ValueError(f"{folder / 'model.safetensors'} does not fit config.json: copy both again") from error

@@ -51,9 +51,7 @@ def contact_sheet(clips: Sequence[Clip]) -> Tensor:
 class SampleWriter:
     """Writes samples into one folder, each as soon as it is there."""
 
-    def __init__(
-        self, folder: str | Path, *, file_format: str = "mp4", about: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, *, file_format: str = "mp4", about: Mapping[str, Any] | None = None) -> None:
         """Make the folder if need be and check that it can be written, so that no sampling is done in vain.
 
         Args:

@@ -71,9 +71,7 @@ class Pipeline:
         parts.tokenizer.eval()
 
     @classmethod
-    def from_pretrained(
-        cls, folder_or_name: str | Path, device: str = "auto", *, batch_size: int = 16
-    ) -> "Pipeline":
+    def from_pretrained(cls, folder_or_name: str | Path, device: str = "auto", *, batch_size: int = 16) -> "Pipeline":
         """Load a model folder, or a shipped model by its name.
 
         Args:

@@ -99,9 +99,7 @@ def reconstruct(
         yield Reconstructed(
             name=str(path),
             shape=f"{len(clip)}x{clip.height}x{clip.width}",
-            bits_per_pixel=num_codes
-            * math.log2(tokenizer.codebook_size)
-            / (len(clip) * clip.height * clip.width),
+            bits_per_pixel=num_codes * math.log2(tokenizer.codebook_size) / (len(clip) * clip.height * clip.width),
             path=None if folder is None else _write(result, folder, path.stem),
             **_fidelity(result, clip),
         )

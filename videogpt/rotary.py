@@ -25,9 +25,7 @@ class Rotation(NamedTuple):
     """Negative for the first channel of a pair."""
 
     @classmethod
-    def at(
-        cls, positions_BN3: Tensor, *, head_dim: int, base: float, dtype: torch.dtype = torch.float32
-    ) -> "Rotation":
+    def at(cls, positions_BN3: Tensor, *, head_dim: int, base: float, dtype: torch.dtype = torch.float32) -> "Rotation":
         """Turns for rows at these places; reckoned in float32, kept in `dtype`, that of queries and keys."""
         axes, pairs = positions_BN3.shape[-1], head_dim // 2
         pair_P = torch.arange(pairs, device=positions_BN3.device)

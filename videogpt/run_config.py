@@ -56,15 +56,11 @@ class ConfiguredOptimizers(Callback):
                 if now[key] != then[key]:
                     in_proportion = key in ("lr", "initial_lr") and then[key]
                     group[key] = group[key] * now[key] / then[key] if in_proportion else now[key]
-                    lines[key] = (
-                        f"optimizer {key} goes on from the configured {now[key]!r}, not {then[key]!r}"
-                    )
+                    lines[key] = f"optimizer {key} goes on from the configured {now[key]!r}, not {then[key]!r}"
         if "initial_lr" in lines:  # with a schedule: `lr` follows from it
             lines.pop("lr", None)
             for config in trainer.lr_scheduler_configs:
-                config.scheduler.base_lrs = [
-                    group["initial_lr"] for group in config.scheduler.optimizer.param_groups
-                ]
+                config.scheduler.base_lrs = [group["initial_lr"] for group in config.scheduler.optimizer.param_groups]
         for line in lines.values():
             say(line)
 
@@ -76,8 +72,6 @@ def _groups(trainer: Trainer) -> list[dict[str, Any]]:
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     """Plain values only: they go into the checkpoint."""
     plain = {
-        key: float(value) if isinstance(value, Tensor) else value
-        for key, value in group.items()
-        if key != "params"
+        key: float(value) if isinstance(value, Tensor) else value for key, value in group.items() if key != "params"
     }
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}

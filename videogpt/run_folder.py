@@ -59,20 +59,14 @@ def choose_start(root: Path, resume: Resume, ckpt_path: str | None) -> Start:
         )
     if ckpt_path is not None and ckpt_path != "last":
         given = checkpoint_file(ckpt_path)
-        ignored = (
-            f"; {last} is not used and will be replaced" if last and given.resolve() != last.resolve() else ""
-        )
+        ignored = f"; {last} is not used and will be replaced" if last and given.resolve() != last.resolve() else ""
         return Start(given, f"starting from {given}{ignored}")
     if last is not None:
         return Start(last, f"resuming {last}")
     if resume == "must" or ckpt_path == "last":
-        raise ValueError(
-            f"there is nothing to resume: {root / LAST} does not exist (a first run needs --resume auto)"
-        )
+        raise ValueError(f"there is nothing to resume: {root / LAST} does not exist (a first run needs --resume auto)")
     if others:
-        raise ValueError(
-            f"{others[0]} is there but no {LAST.name}: choose one to go on from with --ckpt_path"
-        )
+        raise ValueError(f"{others[0]} is there but no {LAST.name}: choose one to go on from with --ckpt_path")
     return Start(None, f"starting a new run in {root} (no {LAST} there to resume)")
 
 
@@ -86,12 +80,8 @@ def choose_weights(root: Path | None, ckpt_path: str | None) -> Start:
         return Start(checkpoint_file(ckpt_path), f"using {ckpt_path}")
     last = find_last(root) if root is not None else None
     if last is None and ckpt_path == "last":
-        raise ValueError(
-            f"ckpt_path is last, but {(root or Path()) / LAST} does not exist: give a checkpoint file"
-        )
-    return Start(
-        last, f"using {last}" if last else "using the model as it is built: no checkpoint was given or found"
-    )
+        raise ValueError(f"ckpt_path is last, but {(root or Path()) / LAST} does not exist: give a checkpoint file")
+    return Start(last, f"using {last}" if last else "using the model as it is built: no checkpoint was given or found")
 
 
 def checkpoint_file(path: str | Path) -> Path:
@@ -118,9 +108,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one"
-        ) from error
+        raise ValueError(f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")
     return checkpoint

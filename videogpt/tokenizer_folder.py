@@ -22,9 +22,7 @@ def find_tokenizer(folder_or_name: str | Path) -> Path:
     folder = SHIPPED / str(folder_or_name) if str(folder_or_name) in names else Path(folder_or_name)
     if not folder.is_dir():
         known = ", ".join(names) or "none is installed"
-        raise ValueError(
-            f"tokenizer {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})"
-        )
+        raise ValueError(f"tokenizer {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})")
     inside = folder / TOKENIZER_NAME
     return inside if (inside / CONFIG_NAME).is_file() else folder
 

@@ -2,9 +2,10 @@
 
     videogpt fit --config configs/videogpt/tiny.yaml
 
-Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenShards`. The loss is cross-entropy over each modality's own
-ids; validation is in bits per video token. What is validated, sampled from and saved is the moving average of the weights.
-Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model` in the run folder.
+Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenShards`. The loss is cross-entropy over each
+modality's own ids; validation is in bits per video token. What is validated, sampled from and saved is the moving
+average of the weights. Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model`
+in the run folder.
 """
 
 import dataclasses
@@ -120,7 +121,7 @@ class VideoGPTTraining(lightning.LightningModule):
         tokenizer = load_tokenizer(self.tokenizer_folder)
         if tokenizer.fingerprint() != manifest.tokenizer_fingerprint:
             raise ValueError(
-                f"tokenizer {self.tokenizer_folder} did not make the token shards (its fingerprint is not the manifest's): "
+                f"tokenizer {self.tokenizer_folder} did not make the token shards (the manifest names another): "
                 "run `videogpt tokenize` with it, or name the tokenizer that did"
             )
         text_tokenizer = self._find_text_tokenizer(data)
@@ -158,7 +159,10 @@ class VideoGPTTraining(lightning.LightningModule):
         """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
         hidden_BND = model.hidden(sequence)
         start = sequence.visibility.video_start
-        modalities = (("text", slice(start), self.layout.text_ids), ("video", slice(start, None), self.layout.video_ids))
+        modalities = (
+            ("text", slice(start), self.layout.text_ids),
+            ("video", slice(start, None), self.layout.video_ids),
+        )
         weighted, mean = [], {}
         for name, rows, ids in modalities:
             weight_BM = sequence.loss_weight_BN[:, rows]

@@ -98,9 +98,7 @@ def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibilit
         raise ValueError(f"q, k have {q_BHMD.ndim}, {k_BGND.ndim} axes: give (batch, heads, rows, width)")
     (batch, heads, rows, width), (key_batch, key_heads, num_keys, key_width) = q_BHMD.shape, k_BGND.shape
     if v_BGND.shape != k_BGND.shape:
-        raise ValueError(
-            f"v is of shape {tuple(v_BGND.shape)}, k of {tuple(k_BGND.shape)}: they must be equal"
-        )
+        raise ValueError(f"v is of shape {tuple(v_BGND.shape)}, k of {tuple(k_BGND.shape)}: they must be equal")
     prefixes = visibility.prefix_B.shape[0]
     if not batch == key_batch == prefixes:
         given = f"q, k, visibility.prefix_B are of batch {batch}, {key_batch}, {prefixes}"

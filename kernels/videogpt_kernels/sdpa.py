@@ -23,9 +23,7 @@ def sdpa_attention(
     grouped = heads != key_heads
     if visibility.plain_causal and query_start == 0:
         k_BGND, v_BGND = k_BGND[:, :, :rows], v_BGND[:, :, :rows]
-        return F.scaled_dot_product_attention(
-            q_BHMD, k_BGND, v_BGND, is_causal=True, scale=scale, enable_gqa=grouped
-        )
+        return F.scaled_dot_product_attention(q_BHMD, k_BGND, v_BGND, is_causal=True, scale=scale, enable_gqa=grouped)
     key = (query_start, rows, num_keys, q_BHMD.dtype)
     bias = visibility.once("sdpa", key, lambda: KeyBias.build(visibility, *key))
     k_BGND, v_BGND = bias.reached(k_BGND), bias.reached(v_BGND)
@@ -33,9 +31,7 @@ def sdpa_attention(
         # The query heads that share a key head become the rows of one head: a product of matrices instead
         # of several with a vector. (reshape, not rearrange: once per layer and token, its 7 us would show.)
         q_BGRD = q_BHMD.reshape(batch, key_heads, heads // key_heads, width)
-        out_BGRD = F.scaled_dot_product_attention(
-            q_BGRD, k_BGND, v_BGND, attn_mask=bias.bias_B1MS, scale=scale
-        )
+        out_BGRD = F.scaled_dot_product_attention(q_BGRD, k_BGND, v_BGND, attn_mask=bias.bias_B1MS, scale=scale)
         return out_BGRD.reshape(batch, heads, rows, width)
     if grouped and q_BHMD.device.type == "cuda":
         # The one fused CUDA kernel that takes a mask knows no grouped heads.

@@ -37,9 +37,7 @@ every_impl = pytest.mark.parametrize("impl", IMPLS)
 every_visibility = pytest.mark.parametrize("name", VISIBILITIES)
 
 
-def random_qkv(
-    length: int, *, heads: int = 4, key_heads: int = 2, width: int = 16, batch: int = 3
-) -> list[Tensor]:
+def random_qkv(length: int, *, heads: int = 4, key_heads: int = 2, width: int = 16, batch: int = 3) -> list[Tensor]:
     return [torch.randn(batch, h, length, width) for h in (heads, key_heads, key_heads)]
 
 
@@ -105,9 +103,7 @@ def test_rows_in_pieces_equal_the_whole(impl: str, name: str):
 def test_what_lies_behind_the_last_row_is_never_read(impl: str, name: str, rows: slice):
     visibility, (q, k, v) = VISIBILITIES[name](90), random_qkv(90)
     expected = attention(q, k, v, visibility, impl="reference")[:, :, rows]
-    unwritten = [
-        torch.nn.functional.pad(x[:, :, : rows.stop], (0, 0, 0, 50), value=torch.nan) for x in (k, v)
-    ]
+    unwritten = [torch.nn.functional.pad(x[:, :, : rows.stop], (0, 0, 0, 50), value=torch.nan) for x in (k, v)]
     found = attention(q[:, :, rows], *unwritten, visibility, query_start=rows.start, impl=impl)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 

@@ -59,9 +59,7 @@ def test_dense_mask_is_the_definition(v: Visibility, query_start: int, num_queri
 def test_intervals_are_disjoint_and_hold_the_row_itself(v: Visibility, query_start: int, num_queries: int):
     prefix_BM, low_BM, high_BM = limits = v.intervals(query_start, num_queries)
     row_M = torch.arange(query_start, query_start + num_queries)
-    assert all(
-        limit.dtype == torch.int32 and limit.shape == (len(v.prefix_B), num_queries) for limit in limits
-    )
+    assert all(limit.dtype == torch.int32 and limit.shape == (len(v.prefix_B), num_queries) for limit in limits)
     assert ((prefix_BM >= 0) & (prefix_BM <= low_BM) & (low_BM <= row_M) & (row_M <= high_BM)).all()
 
 
@@ -83,9 +81,7 @@ def test_key_slices_hold_all_that_is_seen_and_end_at_keys_that_can_be(
 
 @FAST
 @given(visibilities(), st.integers(0, 24), st.data())
-def test_rows_decoded_later_see_what_they_see_in_training(
-    v: Visibility, query_start: int, data: st.DataObject
-):
+def test_rows_decoded_later_see_what_they_see_in_training(v: Visibility, query_start: int, data: st.DataObject):
     num_queries = data.draw(st.integers(1, 25 - query_start))
     whole_BNN = v.dense(0, 25, 25)
     assert v.dense(query_start, num_queries, 25).equal(whole_BNN[:, query_start : query_start + num_queries])
@@ -121,9 +117,7 @@ def test_once_builds_again_only_for_another_key():
 
 
 def test_moving_keeps_every_setting():
-    v = Visibility(
-        prefix_B=torch.tensor([2], dtype=torch.int32), video_start=3, frame_tokens=4, window_frames=2
-    )
+    v = Visibility(prefix_B=torch.tensor([2], dtype=torch.int32), video_start=3, frame_tokens=4, window_frames=2)
     moved = v.to("meta")
     assert moved.prefix_B.device.type == "meta"
     assert (moved.video_start, moved.frame_tokens, moved.window_frames) == (3, 4, 2)

@@ -20,9 +20,9 @@ RawVideo = Callable[..., Path]
 def smooth_clip() -> Clip:
     """9 frames of 48 x 64 at 8 fps: soft colours that move to the right, 3 pixels a frame."""
     generator = torch.Generator().manual_seed(0)
-    picture_CHW = F.interpolate(
-        torch.rand(1, 3, 4, 4, generator=generator), size=(48, 64), mode="bicubic"
-    ).clamp(0, 1)[0]
+    picture_CHW = F.interpolate(torch.rand(1, 3, 4, 4, generator=generator), size=(48, 64), mode="bicubic").clamp(0, 1)[
+        0
+    ]
     video_CTHW = torch.stack([picture_CHW.roll(3 * t, dims=2) for t in range(9)], dim=1)
     return Clip.from_video(video_CTHW * 2 - 1, fps=8)
 

@@ -30,9 +30,7 @@ def mean_error(a: Clip, b: Clip) -> float:
 # Writing and reading back
 
 
-@pytest.mark.parametrize(
-    "suffix, tolerance", [(".mp4", 2), (".webm", 2), (".avi", 0), (".webp", 3), (".gif", 6)]
-)
+@pytest.mark.parametrize("suffix, tolerance", [(".mp4", 2), (".webm", 2), (".avi", 0), (".webp", 3), (".gif", 6)])
 def test_video_comes_back(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float) -> None:
     path = smooth_clip.write(tmp_path / f"clip{suffix}")
     back = Clip.read(path)
@@ -43,9 +41,7 @@ def test_video_comes_back(smooth_clip: Clip, tmp_path: Path, suffix: str, tolera
 
 
 @pytest.mark.parametrize("suffix, tolerance", [(".png", 0), (".jpg", 1.5), (".webp", 2)])
-def test_image_is_a_clip_of_one_frame(
-    smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float
-) -> None:
+def test_image_is_a_clip_of_one_frame(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float) -> None:
     still = Clip(smooth_clip.frames_THWC[:1], fps=8)
     path = still.write(tmp_path / f"still{suffix}")
     assert mean_error(Clip.read(path), still) <= tolerance
@@ -86,9 +82,7 @@ def test_mp4_is_what_browsers_play(clip_file: Path) -> None:
 
 
 def test_lower_crf_is_nearer(smooth_clip: Clip, tmp_path: Path) -> None:
-    errors = [
-        mean_error(Clip.read(smooth_clip.write(tmp_path / "c.mp4", crf=q)), smooth_clip) for q in (0, 40)
-    ]
+    errors = [mean_error(Clip.read(smooth_clip.write(tmp_path / "c.mp4", crf=q)), smooth_clip) for q in (0, 40)]
     assert errors[0] < 1 < 3 < errors[1]
 
 
@@ -124,9 +118,7 @@ def test_what_is_no_clip_is_refused(make: Callable[[], Clip], message: str) -> N
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
 @pytest.mark.parametrize("factor, expected", [(1, 9), (2, 18), (0.5, 5)])
-def test_resampling_by_a_factor(
-    smooth_clip: Clip, tmp_path: Path, suffix: str, factor: float, expected: int
-) -> None:
+def test_resampling_by_a_factor(smooth_clip: Clip, tmp_path: Path, suffix: str, factor: float, expected: int) -> None:
     path = smooth_clip.write(tmp_path / f"clip{suffix}")
     stored, resampled = Clip.read(path), Clip.read(path, fps=8 * factor)
     assert (len(resampled), resampled.fps) == (expected, 8 * factor)
@@ -254,9 +246,7 @@ def test_files_are_closed_also_after_an_error(clip_file: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
 @pytest.mark.parametrize("kept", [0.95, 0.6, 0.05])
-def test_a_file_that_is_cut_short_is_refused(
-    smooth_clip: Clip, tmp_path: Path, suffix: str, kept: float
-) -> None:
+def test_a_file_that_is_cut_short_is_refused(smooth_clip: Clip, tmp_path: Path, suffix: str, kept: float) -> None:
     data = smooth_clip.write(tmp_path / f"whole{suffix}").read_bytes()
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: int(len(data) * kept)])
@@ -354,9 +344,7 @@ def test_impossible_requests_are_refused(clip_file: Path, settings: dict[str, fl
         ("nowhere/clip.mp4", 8, "no folder"),
     ],
 )
-def test_impossible_files_are_refused(
-    smooth_clip: Clip, tmp_path: Path, name: str, fps: float, message: str
-) -> None:
+def test_impossible_files_are_refused(smooth_clip: Clip, tmp_path: Path, name: str, fps: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Clip(smooth_clip.frames_THWC, fps).write(tmp_path / name)
     assert os.listdir(tmp_path) == []

@@ -66,10 +66,7 @@ def test_windows_reach_every_start_and_stride_and_no_further() -> None:
 def test_flip_and_crop_reach_every_place() -> None:
     frames_THWC = torch.arange(6, dtype=torch.uint8)[None, None, :, None].expand(1, 6, 6, 3)
     window = ClipWindow(num_frames=1, size=4, flip=True, crop_margin=2)
-    rows = {
-        tuple(cut(frames_THWC, window, np.random.default_rng(seed))[0, 0, :, 0].tolist())
-        for seed in range(60)
-    }
+    rows = {tuple(cut(frames_THWC, window, np.random.default_rng(seed))[0, 0, :, 0].tolist()) for seed in range(60)}
     assert rows == {(0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (3, 2, 1, 0), (4, 3, 2, 1), (5, 4, 3, 2)}
 
 
@@ -87,9 +84,7 @@ def test_a_short_clip_holds_its_last_frame_and_is_counted(
     numbered: Path, cache: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    clips = ClipDataset(
-        records(numbered), ClipWindow(num_frames=23, size=16, max_frame_stride=4), cache=cache
-    )
+    clips = ClipDataset(records(numbered), ClipWindow(num_frames=23, size=16, max_frame_stride=4), cache=cache)
     assert clips.item(0, 0).frames_THWC[:, 0, 0, 1].tolist() == [*range(0, 100, 5), 95, 95, 95]
     assert caplog.text.count("12 are shorter than 23 frames") == 1
 
@@ -125,9 +120,7 @@ def test_bad_clips_are_left_out_counted_and_named(damaged: Path, cache: bool) ->
 
 def test_too_many_bad_clips_stop_the_run(damaged: Path) -> None:
     data = module(damaged, max_bad_share=0.1, validation_folder=str(damaged))
-    with pytest.raises(
-        ValueError, match=r"2 of \d+ clips tried, of 12, .*max_bad_share.*clip04.avi.*clip07.avi"
-    ):
+    with pytest.raises(ValueError, match=r"2 of \d+ clips tried, of 12, .*max_bad_share.*clip04.avi.*clip07.avi"):
         data.setup("fit")
 
 
@@ -148,9 +141,7 @@ def test_the_split_does_not_depend_on_order_or_on_other_clips() -> None:
     fewer = split_by_name(clips[:200], names[:200], 0.1)
     assert 15 < len(split.validation) < 45 and len(split.training) + len(split.validation) == 300
     assert backwards.validation == split.validation[::-1]
-    assert set(names[:200]) & {c.path.name for c in split.validation} == {
-        c.path.name for c in fewer.validation
-    }
+    assert set(names[:200]) & {c.path.name for c in split.validation} == {c.path.name for c in fewer.validation}
 
 
 def test_a_column_keeps_its_groups_together(numbered: Path, tmp_path: Path) -> None:
@@ -225,9 +216,7 @@ def test_built_from_yaml(numbered: Path) -> None:
 
     parser = ArgumentParser()
     parser.add_class_arguments(ClipDataModule, "data")
-    config = parser.parse_string(
-        f"data:\n  folder: {numbered}\n  size: [16, 24]\n  fps: 8\n  num_frames: 5\n"
-    )
+    config = parser.parse_string(f"data:\n  folder: {numbered}\n  size: [16, 24]\n  fps: 8\n  num_frames: 5\n")
     data = parser.instantiate(config).data
     assert next(iter(data.val_dataloader()))["video"].shape[1:] == (3, 5, 16, 24)
 

@@ -32,9 +32,7 @@ def test_folder_names_are_captions_at_any_depth(folder: Path) -> None:
     for place in ("playing_guitar/1.mp4", "train/ice-skating/2.MP4", "train/ice-skating/3.png"):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "a.mp4", folder / place)
-    found = {
-        records.name_of(record): record.caption for records in [ClipFolder(folder)] for record in records
-    }
+    found = {records.name_of(record): record.caption for records in [ClipFolder(folder)] for record in records}
     assert found == {
         "a.mp4": "",
         "b.mp4": "",

@@ -104,9 +104,7 @@ def test_a_changed_batch_size_begins_a_new_epoch_and_says_so() -> None:
     assert sorted(number for batch in lists(new) for number in batch) == [100 + i for i in range(8)]
 
 
-@pytest.mark.parametrize(
-    "settings", [{"batch_size": 0}, {"num_workers": -1}, {"batch_size": 9, "drop_last": True}]
-)
+@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"num_workers": -1}, {"batch_size": 9, "drop_last": True}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="batch"):
         ResumableLoader(Numbers(8), **settings)
@@ -123,8 +121,7 @@ def test_two_processes_share_an_epoch(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     processes = [
-        context.Process(target=batches_of_process, args=(rank, tmp_path / "store", answers))
-        for rank in (0, 1)
+        context.Process(target=batches_of_process, args=(rank, tmp_path / "store", answers)) for rank in (0, 1)
     ]
     for process in processes:
         process.start()
@@ -186,9 +183,7 @@ def fit(folder: Path, steps: int, resume: Path | None = None, **options: Any) ->
         (6, {"val_check_interval": 2}),
     ],
 )
-def test_a_resumed_fit_equals_an_uninterrupted_one(
-    tmp_path: Path, first: int, options: dict[str, Any]
-) -> None:
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path, first: int, options: dict[str, Any]) -> None:
     whole = fit(tmp_path / "whole", 11, **options)
     begun = fit(tmp_path / "parts", first, **options)
     resumed = fit(tmp_path / "parts", 11, resume=tmp_path / "parts" / "last.ckpt", **options)

@@ -38,9 +38,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     network = VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    parts = ModelParts(
-        tokenizer=tokenizer, text_tokenizer=text, layout=layout, model=VideoGPT(network), fps=8
-    )
+    parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text, layout=layout, model=VideoGPT(network), fps=8)
     save_model(folder, parts)
     return folder
 
@@ -107,15 +105,11 @@ print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys(
         (["inspect", "missing"], "missing"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
-    arguments: list[str], about: str, capsys, tmp_path, monkeypatch
-) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], about: str, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     printed = capsys.readouterr()
-    assert (
-        printed.err.startswith("videogpt: error: ") and printed.err.count("\n") == 1 and about in printed.err
-    )
+    assert printed.err.startswith("videogpt: error: ") and printed.err.count("\n") == 1 and about in printed.err
     assert printed.out == "" and list(tmp_path.iterdir()) == []
 
 

@@ -36,7 +36,11 @@ def pipeline() -> Pipeline:
     text_tokenizer = TextTokenizer.train(["a red circle moves left"], vocab_size=300)
     layout = Layout(
         LayoutConfig(
-            text_vocab_size=text_tokenizer.vocab_size, codebook_size=16, latent_frames=5, latent_height=8, latent_width=8
+            text_vocab_size=text_tokenizer.vocab_size,
+            codebook_size=16,
+            latent_frames=5,
+            latent_height=8,
+            latent_width=8,
         )
     )
     model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1))

@@ -52,20 +52,14 @@ def cut(path: Path, size: int) -> None:
 
 def test_a_video_and_an_image(clips: Path) -> None:
     video = inspect_path(clips / "red_circle" / "1.avi")
-    assert (
-        "video, 24x16 pixels" in video.lines[0] and "6 at 8 a second" in video.lines[1] and not video.faults
-    )
+    assert "video, 24x16 pixels" in video.lines[0] and "6 at 8 a second" in video.lines[1] and not video.faults
     Clip.read(clips / "red_circle" / "1.avi", num_frames=1).write(clips / "one.png")
     assert "image, 24x16 pixels" in inspect_path(clips / "one.png").lines[0]
 
 
 def test_a_folder_of_clips_with_a_damaged_one(clips: Path) -> None:
     sound = inspect_path(clips)
-    assert (
-        "2 clips, 2 of which" in sound.lines[0]
-        and "5 to 6; sizes: 24x16" in sound.lines[2]
-        and not sound.faults
-    )
+    assert "2 clips, 2 of which" in sound.lines[0] and "5 to 6; sizes: 24x16" in sound.lines[2] and not sound.faults
     cut(clips / "red_circle" / "0.avi", 500)
     damaged = inspect_path(clips)
     assert "2 clips, 1 of which" in damaged.lines[0]
@@ -142,9 +136,7 @@ def test_safetensors(tmp_path: Path) -> None:
         inspect_path(tmp_path / "x.safetensors")
 
 
-@pytest.mark.parametrize(
-    "name, content", [("a.txt", b"hello"), ("b.mp4", b""), ("c.model", b"no"), ("d.json", b"{}")]
-)
+@pytest.mark.parametrize("name, content", [("a.txt", b"hello"), ("b.mp4", b""), ("c.model", b"no"), ("d.json", b"{}")])
 def test_what_is_not_known_is_an_error(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):

@@ -117,9 +117,7 @@ def test_to_moves_every_tensor() -> None:
         ([], codes(1)[:0], "no caption"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_value(
-    texts: list[list[int]], clips: torch.Tensor, message: str
-) -> None:
+def test_what_does_not_fit_is_refused_with_its_value(texts: list[list[int]], clips: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LAYOUT.pack(texts, clips)
 

@@ -50,9 +50,7 @@ def small_disk(limit: int) -> Iterator[None]:
 def test_a_sample_is_a_video_and_a_record(tmp_path: Path, file_format: str) -> None:
     writer = SampleWriter(tmp_path / "new", file_format=file_format, about={"model": {"name": "tiny"}})
     path = writer.write(sample())
-    assert names(path.parent) == [
-        f"0001-a-red-circle-moves-left-s3.{end}" for end in sorted([file_format, "json"])
-    ]
+    assert names(path.parent) == [f"0001-a-red-circle-moves-left-s3.{end}" for end in sorted([file_format, "json"])]
     assert len(Clip.read(path)) == 5
     record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert (record["prompt"], record["seed"], record["file"]) == ("a red circle moves left", 3, path.name)
@@ -82,9 +80,7 @@ def test_slugs(prompt: str, expected: str) -> None:
     assert slug(prompt) == expected
 
 
-@pytest.mark.parametrize(
-    "prompt", ["../../up", "/etc/x", "a\nb\0c", "'\"; rm -rf *", ".", "\udc80", "\u732b" * 9999]
-)
+@pytest.mark.parametrize("prompt", ["../../up", "/etc/x", "a\nb\0c", "'\"; rm -rf *", ".", "\udc80", "\u732b" * 9999])
 def test_no_prompt_chooses_where_its_file_goes(tmp_path: Path, prompt: str) -> None:
     path = SampleWriter(tmp_path / "a" / "b").write(sample(prompt))
     assert path.parent == tmp_path / "a" / "b" and re.fullmatch(r"0001-[a-z0-9-]+-s3\.mp4", path.name)

@@ -29,9 +29,7 @@ def folder(tiny_parts: ModelParts, tmp_path: Path) -> Path:
 
 def same(clips: list[Clip], others: list[Clip], levels: int = 0) -> bool:
     """Equal to so many of 256 levels; in batches of other sizes a convolution rounds differently."""
-    pairs = [
-        (clip.frames_THWC.int(), other.frames_THWC.int()) for clip, other in zip(clips, others, strict=True)
-    ]
+    pairs = [(clip.frames_THWC.int(), other.frames_THWC.int()) for clip, other in zip(clips, others, strict=True)]
     return all(a.shape == b.shape and int((a - b).abs().max()) <= levels for a, b in pairs)
 
 
@@ -64,15 +62,11 @@ def test_stream_yields_the_frames_of_the_call(pipeline: Pipeline) -> None:
     sampling = SamplingConfig(guidance_scale=2.0, top_k=30)
     chunks = list(pipeline.stream(PROMPTS, seed=3, sampling=sampling))
     assert [len(chunk[0]) for chunk in chunks] == [1, 4, 4]
-    joined = [
-        Clip(torch.cat([clip.frames_THWC for clip in clips]), 8.0) for clips in zip(*chunks, strict=True)
-    ]
+    joined = [Clip(torch.cat([clip.frames_THWC for clip in clips]), 8.0) for clips in zip(*chunks, strict=True)]
     assert same(joined, pipeline(PROMPTS, seed=3, sampling=sampling))
 
 
-@pytest.mark.parametrize(
-    "prompt", ["\u4e00\u53ea\u732b", "\U0001f600" * 5, "a\nb\t../'\"", "\udc80", "wort " * 2000]
-)
+@pytest.mark.parametrize("prompt", ["\u4e00\u53ea\u732b", "\U0001f600" * 5, "a\nb\t../'\"", "\udc80", "wort " * 2000])
 def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str, recwarn: pytest.WarningsRecorder) -> None:
     assert len(pipeline(prompt, num_frames=1)) == 1
     assert bool(len(recwarn)) == (len(prompt) > 100)  # long ones are cut, and that is said

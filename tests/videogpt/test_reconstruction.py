@@ -26,9 +26,7 @@ def random_clip(frames: int, height: int, width: int) -> Clip:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 13, 20), (6, 16, 9), (40, 8, 16)])
-def test_every_size_and_length_comes_back_as_it_was(
-    shape: tuple[int, int, int], tokenizer: VideoTokenizer
-) -> None:
+def test_every_size_and_length_comes_back_as_it_was(shape: tuple[int, int, int], tokenizer: VideoTokenizer) -> None:
     clip = random_clip(*shape)
     result, num_codes = reconstruct_clip(clip, tokenizer)
     assert result.frames_THWC.shape == clip.frames_THWC.shape and result.fps == clip.fps

@@ -32,9 +32,7 @@ def sample(
     latent_frames: int = 3,
 ) -> Tensor:
     """Codes BTHW."""
-    return torch.stack(
-        list(VideoSampler(parts.model, parts.layout, config)(texts, seeds, latent_frames)), dim=1
-    )
+    return torch.stack(list(VideoSampler(parts.model, parts.layout, config)(texts, seeds, latent_frames)), dim=1)
 
 
 def plain_logits(parts: ModelParts, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
@@ -117,12 +115,8 @@ def test_frames_come_as_they_are_drawn(tiny_parts: ModelParts) -> None:
 
 def test_draws_have_the_models_probabilities() -> None:
     """One code a video, 4,000 seeds: the shares of the codes against the softmax of what top-k leaves."""
-    layout = Layout(
-        LayoutConfig(text_vocab_size=4, codebook_size=6, latent_frames=1, latent_height=1, latent_width=1)
-    )
-    model = VideoGPT(
-        VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=2, heads=2, kv_heads=1)
-    ).eval()
+    layout = Layout(LayoutConfig(text_vocab_size=4, codebook_size=6, latent_frames=1, latent_height=1, latent_width=1))
+    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=2, heads=2, kv_heads=1)).eval()
     config = SamplingConfig(top_k=4, temperature=1.5)
     codes_B = next(VideoSampler(model, layout, config)([[1, 2]] * 4000, list(range(4000)), 1)).flatten()
     with torch.no_grad():

@@ -72,11 +72,7 @@ def test_a_wrong_attribute_is_the_one_that_disagrees(name: str, change: dict[str
     reading = check(render(scene_of(one)))
     assert agrees(reading, scene_of(one)).all
     agreement = agrees(reading, scene_of(replace(one, attributes=replace(one.attributes, **change))))
-    wrong = [
-        key
-        for key in ("count", "shape", "colour", "size", "motion", "background")
-        if not getattr(agreement, key)
-    ]
+    wrong = [key for key in ("count", "shape", "colour", "size", "motion", "background") if not getattr(agreement, key)]
     assert wrong == [name] and not agreement.all
 
 

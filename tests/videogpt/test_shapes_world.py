@@ -51,9 +51,7 @@ def test_training_shows_every_attribute_often() -> None:
 
 def test_scene_depends_on_seed_index_and_split_only() -> None:
     assert sample_scene(3, 5) == sample_scene(3, 5)
-    assert (
-        len({sample_scene(3, 5), sample_scene(3, 6), sample_scene(4, 5), sample_scene(3, 5, "held_out")}) == 4
-    )
+    assert len({sample_scene(3, 5), sample_scene(3, 6), sample_scene(4, 5), sample_scene(3, 5, "held_out")}) == 4
 
 
 def test_scene_survives_json() -> None:
@@ -92,22 +90,16 @@ def test_motion_is_plain_to_see() -> None:
         for one in sample_scene(7, index).objects:
             steps_TX = np.diff(place(one.track).centre_TX, axis=0)
             if one.attributes.motion == "moves left":
-                assert (
-                    steps_TX[:, 0].sum() <= -13.9 and (steps_TX[:, 0] < 0).all() and not steps_TX[:, 1].any()
-                )
+                assert steps_TX[:, 0].sum() <= -13.9 and (steps_TX[:, 0] < 0).all() and not steps_TX[:, 1].any()
             elif one.attributes.motion == "bounces":
                 assert (steps_TX.max(0) > 0).all() and (steps_TX.min(0) < 0).all()
             elif not one.attributes.motion.startswith("moves"):
                 assert not steps_TX.any()
 
 
-@pytest.mark.parametrize(
-    "shape, area", [("circle", 3.1416), ("square", 2.88), ("triangle", 2.1954), ("star", 2.4834)]
-)
+@pytest.mark.parametrize("shape, area", [("circle", 3.1416), ("square", 2.88), ("triangle", 2.1954), ("star", 2.4834)])
 @pytest.mark.parametrize("degrees", [0, 17, 45])
-def test_coverage_is_anti_aliased_and_has_the_area_of_the_shape(
-    shape: str, area: float, degrees: float
-) -> None:
+def test_coverage_is_anti_aliased_and_has_the_area_of_the_shape(shape: str, area: float, degrees: float) -> None:
     placement = Placement(np.array([[30.3, 31.8]]), np.array([9.0]), np.radians([degrees]))
     coverage_SS = cover(shape, placement).coverage_TSS[0]
     assert coverage_SS.sum() == pytest.approx(area * 81, rel=0.01)
@@ -115,9 +107,7 @@ def test_coverage_is_anti_aliased_and_has_the_area_of_the_shape(
 
 
 def test_colour_changes_from_the_first_to_the_second() -> None:
-    look = Attributes(
-        shape="square", colour="red", motion="changes colour", size="large", second_colour="blue"
-    )
+    look = Attributes(shape="square", colour="red", motion="changes colour", size="large", second_colour="blue")
     track = Track(start=(32, 32), region=(20, 20, 44, 44), radius=13, last_radius=13, colour_change=8)
     frames_THWC = render(Scene(objects=(SceneObject(attributes=look, track=track),), background="black"))
     centre_TC = frames_THWC[:, 32, 32]

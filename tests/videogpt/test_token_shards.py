@@ -22,9 +22,7 @@ NUM_CLIPS = 7
 def make_tokenizer(seed: int = 0, levels: tuple[int, ...] = (8, 5, 5, 5)) -> VideoTokenizer:
     torch.manual_seed(seed)
     network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    return VideoTokenizer(
-        TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=levels))
-    ).eval()
+    return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=levels))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +94,11 @@ def test_small_codebook_takes_a_byte(clips: Path, tmp_path) -> None:
         ("all", 5, [0]),
     ],
 )
-def test_windows_of_a_long_clip(
-    tmp_path, tokenizer: VideoTokenizer, count, frames: int, starts: list[int]
-) -> None:
+def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, count, frames: int, starts: list[int]) -> None:
     clip = Clip(torch.randint(0, 256, (frames, 8, 8, 3)).to(torch.uint8), 5)
     (tmp_path / "clips").mkdir()
     clip.write(tmp_path / "clips" / "a.avi")
-    tokenize_clips(
-        tmp_path / "clips", tokenizer, tmp_path / "tokens", num_frames=5, size=8, clips_per_source=count
-    )
+    tokenize_clips(tmp_path / "clips", tokenizer, tmp_path / "tokens", num_frames=5, size=8, clips_per_source=count)
     reader = TokenShardReader(tmp_path / "tokens")
     lines = [json.loads(line) for line in (tmp_path / "tokens" / "captions.jsonl").read_text().splitlines()]
     assert [line["first_frame"] for line in lines] == starts

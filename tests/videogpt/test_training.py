@@ -29,7 +29,9 @@ def material(tmp_path_factory):
     root = tmp_path_factory.mktemp("material")
     assert len(list(write_world(root / "clips", clips=10, seed=0))) == 10
     autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4)))).eval()
+    tokenizer = VideoTokenizer(
+        TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4)))
+    ).eval()
     tokenizer.save_pretrained(root / "tokenizer")
     tokenize_clips(ClipFolder(root / "clips"), tokenizer, root / "tokens", num_frames=5, size=32)
     return root

@@ -63,9 +63,7 @@ def webp_pictures(file: BinaryIO) -> Pictures:
     return Pictures(_composited(file), 1000 * len(durations) / max(sum(durations), 1))
 
 
-def write_webp(
-    file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[int], width: int, height: int
-) -> None:
+def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[int], width: int, height: int) -> None:
     """Write an endlessly repeated animation of WebP stills without alpha, each as large as the canvas."""
     canvas = _three_bytes(width - 1) + _three_bytes(height - 1)
     file.write(_riff(b""))

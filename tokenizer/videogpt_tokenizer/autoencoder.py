@@ -89,9 +89,9 @@ class Encoder(nn.Module):
 
     def forward(self, patches_BTCHW: Tensor, past: Past | None) -> Features:
         """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
-        features, past = self.trunk(patches_BTCHW, past)
-        with torch.autocast(features.device.type, enabled=False):
-            return Features(on_frames(self.to_latent, features.float()), past)
+        features: Features = self.trunk(patches_BTCHW, past)
+        with torch.autocast(patches_BTCHW.device.type, enabled=False):
+            return Features(on_frames(self.to_latent, features.video_BTCHW.float()), features.past)
 
 
 class Decoder(nn.Module):
@@ -113,5 +113,5 @@ class Decoder(nn.Module):
         )
 
     def forward(self, latents_BTDHW: Tensor, past: Past | None) -> Features:
-        features, past = self.trunk(latents_BTDHW, past)
-        return Features(on_frames(self.to_patches, features), past)
+        features: Features = self.trunk(latents_BTDHW, past)
+        return Features(on_frames(self.to_patches, features.video_BTCHW), features.past)

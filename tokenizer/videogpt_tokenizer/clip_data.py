@@ -143,9 +143,7 @@ class ClipDataModule(lightning.LightningDataModule):
         groups = [self._group(clips, record) for record in clips]
         split = split_by_name(clips, groups, self.validation_fraction)
         if not split.training:
-            raise ValueError(
-                f"{self.folder}: {len(clips)} clips of one kind cannot be split; give a validation_folder"
-            )
+            raise ValueError(f"{self.folder}: {len(clips)} clips of one kind cannot be split; give a validation_folder")
         return split
 
     def _clips(self, folder: str) -> ClipFolder:

@@ -143,9 +143,7 @@ class ClipDataset(Dataset[ClipItem]):
                 rank_zero_info(f"decoded {done} of {len(records)} clips, {self.memory_bytes / 1e6:,.0f} MB")
         if not self.records:
             raise ValueError(f"none of {len(records)} clips can be decoded: {_names(self.bad)}")
-        held = (
-            f"; {short} are shorter than {self.window.num_frames} frames and hold the last" if short else ""
-        )
+        held = f"; {short} are shorter than {self.window.num_frames} frames and hold the last" if short else ""
         rank_zero_info(
             f"decoded {len(self)} clips, {num_frames} frames, {self.memory_bytes / 1e6:,.1f} MB in memory, "
             f"in {time.monotonic() - began:.1f} s{held}"

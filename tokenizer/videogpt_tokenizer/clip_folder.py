@@ -105,18 +105,12 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
                 )
         name, caption = row[file_column], row[caption_column]
         if not isinstance(name, str) or not _stays_inside(name):
-            raise ValueError(
-                f"{table}, line {line}: {file_column} is {name!r}; give a place inside the folder"
-            )
+            raise ValueError(f"{table}, line {line}: {file_column} is {name!r}; give a place inside the folder")
         if not isinstance(caption, str):
-            raise ValueError(
-                f"{table}, line {line}: {caption_column} is {caption!r}; give text, which may be empty"
-            )
+            raise ValueError(f"{table}, line {line}: {caption_column} is {caption!r}; give text, which may be empty")
         records.append(ClipRecord(folder / name, caption, row))
     if not records:
-        raise ValueError(
-            f"{table}: has no rows; write one a clip, or remove it to use every clip of the folder"
-        )
+        raise ValueError(f"{table}: has no rows; write one a clip, or remove it to use every clip of the folder")
     missing = [record.path.relative_to(folder).as_posix() for record in records if not record.path.is_file()]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
@@ -132,9 +126,7 @@ def _utf8(table: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{table}: is not UTF-8 at byte {error.start}, line {line}; save it as UTF-8"
-        ) from error
+        raise ValueError(f"{table}: is not UTF-8 at byte {error.start}, line {line}; save it as UTF-8") from error
 
 
 def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -169,9 +161,7 @@ def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{table}, line {number}: is not sound JSON ({error.msg} at column {error.colno})"
             ) from error
         if not isinstance(row, dict):
-            raise ValueError(
-                f"{table}, line {number}: is not a JSON object; write {{...}} with a key for each column"
-            )
+            raise ValueError(f"{table}, line {number}: is not a JSON object; write {{...}} with a key for each column")
         yield number, row
 
 

@@ -83,9 +83,7 @@ def read_frames(
                 pixels = _collect(path, islice(_pick(source, fps, start), num_frames), target_HW)
         except (FFmpegError, EOFError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ValueError(
-                f"{path}: cannot be decoded ({reason}); is it a whole video or image?"
-            ) from error
+            raise ValueError(f"{path}: cannot be decoded ({reason}); is it a whole video or image?") from error
         count = pixels.shape_THWC[0]
         if count != num_frames and is_cut_short(file):
             raise ValueError(f"{path}: is cut short after {count} frames; copy or convert it again")
@@ -109,9 +107,7 @@ def _collect(path: Path, frames: Iterable[Timed], target_HW: tuple[int, int] | N
     return Pixels(data, (count, height, width, 3))
 
 
-def _check_request(
-    fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None
-) -> None:
+def _check_request(fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None) -> None:
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps={fps} must be a positive number of frames per second")
     sides = (size,) if isinstance(size, int) else size or ()
@@ -165,15 +161,11 @@ def _average_fps(stream: av.VideoStream) -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def _timed_frames(
-    container: InputContainer, stream: av.VideoStream, origin: float, period: float
-) -> Iterator[Timed]:
+def _timed_frames(container: InputContainer, stream: av.VideoStream, origin: float, period: float) -> Iterator[Timed]:
     """Decode one stream. A frame without a time stamp follows the one before it."""
     decoder = stream.codec_context
     has_alpha = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
-    if (
-        has_alpha and f"libvpx-{decoder.name}" in av.codecs_available
-    ):  # FFmpeg's own decoder leaves the alpha out
+    if has_alpha and f"libvpx-{decoder.name}" in av.codecs_available:  # FFmpeg's own decoder leaves the alpha out
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(f"libvpx-{decoder.name}", "r"))
     end = 0.0
     for packet in container.demux(stream):

@@ -90,9 +90,7 @@ def _encoder(path: Path, num_frames: int, fps: float, crf: int) -> Encoder:
         raise ValueError(f"crf={crf} must lie between 0 (best) and 51 (worst)")
     if suffix in (".png", ".jpg", ".jpeg"):
         if num_frames != 1:
-            raise ValueError(
-                f"{path}: holds one frame and the clip has {num_frames}; write .mp4, .gif or .webp"
-            )
+            raise ValueError(f"{path}: holds one frame and the clip has {num_frames}; write .mp4, .gif or .webp")
         return _write_png if suffix == ".png" else _write_jpeg
     fastest = {".gif": FASTEST_GIF, ".webp": FASTEST_WEBP}.get(suffix, math.inf)
     if fps > fastest:

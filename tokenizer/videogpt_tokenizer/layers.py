@@ -66,8 +66,8 @@ class ResidualBlock(nn.Module):
         self.temporal = CausalTimeMix(channels)
 
     def forward(self, video_BTCHW: Tensor, past_BKCHW: Tensor | None) -> tuple[Tensor, Tensor]:
-        mixed_BTCHW, past_BKCHW = self.temporal(on_frames(self.spatial, video_BTCHW), past_BKCHW)
-        return video_BTCHW + mixed_BTCHW, past_BKCHW
+        mixed_BTCHW, state_BKCHW = self.temporal(on_frames(self.spatial, video_BTCHW), past_BKCHW)
+        return video_BTCHW + mixed_BTCHW, state_BKCHW
 
 
 class Downsample(nn.Sequential):

@@ -1,7 +1,7 @@
 """Reconstruction loss of the video tokenizer: how pixels, coarse pixels and motion differ.
 
-`reconstruction_loss(video, target, weights)` returns its terms by name and their weighted sum. It needs no pretrained network:
-the coarse and the temporal term stand in for a perceptual one.
+`reconstruction_loss(video, target, weights)` returns its terms by name and their weighted sum. It needs no pretrained
+network: the coarse and the temporal term stand in for a perceptual one.
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ def psnr(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
 
 
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
-    """Structural similarity of each clip, mean over its frames, (B,): Gaussian window 11, sigma 1.5 (Wang et al., 2004)."""
+    """Structural similarity (Wang et al., 2004) of each clip, mean over frames, (B,); Gaussian window, sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     frames, target = (rearrange(video.float(), "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW))

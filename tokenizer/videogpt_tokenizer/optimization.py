@@ -1,7 +1,7 @@
 """Optimiser, learning-rate schedule, weight averaging and precision, shared by every training here.
 
-    optimizer, scheduler = configure(module, OptimizerConfig(), total_steps)
-    with fast_autocast(device): ...
+optimizer, scheduler = configure(module, OptimizerConfig(), total_steps)
+with fast_autocast(device): ...
 """
 
 import functools
@@ -90,7 +90,7 @@ def bfloat16_is_fast(device_type: str) -> bool:
         timings = []
         for _ in range(5):
             start = time.perf_counter()
-            left @ right
+            torch.matmul(left, right)
             timings.append(time.perf_counter() - start)
         seconds[dtype] = min(timings)
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

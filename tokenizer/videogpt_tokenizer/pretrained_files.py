@@ -26,7 +26,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then move it into place; a failure leaves no file behind."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -45,7 +45,7 @@ def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Te
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomically(folder / WEIGHTS_NAME, lambda path: save_file(tensors, str(path)))
     text = json.dumps({**config, "weights_sha256": sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
-    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8") and None)
+    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def read_config(folder: Path, expected_format: str) -> dict[str, Any]:

@@ -88,9 +88,7 @@ class ResumableLoader:
         self._epoch, self._batch = 0, 0
         self._resumes = False
         if not len(self):
-            raise ValueError(
-                f"{len(self.dataset)} items give no batch of {batch_size}; add data or lower batch_size"
-            )
+            raise ValueError(f"{len(self.dataset)} items give no batch of {batch_size}; add data or lower batch_size")
 
     def __len__(self) -> int:
         """Batches in an epoch, for each process."""

@@ -2,8 +2,8 @@
 
     videogpt fit --config configs/tokenizer/tiny.yaml
 
-Batches are `{"video": (B, 3, T, H, W) in [-1, 1]}`, from `ClipDataModule` or anything alike. What is validated and saved is
-the moving average of the weights. There is no adversarial and no pretrained perceptual term here.
+Batches are `{"video": (B, 3, T, H, W) in [-1, 1]}`, from `ClipDataModule` or anything alike. What is validated and
+saved is the moving average of the weights. There is no adversarial and no pretrained perceptual term here.
 """
 
 import dataclasses
@@ -51,7 +51,9 @@ class TokenizerTraining(lightning.LightningModule):
         # Plain types, so that a checkpoint opens with weights_only=True.
         self.save_hyperparameters({name: dataclasses.asdict(config) for name, config in configs.items()})
         self.average = averaged(self.tokenizer, self.optimizer_config)
-        self.register_buffer("code_counts_V", torch.zeros(self.tokenizer.codebook_size, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "code_counts_V", torch.zeros(self.tokenizer.codebook_size, dtype=torch.long), persistent=False
+        )
 
     @property
     def averaged_tokenizer(self) -> VideoTokenizer:

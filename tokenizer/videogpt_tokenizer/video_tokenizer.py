@@ -207,7 +207,10 @@ class TokenizerStream:
         usable = (frames - 1) // stride * stride + 1 if first else frames // stride * stride
         self._waiting = video_BCTHW[:, :, usable:] if usable < frames else None
         if usable == 0:
-            batch, height, width = video_BCTHW.shape[0], *(side // tokenizer.space_stride for side in video_BCTHW.shape[3:])
+            batch, height, width = (
+                video_BCTHW.shape[0],
+                *(side // tokenizer.space_stride for side in video_BCTHW.shape[3:]),
+            )
             return torch.zeros(batch, 0, height, width, dtype=torch.long, device=video_BCTHW.device)
         patches = to_patches(video_BCTHW[:, :, :usable], tokenizer.config.autoencoder, first=first)
         latents, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)

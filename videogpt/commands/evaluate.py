@@ -11,18 +11,14 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument(
-        "--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)"
-    )
+    parser.add_argument("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
     parser.add_argument(
         "--data", metavar="DIR", help="folder of captioned clips to measure on; generated ones if not given"
     )
     parser.add_argument("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
-    parser.add_argument(
-        "--output", metavar="FILE.json", help="write the figures with command, hardware and protocol"
-    )
+    parser.add_argument("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
     )
-    parser.add_argument(
-        "--output", metavar="DIR", help="folder for the reconstructed clips; none are written without"
-    )
+    parser.add_argument("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
     parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
     parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")

@@ -25,15 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="further prompts, one a line, or JSON lines with prompt and seed (.jsonl)",
     )
-    parser.add_argument(
-        "--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)"
-    )
+    parser.add_argument("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
     parser.add_argument(
         "--num-frames", type=int, metavar="N", help="frames of each video, at most the model's own number"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)")
     parser.add_argument(
         "--num-samples",
         type=int,
@@ -45,15 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, metavar="T", help="below 1 safer, above 1 more varied, 0 the likeliest"
     )
     parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K most likely codes only")
-    parser.add_argument(
-        "--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P"
-    )
+    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
     parser.add_argument(
         "--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest"
     )
-    parser.add_argument(
-        "--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely"
-    )
+    parser.add_argument("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
     parser.add_argument("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     parser.add_argument("--format", choices=FORMATS, default="mp4", help="file format (mp4)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")

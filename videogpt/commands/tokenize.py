@@ -15,19 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
-    parser.add_argument(
-        "--num-frames", type=int, default=17, metavar="N", help="frames of each clip, 1 + 4k (17)"
-    )
+    parser.add_argument("--num-frames", type=int, default=17, metavar="N", help="frames of each clip, 1 + 4k (17)")
     parser.add_argument("--size", type=size, default=64, metavar="N|HxW", help="pixels (64)")
     parser.add_argument(
         "--fps", type=float, metavar="F", help="frames per second to resample to (that of the first clip)"
     )
-    parser.add_argument(
-        "--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)"
-    )
-    parser.add_argument(
-        "--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)"
-    )
+    parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
+    parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
     parser.add_argument(
         "--clips-per-source",
         type=count_or_all,

@@ -12,18 +12,10 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
-    parser.add_argument(
-        "--output", required=True, metavar="FILE", help="file to write, for example text.model"
-    )
-    parser.add_argument(
-        "--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)"
-    )
-    parser.add_argument(
-        "--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)"
-    )
-    parser.add_argument(
-        "--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)"
-    )
+    parser.add_argument("--output", required=True, metavar="FILE", help="file to write, for example text.model")
+    parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
+    parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
+    parser.add_argument("--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -14,21 +14,15 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand for each world."""
     worlds = parser.add_subparsers(dest="world", metavar="WORLD", required=True)
-    shapes = worlds.add_parser(
-        "shapes", help="shapes that move, turn, grow and change colour, with a checker"
-    )
+    shapes = worlds.add_parser("shapes", help="shapes that move, turn, grow and change colour, with a checker")
     shapes.set_defaults(generate=_shapes)
     sprites = worlds.add_parser("sprites", help="68,600 clips of characters, put together from sprite sheets")
     sprites.add_argument("--source", required=True, metavar="DIR", help="folder of the sprite sheets")
     sprites.set_defaults(generate=_sprites)
     for world in (shapes, sprites):
-        world.add_argument(
-            "--output", required=True, metavar="DIR", help="folder to make; must not hold anything"
-        )
+        world.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not hold anything")
         world.add_argument("--clips", type=int, required=True, metavar="N", help="how many clips")
-        world.add_argument(
-            "--seed", type=int, default=0, metavar="S", help="another seed gives other clips (0)"
-        )
+        world.add_argument("--seed", type=int, default=0, metavar="S", help="another seed gives other clips (0)")
         world.add_argument(
             "--split",
             choices=("train", "held_out"),

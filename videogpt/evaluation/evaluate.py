@@ -4,9 +4,9 @@
     report = evaluate("runs/mine/pretrained", data="my_clips")   # on a folder of captioned clips
     print(report.table())
 
-Without a folder, two sets are generated with a seed that no training configuration uses: clips like those in training, and
-clips whose combinations of shape and colour training never shows. Caption following is scored where the clips say what they show:
-folders written by `videogpt world shapes`.
+Without a folder, two sets are generated with a seed that no training configuration uses: clips like those in training,
+and clips whose combinations of shape and colour training never shows. Caption following is scored where the clips say
+what they show: in folders written by `videogpt world shapes`.
 """
 
 import statistics

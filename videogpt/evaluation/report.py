@@ -85,7 +85,7 @@ class Report:
         """Write as JSON; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8") and None)
+        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def hardware() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores of a model on clips: how well pictures survive the codes, how well codes are predicted, how well captions are followed.
+"""Scores of a model on clips: how pictures survive the codes, how codes are predicted, how captions are followed.
 
 Each function takes a `Pipeline` and plain data and returns numbers; none knows of files of results.
 """
@@ -21,7 +21,8 @@ from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipRecord
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 
-# B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width, M rows that predict codes, V ids
+# B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
+# M rows that predict codes, V ids
 
 BATCH = 16
 
@@ -120,5 +121,7 @@ def _read(pipeline: Pipeline, record: ClipRecord) -> Tensor:
     size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)
     clip = Clip.read(record.path, fps=parts.fps, size=size, num_frames=pipeline.max_frames)
     if len(clip) < pipeline.max_frames:
-        raise ValueError(f"{record.path} has {len(clip)} frames at {parts.fps:g} per second; {pipeline.max_frames} are needed")
+        raise ValueError(
+            f"{record.path} has {len(clip)} frames at {parts.fps:g} per second; {pipeline.max_frames} are needed"
+        )
     return clip.video_CTHW().to(pipeline.device)

@@ -39,9 +39,7 @@ class VideoSampler:
         self.guided = config.guidance_scale != 1.0
 
     @torch.inference_mode()
-    def __call__(
-        self, texts: Sequence[Sequence[int]], seeds: Sequence[int], latent_frames: int
-    ) -> Iterator[Tensor]:
+    def __call__(self, texts: Sequence[Sequence[int]], seeds: Sequence[int], latent_frames: int) -> Iterator[Tensor]:
         """Draw one video per text.
 
         Args:
@@ -96,9 +94,7 @@ class _Decoding:
         self.prompt = layout.prompt(texts).to(self.device)
         self.positions_1N3 = layout.video_positions(0, video_tokens).to(self.device)
         capacity = self.prompt.ids_BN.shape[1] + video_tokens - 1  # nothing follows the last code
-        self.cache = KVCache.for_model(
-            model.config, self.rows, capacity, model.embedding.weight.dtype, self.device
-        )
+        self.cache = KVCache.for_model(model.config, self.rows, capacity, model.embedding.weight.dtype, self.device)
         self.codes_read = 0
 
     def start(self) -> Tensor:

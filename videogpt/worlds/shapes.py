@@ -133,9 +133,7 @@ class Scene:
             )
             return cls(objects=objects, background=fields["background"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"not a scene of the shapes world, as Scene.to_json() gives: {text[:80]!r}"
-            ) from error
+            raise ValueError(f"not a scene of the shapes world, as Scene.to_json() gives: {text[:80]!r}") from error
 
 
 def _track(fields: dict[str, Any]) -> Track:
@@ -261,9 +259,7 @@ def _box(low: float, high: float, cross_low: float, cross_high: float, axis: int
     return (low, cross_low, high, cross_high) if axis == 0 else (cross_low, low, cross_high, high)
 
 
-def _sample_track(
-    rng: np.random.Generator, look: Attributes, radii: tuple[float, float], region: Box
-) -> Track:
+def _sample_track(rng: np.random.Generator, look: Attributes, radii: tuple[float, float], region: Box) -> Track:
     bounces, spins = look.motion == "bounces", look.motion == "spins"
     start_X, velocity_X = _sample_bounce(rng, region) if bounces else _sample_line(rng, look, region)
     return Track(

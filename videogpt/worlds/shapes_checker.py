@@ -114,9 +114,7 @@ def check(frames_THWC: NDArray[np.uint8]) -> SceneReading:
         ValueError: the frames are of another type or shape.
     """
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
-        raise ValueError(
-            f"frames are {frames_THWC.dtype} {frames_THWC.shape}; the checker reads uint8 (T, H, W, 3)"
-        )
+        raise ValueError(f"frames are {frames_THWC.dtype} {frames_THWC.shape}; the checker reads uint8 (T, H, W, 3)")
     if len(frames_THWC) < 6:
         raise ValueError(f"clip has {len(frames_THWC)} frames; the checker needs at least 6 to see motion")
     background_C = _background(frames_THWC)

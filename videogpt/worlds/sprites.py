@@ -18,7 +18,7 @@ refused otherwise.
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +87,7 @@ class SpritesWorld:
         folder = Path(source)
         self.words = _read_words(folder / "attributes.tsv")
         """Words for every variant of LAYERS."""
-        sheets = {
-            layer: [f"{layer}/{i}.png" for i in range(len(words))] for layer, words in self.words.items()
-        }
+        sheets = {layer: [f"{layer}/{i}.png" for i in range(len(words))] for layer, words in self.words.items()}
         sheets["shoes"] = [SHOES]
         self.cells_VRTHWC: dict[str, NDArray[np.uint8]] = {
             layer: np.stack([_read_sheet(folder / name) for name in names]) for layer, names in sheets.items()
@@ -168,7 +166,7 @@ def write_sprites(
     seed: int = 0,
     split: Split = "train",
     suffix: str = ".mp4",
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """Write different clips, chosen at random, yielding the final path of each as it is done.
 
     Args:
@@ -195,7 +193,9 @@ def write_sprites(
     return _write(world, Path(output), chosen, seed, suffix)
 
 
-def _write(world: SpritesWorld, folder: Path, numbers: list[int], seed: int, suffix: str) -> Iterator[Path]:
+def _write(
+    world: SpritesWorld, folder: Path, numbers: list[int], seed: int, suffix: str
+) -> Generator[Path, None, None]:
     with whole_folder(folder) as partial:
         (partial / "clips").mkdir()
         with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:

@@ -1,6 +1,6 @@
 """Captions of the sprites world: every attribute in words, always true, worded in several ways.
 
-    caption(sprite, rng)        # "facing left, a green orc with red hair, bare-chested in a brown skirt, stabs"
+    caption(sprite, rng)      # "facing left, a green orc with red hair, bare-chested in a brown skirt, stabs"
 
 Lower case, no full stop. Knows nothing of pixels.
 """

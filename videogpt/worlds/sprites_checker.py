@@ -76,9 +76,7 @@ class SpritesChecker:
             ValueError: frames of another shape.
         """
         if frames_THWC.shape != (NUM_FRAMES, CELL, CELL, 3):
-            raise ValueError(
-                f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}"
-            )
+            raise ValueError(f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}")
         video_THWC = frames_THWC.astype(np.float32)
         nearest = self._nearest(video_THWC)
         match = min((self._match(video_THWC, nearest, blur) for blur in BLURS), key=_error)
@@ -148,9 +146,7 @@ def _distances(cells: Cells, video_THWC: Floats) -> Floats:
         square_VP = np.einsum("vpc,vpc->vp", layer.colour_VPC, layer.colour_VPC)
         return cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", layer.colour_VPC, sum_PC)
 
-    shoes, hair, top, bottom, body = (
-        cells.layers[n] for n in ("shoes", "hair", "topwear", "bottomwear", "body")
-    )
+    shoes, hair, top, bottom, body = (cells.layers[n] for n in ("shoes", "hair", "topwear", "bottomwear", "body"))
     free_P = 1 - shoes.covers_VP[0]
     hair_K = (free_P * hair.covers_VP * costs(hair)).sum(axis=1)
     below_hair_KP = free_P * (1 - hair.covers_VP)
