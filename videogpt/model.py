@@ -96,7 +96,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.qkv = nn.Linear(config.width, (config.heads + 2 * config.kv_heads) * config.head_dim, bias=False)
-        self.qk_gain_H1 = nn.Parameter(torch.ones(config.heads + config.kv_heads, 1))
+        self.qk_gain_H = nn.Parameter(torch.ones(config.heads + config.kv_heads))
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def forward(
@@ -105,7 +105,7 @@ class Attention(nn.Module):
         qkv_BMHD = rearrange(self.qkv(x_BMD), "b m (h d) -> b m h d", d=self.head_dim)
         # Queries and keys are normalised and turned as one tensor: decoding waits for the number of calls.
         qk_BMHD, v_BMGD = qkv_BMHD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        qk_BMHD = rotation(rms_norm(qk_BMHD, self.qk_gain_H1))
+        qk_BMHD = rotation(rms_norm(qk_BMHD, self.qk_gain_H[:, None]))
         q_BHMD, k_BGND = rearrange(qk_BMHD, "b m h d -> b h m d").split([self.heads, self.kv_heads], dim=1)
         v_BGND = rearrange(v_BMGD, "b m g d -> b g m d")
         query_start = 0

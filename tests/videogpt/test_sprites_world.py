@@ -151,7 +151,7 @@ def test_checker_reads_clips_back(world: SpritesWorld, checker: SpritesChecker, 
 
 def test_checker_finds_the_nearest_of_all(world: SpritesWorld, checker: SpritesChecker) -> None:
     clips = [world.clip(i).frames_THWC.numpy() for i in range(len(world))]
-    mixture = np.mean([clips[7], clips[90], clips[333]], axis=0, dtype=np.float32)
+    mixture = np.stack([clips[7], clips[90], clips[333]]).astype(np.float32).mean(axis=0)
     distances = [float(np.square(clip - mixture).mean(dtype=np.float64)) for clip in clips]
     assert checker._nearest(mixture) == np.argmin(distances)
 

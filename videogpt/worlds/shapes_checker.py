@@ -50,6 +50,8 @@ _SYMMETRY = {
 }  # degrees after which it looks the same
 _ANGLES = 12  # tried per symmetry
 _RATES = np.arange(-12.0, 13.0, 2.0)  # degrees per frame tried
+_BLURS = (0.0, 0.8, 1.6)  # pixels, standard deviations tried
+_MARGIN = 3  # pixels around a shape that blur reaches
 _NEIGHBOURS = 5  # frames that a frame's corners are compared with, itself included
 _KEENNESS = 3.0  # how much more a frame with good corners counts
 
@@ -288,16 +290,20 @@ def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weigh
 
 
 def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:
-    """Squared difference of every frame from the shape at every angle, TK, as a^2 - 2 a b + b^2."""
+    """Squared difference of every frame from the shape at every angle, TK, at the blur that suits it best."""
     frames, angles = len(alpha_THW), len(angle_K)
     repeated = np.repeat(centre_TX, angles, axis=0), np.repeat(radius_T, angles), np.tile(angle_K, frames)
     windows = cover(shape, Placement(*(values.astype(np.float32) for values in repeated)))
-    side = windows.coverage_TSS.shape[1]
-    painted_TKSS = rearrange(windows.coverage_TSS, "(t k) a b -> t k a b", t=frames)
+    sharp_NSS = np.pad(windows.coverage_TSS, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+    side = sharp_NSS.shape[1]
     padded_THW = np.pad(alpha_THW, ((0, 0), (side, side), (side, side)))  # windows may stick out of the frame
-    rows_TS = windows.top_T[::angles, None] + side + np.arange(side)
-    columns_TS = windows.left_T[::angles, None] + side + np.arange(side)
+    rows_TS = windows.top_T[::angles, None] + side - _MARGIN + np.arange(side)
+    columns_TS = windows.left_T[::angles, None] + side - _MARGIN + np.arange(side)
     seen_TSS = padded_THW[np.arange(frames)[:, None, None], rows_TS[:, :, None], columns_TS[:, None, :]]
-    overlap_TK = np.einsum("tkab,tab->tk", painted_TKSS, seen_TSS)
-    painted_TK = np.einsum("tkab,tkab->tk", painted_TKSS, painted_TKSS)
-    return (alpha_THW**2).sum((1, 2))[:, None] - 2 * overlap_TK + painted_TK
+    differences = []
+    for sigma in _BLURS:
+        painted_NSS = ndimage.gaussian_filter(sharp_NSS, (0, sigma, sigma)) if sigma else sharp_NSS
+        painted_TKSS = rearrange(painted_NSS, "(t k) a b -> t k a b", t=frames)
+        overlap_TK = np.einsum("tkab,tab->tk", painted_TKSS, seen_TSS)
+        differences.append(np.einsum("tkab,tkab->tk", painted_TKSS, painted_TKSS) - 2 * overlap_TK)
+    return (alpha_THW**2).sum((1, 2))[:, None] + np.min(differences, axis=0)  # a^2 - 2 a b + b^2
