@@ -15,7 +15,7 @@ CONFIGS = [
 
 
 def latents(dim: int, scale: float = 1.5) -> torch.Tensor:
-    return scale * torch.randn(2, 3, dim, 4, 5, generator=torch.Generator().manual_seed(0))
+    return scale * torch.randn(2, 3, 4, 5, dim, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -25,8 +25,8 @@ def test_codes_to_latents_to_codes_is_the_identity(config):
     quantizer.eval()
     quantized = quantizer(latents(quantizer.dim))
     assert quantized.codes_BTHW.dtype == torch.int64 and quantized.codes_BTHW.shape == (2, 3, 4, 5)
-    torch.testing.assert_close(quantizer.lookup(quantized.codes_BTHW), quantized.latents_BTDHW)
-    assert torch.equal(quantizer(quantized.latents_BTDHW).codes_BTHW, quantized.codes_BTHW) or config.kind == "fsq"
+    torch.testing.assert_close(quantizer.lookup(quantized.codes_BTHW), quantized.latents_BTHWD)
+    assert torch.equal(quantizer(quantized.latents_BTHWD).codes_BTHW, quantized.codes_BTHW) or config.kind == "fsq"
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 8, 5, 5, 5), (7, 6, 4, 3)])
@@ -36,8 +36,8 @@ def test_finite_scalar_quantizer_equals_the_library_bit_for_bit(levels):
     ours, theirs = make_quantizer(QuantizerConfig(levels=levels)), FSQ(levels=list(levels))
     video = latents(len(levels), scale=2.0)
     quantized = ours(video)
-    expected, expected_codes = theirs(rearrange(video, "b t d h w -> b (t h w) d"))
-    assert torch.equal(rearrange(quantized.latents_BTDHW, "b t d h w -> b (t h w) d"), expected)
+    expected, expected_codes = theirs(rearrange(video, "b t h w d -> b (t h w) d"))
+    assert torch.equal(rearrange(quantized.latents_BTHWD, "b t h w d -> b (t h w) d"), expected)
     assert torch.equal(rearrange(quantized.codes_BTHW, "b t h w -> b (t h w)"), expected_codes.long())
     every_code = torch.arange(ours.codebook_size)
     assert torch.equal(ours.lookup_rows(every_code), theirs.indices_to_codes(every_code))
@@ -57,7 +57,7 @@ def test_every_fsq_code_is_reached_by_its_own_latent():
 def test_training_sends_a_gradient_through(config):
     quantizer = make_quantizer(config).train()
     video = latents(quantizer.dim).requires_grad_()
-    quantizer(video).latents_BTDHW.square().sum().backward()
+    quantizer(video).latents_BTHWD.square().sum().backward()
     assert video.grad is not None and video.grad.abs().sum() > 0
 
 

@@ -57,6 +57,21 @@ def test_codes_do_depend_on_earlier_frames(tokenizer, video):
     assert not torch.equal(tokenizer.encode(video)[:, 2], tokenizer.encode(changed)[:, 2])
 
 
+def test_a_still_picture_has_the_same_codes_in_every_latent_frame(tokenizer, video):
+    still = video[:, :, :1].expand(-1, -1, 17, -1, -1)
+    codes = tokenizer.encode(still)
+    assert torch.equal(codes, codes[:, :1].expand_as(codes))
+
+
+def test_codes_do_not_depend_on_places_far_away(tokenizer):
+    video = torch.rand(1, 3, 5, 32, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    changed = video.clone()
+    changed[..., :8] = -changed[..., :8]
+    before, after = tokenizer.encode(video), tokenizer.encode(changed)
+    assert torch.equal(before[..., 6:], after[..., 6:])
+    assert not torch.equal(before[..., :6], after[..., :6])
+
+
 CHUNK_PLANS = [[17], [1, 16], [1, 4, 4, 4, 4], [1] * 17, [5, 12], [3, 7, 2, 5], [2, 15]]
 
 

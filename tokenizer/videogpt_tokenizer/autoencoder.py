@@ -5,7 +5,7 @@
 
 The first frame of a clip makes the first latent frame alone; every further latent frame holds `time_stride` frames.
 Frames are cut into patches before any convolution, so nothing runs at full resolution. There is no 3-D convolution,
-no transposed convolution and no norm over time: chunks equal the whole, and the graph exports anywhere.
+no transposed convolution and no norm over space or time: chunks equal the whole, and the graph exports anywhere.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from videogpt_tokenizer.layers import CausalStack, Downsample, Features, Past, ResidualBlock, Upsample, on_frames
+from videogpt_tokenizer.layers import CausalStack, Downsample, Features, FrameConv, Past, ResidualBlock, Upsample
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
 # S frames of one latent frame (time_stride), P patch side
@@ -55,63 +55,59 @@ class AutoencoderConfig:
 
 
 def to_patches(video_BCTHW: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
-    """Cut a chunk into patches (B, T, S*P*P*3, H/P, W/P).
+    """Cut a chunk into patches (B, T, H/P, W/P, S*P*P*3).
 
     With `first` the chunk starts a clip: its first frame is held `time_stride` times to fill a latent frame.
     """
     if first:
         held = repeat(video_BCTHW[:, :, :1], "b c 1 h w -> b c s h w", s=config.time_stride - 1)
         video_BCTHW = torch.cat([held, video_BCTHW], dim=2)
-    pattern = "b c (t s) (h p) (w q) -> b t (s p q c) h w"
+    pattern = "b c (t s) (h p) (w q) -> b t h w (s p q c)"
     return rearrange(video_BCTHW, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size)
 
 
-def from_patches(patches_BTCHW: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
+def from_patches(patches_BTHWC: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
     """Inverse of `to_patches`: (B, 3, frames, height, width)."""
-    pattern = "b t (s p q c) h w -> b c (t s) (h p) (w q)"
-    video = rearrange(patches_BTCHW, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size, c=3)
+    pattern = "b t h w (s p q c) -> b c (t s) (h p) (w q)"
+    video = rearrange(patches_BTHWC, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size, c=3)
     return video[:, :, config.time_stride - 1 :] if first else video
 
 
 class Encoder(nn.Module):
-    """Patches (B, T, patch_channels, H, W) -> latents (B, T, latent_dim, H/2^levels-1, W/2^levels-1)."""
+    """Patches (B, T, H, W, patch_channels) -> latents (B, T, H/2^(levels-1), W/2^(levels-1), latent_dim)."""
 
     def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
         super().__init__()
         widths = config.widths
-        layers: list[nn.Module] = [nn.Conv2d(config.patch_channels, widths[0], kernel_size=1)]
+        layers: list[nn.Module] = [nn.Linear(config.patch_channels, widths[0])]
         for level, width in enumerate(widths):
             if level:
                 layers.append(Downsample(widths[level - 1], width))
             layers += [ResidualBlock(width) for _ in range(config.encoder_depth)]
         self.trunk = CausalStack(layers)
-        self.to_latent = nn.Conv2d(widths[-1], latent_dim, kernel_size=1)
+        self.to_latent = nn.Linear(widths[-1], latent_dim)
 
-    def forward(self, patches_BTCHW: Tensor, past: Past | None) -> Features:
+    def forward(self, patches_BTHWC: Tensor, past: Past | None) -> Features:
         """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
-        features: Features = self.trunk(patches_BTCHW, past)
-        with torch.autocast(patches_BTCHW.device.type, enabled=False):
-            return Features(on_frames(self.to_latent, features.video_BTCHW.float()), features.past)
+        features: Features = self.trunk(patches_BTHWC, past)
+        with torch.autocast(patches_BTHWC.device.type, enabled=False):
+            return Features(self.to_latent(features.video_BTHWC.float()), features.past)
 
 
 class Decoder(nn.Module):
-    """Latents (B, T, latent_dim, H, W) -> patches (B, T, patch_channels, H*2^levels-1, W*2^levels-1)."""
+    """Latents (B, T, H, W, latent_dim) -> patches (B, T, H*2^(levels-1), W*2^(levels-1), patch_channels)."""
 
     def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
         super().__init__()
         widths = config.widths
-        layers: list[nn.Module] = [nn.Conv2d(latent_dim, widths[-1], kernel_size=3, padding=1)]
+        layers: list[nn.Module] = [FrameConv(latent_dim, widths[-1])]
         for level in reversed(range(len(widths))):
             layers += [ResidualBlock(widths[level]) for _ in range(config.decoder_depth)]
             if level:
                 layers.append(Upsample(widths[level], widths[level - 1]))
         self.trunk = CausalStack(layers)
-        self.to_patches = nn.Sequential(
-            nn.GroupNorm(max(1, widths[0] // 16), widths[0]),
-            nn.SiLU(),
-            nn.Conv2d(widths[0], config.patch_channels, kernel_size=1),
-        )
+        self.to_patches = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU(), nn.Linear(widths[0], config.patch_channels))
 
-    def forward(self, latents_BTDHW: Tensor, past: Past | None) -> Features:
-        features: Features = self.trunk(latents_BTDHW, past)
-        return Features(on_frames(self.to_patches, features.video_BTCHW), features.past)
+    def forward(self, latents_BTHWD: Tensor, past: Past | None) -> Features:
+        features: Features = self.trunk(latents_BTHWD, past)
+        return Features(self.to_patches(features.video_BTHWC), features.past)

@@ -1,6 +1,6 @@
 """Quantizers: latent vectors -> integer codes -> latent vectors, behind one signature.
 
-`make_quantizer(config)` builds one of them; each maps (B, T, D, H, W) latents to a `Quantized` triple and
+`make_quantizer(config)` builds one of them; each maps (B, T, H, W, D) latents to a `Quantized` triple and
 `lookup` turns codes back into the very same latents. Everything here runs in float32 whatever autocast says:
 in bfloat16 about one code in a hundred comes out different, and token streams would differ between machines.
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 class Quantized(NamedTuple):
     """What a quantizer returns, the same in training and in evaluation."""
 
-    latents_BTDHW: Tensor
+    latents_BTHWD: Tensor
     """Quantized latents; gradients pass straight through to the input."""
     codes_BTHW: Tensor
     """int64 in [0, codebook_size)."""
@@ -61,21 +61,21 @@ class Quantizer(nn.Module, ABC):
     codebook_size: int
     dim: int
 
-    def forward(self, latents_BTDHW: Tensor) -> Quantized:
-        """Quantize (B, T, dim, H, W) latents of any float type; the result has the input's type."""
-        batch, time, _, height, _ = latents_BTDHW.shape
-        with torch.autocast(latents_BTDHW.device.type, enabled=False):
-            rows_ND = rearrange(latents_BTDHW.float(), "b t d h w -> (b t h w) d")
+    def forward(self, latents_BTHWD: Tensor) -> Quantized:
+        """Quantize (B, T, H, W, dim) latents of any float type; the result has the input's type."""
+        batch, time, height, _, _ = latents_BTHWD.shape
+        with torch.autocast(latents_BTHWD.device.type, enabled=False):
+            rows_ND = rearrange(latents_BTHWD.float(), "b t h w d -> (b t h w) d")
             quantized_ND, codes_N, loss = self.quantize_rows(rows_ND)
-        unfold = "(b t h w) d -> b t d h w"
+        unfold = "(b t h w) d -> b t h w d"
         return Quantized(
-            rearrange(quantized_ND, unfold, b=batch, t=time, h=height).to(latents_BTDHW.dtype),
+            rearrange(quantized_ND, unfold, b=batch, t=time, h=height).to(latents_BTHWD.dtype),
             rearrange(codes_N.long(), "(b t h w) -> b t h w", b=batch, t=time, h=height),
             loss,
         )
 
     def lookup(self, codes_BTHW: Tensor) -> Tensor:
-        """Codes -> float32 latents (B, T, dim, H, W), equal to what `forward` returned with them.
+        """Codes -> float32 latents (B, T, H, W, dim), equal to what `forward` returned with them.
 
         Raises:
             ValueError: a code lies outside [0, codebook_size).
@@ -87,7 +87,7 @@ class Quantizer(nn.Module, ABC):
             )
         batch, time, height, _ = codes_BTHW.shape
         latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
-        return rearrange(latents_ND, "(b t h w) d -> b t d h w", b=batch, t=time, h=height)
+        return rearrange(latents_ND, "(b t h w) d -> b t h w d", b=batch, t=time, h=height)
 
     @abstractmethod
     def quantize_rows(self, rows_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -120,7 +120,7 @@ class VideoTokenizer(nn.Module):
         config = self.config.autoencoder
         latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
         quantized = self.quantizer(latents)
-        patches, _ = self.decoder(quantized.latents_BTDHW, None)
+        patches, _ = self.decoder(quantized.latents_BTHWD, None)
         video = from_patches(patches, config, first=True)
         return Reconstruction(video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.loss)
 
