@@ -90,8 +90,8 @@ def test_checkpoints_hold_no_pickled_code(tmp_path):
 def test_it_saves_the_average_not_the_last_weights(tmp_path):
     module = training()
     with torch.no_grad():
-        module.tokenizer.encoder.to_latent.weight.fill_(3)
+        module.tokenizer.encoder.to_latent[1].weight.fill_(3)
     module.save_pretrained(tmp_path)
     saved = VideoTokenizer.from_pretrained(tmp_path)
-    assert torch.equal(saved.encoder.to_latent.weight, module.averaged_tokenizer.encoder.to_latent.weight)
-    assert not torch.equal(saved.encoder.to_latent.weight, module.tokenizer.encoder.to_latent.weight)
+    assert torch.equal(saved.encoder.to_latent[1].weight, module.averaged_tokenizer.encoder.to_latent[1].weight)
+    assert not torch.equal(saved.encoder.to_latent[1].weight, module.tokenizer.encoder.to_latent[1].weight)

@@ -21,7 +21,7 @@ def tokenizer() -> VideoTokenizer:
         if "mix" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     with torch.no_grad():
-        tokenizer.encoder.to_latent.weight.mul_(8)  # spread over the codebook
+        tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
     return tokenizer.eval()
 
 

@@ -85,7 +85,9 @@ class Encoder(nn.Module):
                 layers.append(Downsample(widths[level - 1], width))
             layers += [ResidualBlock(width) for _ in range(config.encoder_depth)]
         self.trunk = CausalStack(layers)
-        self.to_latent = nn.Linear(widths[-1], latent_dim)
+        # The norm keeps latents where the quantizer's bounds have a slope: without it they drift into saturation, and
+        # most of the codebook is never used.
+        self.to_latent = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], latent_dim))
 
     def forward(self, patches_BTHWC: Tensor, past: Past | None) -> Features:
         """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
