@@ -1,6 +1,7 @@
 """The checker reads the world's own clips, through compression and blur, and is not fooled by wrong ones."""
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes import FPS, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
+from videogpt.worlds.shapes import FPS, SHAPES, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
 from videogpt.worlds.shapes_checker import agrees, check
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.clip import Clip
@@ -38,6 +39,16 @@ def blurred(frames_THWC: Frames, rng: np.random.Generator) -> Frames:
     return np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).round().astype(np.uint8)
 
 
+def coded(frames_THWC: Frames, rng: np.random.Generator) -> Frames:
+    """As a tokenizer with four frames to a code leaves them: the middle two are a mix of their neighbours."""
+    mixed = frames_THWC.astype(np.float32)
+    for middle in (2, 3):
+        for t in range(middle, len(mixed) - 1, 4):
+            mixed[t] = frames_THWC[t - 1 : t + 2].mean(0)
+    soft = ndimage.gaussian_filter(mixed, (0, 0.8, 0.8, 0))
+    return np.clip(soft + rng.normal(0, 4, soft.shape), 0, 255).round().astype(np.uint8)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_reads_the_worlds_own_clips(split: str) -> None:
     scenes = [sample_scene(100, index, split) for index in range(40)]
@@ -56,6 +67,21 @@ def test_reads_blurred_and_noisy_clips() -> None:
     scenes = [sample_scene(102, index) for index in range(40)]
     right = [agrees(check(blurred(render(scene), rng)), scene).all for scene in scenes]
     assert np.mean(right) > 0.95
+
+
+def test_reads_clips_that_went_through_codes_of_four_frames() -> None:
+    rng = np.random.default_rng(1)
+    scenes = [sample_scene(103, index) for index in range(30)]
+    right = [agrees(check(coded(render(scene), rng)), scene).all for scene in scenes]
+    assert np.mean(right) > 0.95
+
+
+def test_shape_is_judged_from_the_frames_that_show_corners() -> None:
+    frames_THWC = render(scene_of(still("star")))
+    blunt_THWC = render(scene_of(still("circle")))
+    for t in (1, 2, 5, 6, 9, 10, 13, 14):
+        frames_THWC[t] = blunt_THWC[t]
+    assert only_object(frames_THWC).shape == "star"
 
 
 @pytest.mark.parametrize(
@@ -110,14 +136,27 @@ def test_an_object_that_vanishes_comes_and_goes() -> None:
     assert only_object(frames_THWC).motion == "comes and goes"
 
 
-def test_a_shape_that_becomes_another_is_seen() -> None:
-    frames_THWC = np.concatenate([render(scene_of(still("circle")))[:8], render(scene_of(still("star")))[8:]])
-    assert only_object(frames_THWC).shape == "circle, then star"
+@pytest.mark.parametrize("first, second", [*permutations(SHAPES, 2)])
+@pytest.mark.parametrize("cut", [6, 10])
+def test_a_shape_that_becomes_another_is_seen(first: str, second: str, cut: int) -> None:
+    frames_THWC = render(scene_of(still(first)))
+    frames_THWC[cut:] = render(scene_of(still(second)))[cut:]
+    for seen_THWC in (frames_THWC, coded(frames_THWC, np.random.default_rng(2))):
+        assert only_object(seen_THWC).shape == f"{first}, then {second}"
 
 
-def test_a_thing_like_no_shape_is_unclear() -> None:
+@pytest.mark.parametrize("rows, columns", [((30, 34), (10, 54)), ((25, 39), (18, 46))])
+def test_a_thing_like_no_shape_is_unclear(rows: tuple[int, int], columns: tuple[int, int]) -> None:
     frames_THWC = np.full((17, 64, 64, 3), 10, np.uint8)
-    frames_THWC[:, 30:34, 10:54] = 240
+    frames_THWC[:, slice(*rows), slice(*columns)] = 240
+    assert only_object(frames_THWC).shape == "unclear"
+    assert only_object(coded(frames_THWC, np.random.default_rng(3))).shape == "unclear"
+
+
+def test_a_square_that_lacks_a_quarter_is_unclear() -> None:
+    frames_THWC = np.full((17, 64, 64, 3), 10, np.uint8)
+    frames_THWC[:, 22:42, 22:42] = 240
+    frames_THWC[:, 22:32, 32:42] = 10
     assert only_object(frames_THWC).shape == "unclear"
 
 

@@ -4,8 +4,9 @@
     agreement = agrees(reading, scene)            # agreement.shape, .motion, ..., and agreement.all
 
 Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
-was seen, and what explains its pixels best is what it is. So it needs no trained network, and pictures that a
-tokenizer has blurred are read about as well as sharp ones. Numpy and scipy.ndimage only.
+was seen, and what explains its pixels best is what it is. So it needs no trained network. Pictures that a
+tokenizer has blurred are read about as well as sharp ones: shapes are painted blurred, too, and the frames that
+show corners count most. Numpy and scipy.ndimage only.
 
 A clip that shows what no scene can (two motions at once, a shape that becomes another, an object that comes
 and goes) is read as such, in words of its own, and so agrees with no scene.
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from videogpt.worlds.shapes import DIRECTIONS, RADII, SHAPES, Attributes, Scene
-from videogpt.worlds.shapes_render import BACKGROUND_RGB, RGB, Placement, cover
+from videogpt.worlds.shapes_render import BACKGROUND_RGB, RGB, STAR_WAIST, Placement, cover
 
 # T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
 
@@ -33,8 +34,8 @@ _CONTRAST = 40.0  # distance in RGB from the background at which a pixel belongs
 _SPECK = 12.0  # pixels; smaller things are not objects
 _LEAST_FRAMES = 3  # shorter flashes are not objects either
 _PRESENT = 0.85  # part of the frames in which an object must be seen
-_UNLIKE = 0.25  # squared error over squared coverage at which a thing is none of the shapes
-_DECISIVE = 0.8  # error over error at which one half of a clip shows another shape
+_UNLIKE = 0.12  # squared error over squared coverage at which a thing is none of the shapes
+_DECISIVE = 0.8  # error over error at which a clip begins or ends with another shape
 _FLICKER = 3  # frames of a colour that does not belong
 _START, _END = slice(None, 3), slice(-3, None)  # frames that tell colour and growth
 _GROWTH = 1.25  # ratio of radii
@@ -48,12 +49,13 @@ _SYMMETRY = {
     "triangle": 120.0,
     "star": 72.0,
 }  # degrees after which it looks the same
-_ANGLES = 12  # tried per symmetry
+_ANGLES = 9  # tried per symmetry
 _RATES = np.arange(-12.0, 13.0, 2.0)  # degrees per frame tried
-_BLURS = (0.0, 0.8, 1.6)  # pixels, standard deviations tried
+_BLURS = (0.0, 1.2)  # pixels, standard deviations tried
 _MARGIN = 3  # pixels around a shape that blur reaches
+_STAR_WAISTS = (STAR_WAIST, 0.57)  # tried: tokenizers fill the notches of stars
 _NEIGHBOURS = 5  # frames that a frame's corners are compared with, itself included
-_KEENNESS = 3.0  # how much more a frame with good corners counts
+_KEENNESS = 3.0  # power by which frames with fewer corners count less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Fit(NamedTuple):
     error_T: Floats
     """Squared difference of coverage, summed over the pixels."""
     weight_T: Floats
+    """How much each frame counts, 0 to 1."""
     turn: float
     """Degrees per frame."""
 
@@ -225,16 +228,16 @@ def _read_object(blob: Blob, background_C: Floats) -> Attributes:
 
 
 def _shape(fits: dict[str, Fit], likeliest: str, alpha_THW: Floats) -> str:
-    """The likeliest shape, unless it is unlike the pixels or one half of the clip shows another."""
-    if fits[likeliest].error_T.sum() > _UNLIKE * (alpha_THW**2).sum():
-        return "unclear"
-    middle = len(alpha_THW) // 2
-    halves = []
-    for half in (slice(None, middle), slice(middle, None)):
-        error = {name: float(fit.error_T[half] @ fit.weight_T[half]) for name, fit in fits.items()}
+    """The likeliest shape, unless the clip begins or ends with another or it is unlike the pixels."""
+    third = len(alpha_THW) // 3 + 1
+    ends = []
+    for part in (slice(None, third), slice(-third, None)):
+        error = {name: float(fit.error_T[part] @ fit.weight_T[part]) for name, fit in fits.items()}
         best = min(error, key=lambda name: error[name])
-        halves.append(best if error[best] < _DECISIVE * error[likeliest] else likeliest)
-    return likeliest if halves[0] == halves[1] else f"{halves[0]}, then {halves[1]}"
+        ends.append(best if error[best] < _DECISIVE * error[likeliest] else likeliest)
+    if ends[0] != ends[1]:
+        return f"{ends[0]}, then {ends[1]}"
+    return "unclear" if fits[likeliest].error_T.sum() > _UNLIKE * (alpha_THW**2).sum() else likeliest
 
 
 def _centres(alpha_THW: Floats, area_T: Floats) -> Floats:
@@ -291,19 +294,30 @@ def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weigh
 
 def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:
     """Squared difference of every frame from the shape at every angle, TK, at the blur that suits it best."""
+    differences = []
+    for waist in _STAR_WAISTS if shape == "star" else (STAR_WAIST,):
+        same_area_T = radius_T * np.sqrt(STAR_WAIST / waist)
+        differences += _differences(shape, waist, alpha_THW, centre_TX, same_area_T, angle_K)
+    return (alpha_THW**2).sum((1, 2))[:, None] + np.min(differences, axis=0)
+
+
+def _differences(
+    shape: str, waist: float, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats
+) -> list[Floats]:
+    """b^2 - 2 a b for pixels a and painted shape b, TK, at each blur."""
     frames, angles = len(alpha_THW), len(angle_K)
     repeated = np.repeat(centre_TX, angles, axis=0), np.repeat(radius_T, angles), np.tile(angle_K, frames)
-    windows = cover(shape, Placement(*(values.astype(np.float32) for values in repeated)))
+    windows = cover(shape, Placement(*(values.astype(np.float32) for values in repeated)), waist)
     sharp_NSS = np.pad(windows.coverage_TSS, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     side = sharp_NSS.shape[1]
-    padded_THW = np.pad(alpha_THW, ((0, 0), (side, side), (side, side)))  # windows may stick out of the frame
+    padded_THW = np.pad(np.float32(alpha_THW), ((0, 0), (side, side), (side, side)))  # windows may stick out
     rows_TS = windows.top_T[::angles, None] + side - _MARGIN + np.arange(side)
     columns_TS = windows.left_T[::angles, None] + side - _MARGIN + np.arange(side)
     seen_TSS = padded_THW[np.arange(frames)[:, None, None], rows_TS[:, :, None], columns_TS[:, None, :]]
     differences = []
     for sigma in _BLURS:
-        painted_NSS = ndimage.gaussian_filter(sharp_NSS, (0, sigma, sigma)) if sigma else sharp_NSS
+        painted_NSS = ndimage.gaussian_filter(sharp_NSS, (0, sigma, sigma), truncate=2) if sigma else sharp_NSS
         painted_TKSS = rearrange(painted_NSS, "(t k) a b -> t k a b", t=frames)
         overlap_TK = np.einsum("tkab,tab->tk", painted_TKSS, seen_TSS)
         differences.append(np.einsum("tkab,tkab->tk", painted_TKSS, painted_TKSS) - 2 * overlap_TK)
-    return (alpha_THW**2).sum((1, 2))[:, None] + np.min(differences, axis=0)  # a^2 - 2 a b + b^2
+    return differences

@@ -30,7 +30,8 @@ RGB = {
 """The colours of objects: lighter than every background, so that shapes survive chroma subsampling."""
 BACKGROUND_RGB = {"black": (10, 10, 10), "grey": (76, 76, 76), "navy": (14, 20, 78), "brown": (86, 50, 20)}
 
-_STAR_WAIST = 0.42  # radius of the star's inner corners, in radii of its tips
+STAR_WAIST = 0.42
+"""Distance of a star's inner corners from its centre, over that of its tips."""
 _COLOUR_CHANGE_FRAMES = 6.0
 
 
@@ -82,7 +83,7 @@ def place(track: Track) -> Placement:
     )
 
 
-def cover(shape: str, placement: Placement) -> Windows:
+def cover(shape: str, placement: Placement, star_waist: float = STAR_WAIST) -> Windows:
     """Anti-aliased coverage of one shape, in [0, 1], in windows that just hold it."""
     reach = REACH[shape] * float(placement.radius_T.max())
     side = 2 * math.ceil(reach + 1) + 1
@@ -93,11 +94,11 @@ def cover(shape: str, placement: Placement) -> Windows:
     cos_T11, sin_T11 = (f(placement.angle_T)[:, None, None] for f in (np.cos, np.sin))
     x_TSS = cos_T11 * x_TS[:, None, :] + sin_T11 * y_TS[:, :, None]
     y_TSS = cos_T11 * y_TS[:, :, None] - sin_T11 * x_TS[:, None, :]
-    distance_TSS = _outline(shape, x_TSS, y_TSS, REACH[shape] * placement.radius_T[:, None, None])
+    distance_TSS = _outline(shape, x_TSS, y_TSS, REACH[shape] * placement.radius_T[:, None, None], star_waist)
     return Windows(np.clip(0.5 - distance_TSS, 0, 1).astype(np.float32), corner_TX[:, 1], corner_TX[:, 0])
 
 
-def _outline(shape: str, x: Floats, y: Floats, reach: Floats) -> Floats:
+def _outline(shape: str, x: Floats, y: Floats, reach: Floats, star_waist: float) -> Floats:
     """Signed distance to the outline of an upright shape around (0, 0): negative inside, exact on edges."""
     if shape == "circle":
         return np.sqrt(x * x + y * y) - reach
@@ -105,10 +106,10 @@ def _outline(shape: str, x: Floats, y: Floats, reach: Floats) -> Floats:
         return np.maximum(np.abs(x), np.abs(y)) - reach * math.sqrt(0.5)
     if shape == "triangle":
         return np.maximum(np.abs(x) * math.cos(math.pi / 6) - y * 0.5, y) - reach * 0.5
-    return _star_outline(x, y, reach)
+    return _star_outline(x, y, reach, star_waist)
 
 
-def _star_outline(x: Floats, y: Floats, reach: Floats) -> Floats:
+def _star_outline(x: Floats, y: Floats, reach: Floats, waist: float) -> Floats:
     """Fold the plane onto one half of one point of the star, then measure to that single edge.
 
     The mirrors are those of Inigo Quilez, "2D distance functions" (iquilezles.org/articles/distfunctions2d).
@@ -119,7 +120,7 @@ def _star_outline(x: Floats, y: Floats, reach: Floats) -> Floats:
         outside = np.maximum(normal_x * x + normal_y * up, 0)
         x, up = x - 2 * outside * normal_x, up - 2 * outside * normal_y
     x = np.abs(x)
-    edge_x, edge_y = _STAR_WAIST * sin, _STAR_WAIST * cos - 1  # tip to inner corner, in tip radii
+    edge_x, edge_y = waist * sin, waist * cos - 1  # tip to inner corner, in tip radii
     length = math.hypot(edge_x, edge_y)
     return ((up - reach) * edge_x - x * edge_y) / length
 
