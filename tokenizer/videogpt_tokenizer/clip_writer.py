@@ -52,7 +52,8 @@ class Movie(NamedTuple):
 def _movie(suffix: str, crf: int) -> Movie:
     if suffix == ".mp4":
         # Colour samples in the centre of their four pixels is what the scaler makes; say so.
-        quality = {"crf": str(crf), "chroma_sample_location": "center"}
+        # Without mbtree=0 x264 sometimes writes other bytes for the same frames.
+        quality = {"crf": str(crf), "chroma_sample_location": "center", "x264-params": "mbtree=0"}
         return Movie("mp4", "libx264", "yuv420p", quality, {"movflags": "+faststart"})
     if suffix == ".webm":
         quality = {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": "4"}
