@@ -27,6 +27,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.evaluation import evaluate
 
+    output = None if arguments.output is None else Path(arguments.output)
+    if output is not None:  # before minutes of measuring, not after
+        if output.exists():
+            raise ValueError(f"{output} exists already: give another --output, or remove it")
+        output.parent.mkdir(parents=True, exist_ok=True)
     report = evaluate(
         arguments.model,
         data=arguments.data,
@@ -37,5 +42,5 @@ def run(arguments: argparse.Namespace) -> None:
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(report.table())
-    if arguments.output is not None:
-        report.write(Path(arguments.output))
+    if output is not None:
+        report.write(output)

@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     if output.exists():
         raise ValueError(f"{output} exists already: give another --output, or remove it")
     captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
+    if not any(captions):
+        raise ValueError(f"no clip of {arguments.clips} has a caption: there is nothing to train a text tokenizer on")
     tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
     tokenizer.save(output)
     print(f"{output}: {tokenizer.vocab_size} tokens from {len(captions)} captions")
