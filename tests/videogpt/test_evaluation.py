@@ -9,6 +9,7 @@ import torch
 
 from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
+from videogpt.evaluation.caption_checks import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.model_folder import ModelParts
 from videogpt.worlds.shapes import Scene
@@ -16,7 +17,7 @@ from videogpt.worlds.shapes_render import render
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
@@ -85,13 +86,23 @@ def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
 
 
 def test_caption_following_is_perfect_for_a_perfect_model(pipeline, clips, monkeypatch):
-    scenes = [Scene.from_json(record.fields["scene"]) for record in ClipFolder(clips)]
+    records = list(ClipFolder(clips))
+    check = find_check(records)
+    assert isinstance(check, ShapesCheck)
+    scenes = [Scene.from_json(record.fields["scene"]) for record in records]
     perfect = [Clip(torch.from_numpy(render(scene)), 8.0) for scene in scenes]
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: perfect)
-    assert set(caption_following(pipeline, scenes).values()) == {1.0}
+    assert set(caption_following(pipeline, records, check).values()) == {1.0}
     black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: [black] * 3)
-    assert caption_following(pipeline, scenes)["all"] == 0.0
+    assert caption_following(pipeline, records, check)["all"] == 0.0
+
+
+def test_clips_that_nobody_can_read_have_no_check(clips, tmp_path):
+    plain = [ClipRecord(path=record.path, caption=record.caption) for record in ClipFolder(clips)]
+    assert find_check(plain) is None
+    with pytest.raises(ValueError, match="lack the columns of sprites"):
+        find_check(plain, sheets=tmp_path)
 
 
 def test_evaluate_measures_a_folder_of_clips(pipeline, clips, tmp_path):
@@ -109,3 +120,5 @@ def test_nothing_to_measure_is_refused(pipeline, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty"):
         evaluate(tmp_path / "model", data=tmp_path / "empty")
+    with pytest.raises(ValueError, match="no data is given"):
+        evaluate(tmp_path / "model", sheets=tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from videogpt.evaluation.caption_checks import find_check
 from videogpt.worlds.sprites import (
     ACTIONS,
     CELL,
@@ -22,6 +23,7 @@ from videogpt.worlds.sprites import (
     LAYERS,
     NUM_FRAMES,
     ROWS,
+    Sprite,
     SpritesWorld,
     is_held_out,
     write_sprites,
@@ -174,6 +176,19 @@ def test_written_folder_is_a_data_set(source: Path, world: SpritesWorld, checker
     for match, row, record in zip(matches, rows, records, strict=True):
         assert tuple(row[name] for name in match.sprite._fields) == match.sprite
         assert record.caption == world.caption(match.index, seed=3)
+
+
+def test_captions_are_checked_attribute_by_attribute(source: Path, tmp_path) -> None:
+    list(write_sprites(source, tmp_path / "clips", clips=2, suffix=".avi"))
+    records = list(ClipFolder(tmp_path / "clips"))
+    assert find_check(records) is None  # not without the sheets
+    check = find_check(records, sheets=source)
+    assert check is not None and check.prompt(records[0], np.random.default_rng(0)) == records[0].caption
+    frames_THWC = Clip.read(records[0].path).frames_THWC.numpy()
+    assert check.verdict(frames_THWC, records[0]) == dict.fromkeys(Sprite._fields, True)
+    wrong = check.verdict(frames_THWC, records[1])
+    assert wrong == {name: records[0].fields[name] == records[1].fields[name] for name in Sprite._fields}
+    assert not all(wrong.values())
 
 
 def test_writing_is_all_or_nothing(source: Path, tmp_path) -> None:

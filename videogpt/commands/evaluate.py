@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", help="folder of captioned clips to measure on; generated ones if not given"
     )
+    parser.add_argument(
+        "--sheets", metavar="DIR", help="sprite sheets: score caption following on clips of `world sprites`"
+    )
     parser.add_argument("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
@@ -35,6 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     report = evaluate(
         arguments.model,
         data=arguments.data,
+        sheets=arguments.sheets,
         num_clips=arguments.clips,
         seed=arguments.seed,
         device=arguments.device,

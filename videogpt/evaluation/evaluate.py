@@ -5,8 +5,8 @@
     print(report.table())
 
 Without a folder, two sets are generated with a seed that no training configuration uses: clips like those in training,
-and clips whose combinations of shape and colour training never shows. Caption following is scored where the clips say
-what they show: in folders written by `videogpt world shapes`.
+and clips whose combinations of shape and colour training never shows. Caption following is scored where pixels can
+tell: in folders written by `videogpt world`.
 """
 
 import statistics
@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_check
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline import Pipeline
-from videogpt.worlds.shapes import Scene, Split
+from videogpt.worlds.shapes import Split
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 
@@ -32,6 +33,7 @@ def evaluate(
     model: str | Path,
     *,
     data: str | Path | None = None,
+    sheets: str | Path | None = None,
     num_clips: int = 200,
     seed: int = 0,
     device: str = "auto",
@@ -42,6 +44,7 @@ def evaluate(
 
     Args:
         data: folder of captioned clips that training has not seen; None generates clips of the shapes world.
+        sheets: folder of the sprite sheets, to score caption following on clips of the sprites world.
         num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
         seed: of the first sample; sample i has seed + i.
         device: see `Pipeline.from_pretrained`.
@@ -49,10 +52,12 @@ def evaluate(
         say: told what is being measured.
 
     Raises:
-        ValueError: no such model or folder, or `num_clips` is below 1.
+        ValueError: no such model or folder, `num_clips` is below 1, or `sheets` do not fit the clips.
     """
     if num_clips < 1:
         raise ValueError(f"clips is {num_clips}; it must be 1 or more")
+    if sheets is not None and data is None:
+        raise ValueError(f"sheets is {sheets}, but no data is given: name a folder of sprite clips as data, too")
     pipeline = Pipeline.from_pretrained(model, device=device)
     sampling = pipeline.parts.sampling
     protocol = {
@@ -64,24 +69,33 @@ def evaluate(
         "sampling": {key: getattr(sampling, key) for key in sampling.__dataclass_fields__},
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
-        "caption_following": "share of samples in which the checker reads every attribute of the caption",
+        "caption_following": "share of samples in which the world's checker reads what the caption says",
     }
     report = Report.start(command, protocol)
     if data is not None:
-        _measure(report, pipeline, Path(data).name, list(ClipFolder(data))[:num_clips], seed, say)
+        records = list(ClipFolder(data))[:num_clips]
+        _measure(report, pipeline, Path(data).name, records, find_check(records, sheets), seed, say)
     else:
         splits: tuple[tuple[str, Split], ...] = (("unseen", "train"), ("held-out combinations", "held_out"))
         for name, split in splits:
             with tempfile.TemporaryDirectory() as folder:
                 say(f"generating {num_clips} clips: {name}")
                 _exhaust(write_world(folder, num_clips, seed=WORLD_SEED, split=split))
-                _measure(report, pipeline, name, list(ClipFolder(folder)), seed, say)
+                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesCheck(), seed, say)
     say("timing single samples")
     report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
     return report
 
 
-def _measure(report: Report, pipeline: Pipeline, name: str, records: list[ClipRecord], seed: int, say: Say) -> None:
+def _measure(
+    report: Report,
+    pipeline: Pipeline,
+    name: str,
+    records: list[ClipRecord],
+    check: CaptionCheck | None,
+    seed: int,
+    say: Say,
+) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
     tokens = tokenize(pipeline, records)
@@ -93,10 +107,9 @@ def _measure(report: Report, pipeline: Pipeline, name: str, records: list[ClipRe
     bits = video_bits(pipeline, tokens)
     report.add(f"{name}: bits per video token", bits.per_token, "bits")
     report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
-    if all("scene" in record.fields for record in records):
+    if check is not None:
         say(f"sampling {len(records)} captions: {name}")
-        scenes = [Scene.from_json(str(record.fields["scene"])) for record in records]
-        for attribute, share in caption_following(pipeline, scenes, seed).items():
+        for attribute, share in caption_following(pipeline, records, check, seed).items():
             label = "all attributes" if attribute == "all" else attribute
             report.add(f"{name}: caption following, {label}", 100 * share, "%")
 

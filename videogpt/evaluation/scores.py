@@ -5,7 +5,6 @@ Each function takes a `Pipeline` and plain data and returns numbers; none knows 
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videogpt.evaluation.caption_checks import CaptionCheck
 from videogpt.pipeline import Pipeline
-from videogpt.worlds.shapes import Scene
-from videogpt.worlds.shapes_captions import caption
-from videogpt.worlds.shapes_checker import Agreement, agrees, check
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipRecord
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
@@ -102,17 +99,19 @@ def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
     return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
 
 
-def caption_following(pipeline: Pipeline, scenes: Sequence[Scene], seed: int = 0) -> dict[str, float]:
-    """Sample the full caption of every scene once and have the checker read the samples.
+def caption_following(
+    pipeline: Pipeline, records: Sequence[ClipRecord], check: CaptionCheck, seed: int = 0
+) -> dict[str, float]:
+    """Sample the caption of every clip once and have the samples read.
 
     Returns:
         For each attribute, and for `all` of them together, the share of samples that have it right.
     """
-    prompts = [caption(scene, np.random.default_rng([seed, index]), full=True) for index, scene in enumerate(scenes)]
-    clips = pipeline(prompts, seed=[seed + index for index in range(len(prompts))])
-    agreements = [agrees(check(clip.frames_THWC.numpy()), scene) for clip, scene in zip(clips, scenes, strict=True)]
-    names = ["all", *(field.name for field in fields(Agreement))]
-    return {name: sum(getattr(one, name) for one in agreements) / len(agreements) for name in names}
+    prompts = [check.prompt(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
+    clips = pipeline(prompts, seed=[seed + i for i in range(len(prompts))])
+    verdicts = [check.verdict(clip.frames_THWC.numpy(), record) for clip, record in zip(clips, records, strict=True)]
+    shares = {"all": sum(all(verdict.values()) for verdict in verdicts) / len(verdicts)}
+    return shares | {name: sum(verdict[name] for verdict in verdicts) / len(verdicts) for name in verdicts[0]}
 
 
 def _read(pipeline: Pipeline, record: ClipRecord) -> Tensor:
