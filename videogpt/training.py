@@ -206,7 +206,8 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps)
+        outer = [self.model.embedding.weight, *([] if self.model.head is None else [self.model.head.weight])]
+        optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps, outer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,20 +7,25 @@ with fast_autocast(device): ...
 import functools
 import math
 import time
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from videogpt_tokenizer.muon_adamw import MuonAdamW
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and cosine decay."""
+    """AdamW, or Muon for the matrices of the layers, with warm-up and cosine decay."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """muon: matrices of the layers by Muon, the rest by AdamW. Fewer steps, each a little slower."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.01
@@ -43,7 +48,7 @@ class OptimizerConfig:
 class Optimization(NamedTuple):
     """What a training needs to step."""
 
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
 
 
@@ -55,14 +60,28 @@ def learning_rate_share(step: int, config: OptimizerConfig, total_steps: int) ->
     return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def configure(module: nn.Module, config: OptimizerConfig, total_steps: int) -> Optimization:
-    """AdamW over the parameters that want a gradient; vectors (norms, biases) are not decayed."""
+def configure(
+    module: nn.Module, config: OptimizerConfig, total_steps: int, outer: Collection[Tensor] = ()
+) -> Optimization:
+    """Optimiser and schedule of the parameters that want a gradient; vectors (norms, biases) are not decayed.
+
+    Args:
+        outer: matrices that are no layer's, such as embedding and head: AdamW steps them in any case.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    outside = {id(parameter) for parameter in outer}
+    by_muon = [p for p in parameters if config.kind == "muon" and p.ndim == 2 and id(p) not in outside]
+    others = [p for p in parameters if all(p is not matrix for matrix in by_muon)]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    if config.kind == "muon":
+        optimizer: torch.optim.Optimizer = MuonAdamW(
+            by_muon, groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     return Optimization(optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, config, total_steps)))
 
 
