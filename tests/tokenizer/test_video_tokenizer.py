@@ -1,6 +1,8 @@
 """Video tokenizer: causal, exact in chunks and batches, the same after saving, strict about what it is fed."""
 
+import dataclasses
 import itertools
+import json
 
 import pytest
 import torch
@@ -12,17 +14,21 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 SMALL = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1)
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> VideoTokenizer:
+def random_tokenizer(autoencoder: AutoencoderConfig) -> VideoTokenizer:
     """Random weights, with the mixes over time (zero at the start of training) made to matter."""
     torch.manual_seed(0)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=SMALL, quantizer=QuantizerConfig(levels=(8, 5, 5))))
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(8, 5, 5))))
     for name, parameter in tokenizer.named_parameters():
         if "mix" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     with torch.no_grad():
         tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
     return tokenizer.eval()
+
+
+@pytest.fixture(scope="module", params=["wide", "local"])
+def tokenizer(request) -> VideoTokenizer:
+    return random_tokenizer(dataclasses.replace(SMALL, encoder_context=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +57,22 @@ def test_codes_never_depend_on_later_frames(tokenizer, video):
     assert not torch.equal(before[:, 3:], after[:, 3:])
 
 
-def test_codes_do_depend_on_earlier_frames(tokenizer, video):
+def test_a_wide_context_reaches_back_and_a_local_one_does_not(video):
     changed = video.clone()
-    changed[:, :, 1:5] = -changed[:, :, 1:5]
-    assert not torch.equal(tokenizer.encode(video)[:, 2], tokenizer.encode(changed)[:, 2])
+    changed[:, :, :5] = -changed[:, :, :5]  # two latent frames
+    for context, same in (("wide", False), ("local", True)):
+        tokenizer = random_tokenizer(dataclasses.replace(SMALL, encoder_context=context))
+        later, changed_later = (tokenizer.encode(source)[:, 2:] for source in (video, changed))
+        assert torch.equal(later, changed_later) == same
+
+
+def test_a_local_context_sees_no_further_than_the_code_next_door():
+    tokenizer = random_tokenizer(dataclasses.replace(SMALL, encoder_context="local"))
+    black = torch.full((1, 3, 5, 64, 64), -1.0)
+    spot = black.clone()
+    spot[..., 32:40, 32:40] = 1.0  # the square of code (4, 4)
+    rows, columns = (tokenizer.encode(black) != tokenizer.encode(spot)).any(dim=(0, 1)).nonzero(as_tuple=True)
+    assert len(rows) and (rows - 4).abs().max() <= 1 and (columns - 4).abs().max() <= 1
 
 
 def test_a_still_picture_has_the_same_codes_in_every_latent_frame(tokenizer, video):
@@ -132,6 +150,36 @@ def test_a_damaged_folder_is_refused_by_name(tokenizer, tmp_path, damage):
     }[damage]()
     with pytest.raises(ValueError, match=r"config\.json|model\.safetensors"):
         VideoTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"speed": 3}, r"config\.json: speed is not known"),
+        ({"quantizer": {"kind": "fsq", "speed": 3}}, r"quantizer\.speed is not known"),
+        ({"quantizer": [8, 5]}, "quantizer is no object"),
+        ({"autoencoder": {"widths": "wide"}}, "autoencoder is wrong"),
+        ({"autoencoder": {"widths": [16]}}, r"model\.safetensors does not fit"),
+    ],
+)
+def test_a_changed_configuration_is_refused_with_its_key(tokenizer, tmp_path, changes, said):
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ValueError, match=said):
+        VideoTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_full_disk_leaves_no_weights(tokenizer, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits the size of files as only Unix can")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written .*File too large.*free some space"):
+            tokenizer.save_pretrained(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shape", [(16, 32, 24), (17, 30, 24), (17, 32, 20), (0, 32, 24)], ids=str)

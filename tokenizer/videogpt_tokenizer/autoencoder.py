@@ -9,6 +9,7 @@ no transposed convolution and no norm over space or time: chunks equal the whole
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange, repeat
@@ -18,6 +19,9 @@ from videogpt_tokenizer.layers import CausalStack, Downsample, Features, FrameCo
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
 # S frames of one latent frame (time_stride), P patch side
+
+
+Context = Literal["local", "wide"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class AutoencoderConfig:
     """Channels at each level; the space stride is patch_size * 2 ** (levels - 1)."""
     encoder_depth: int = 2
     """Residual blocks per level of the encoder."""
+    encoder_context: Context = "wide"
+    """local: a code depends on its own frames and on pixels near by, and no motion elsewhere changes it. wide: the
+    encoder looks as far as the decoder, with 3x3 convolutions at all levels, and at earlier frames."""
     decoder_depth: int = 3
     """Residual blocks per level of the decoder; decoders repay depth more than encoders do."""
 
@@ -39,6 +46,8 @@ class AutoencoderConfig:
         object.__setattr__(self, "widths", tuple(self.widths))
         if not self.widths or min(self.widths) < 16 or any(width % 16 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
+        if self.encoder_context not in get_args(Context):
+            raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {' or '.join(get_args(Context))}")
         for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -83,7 +92,9 @@ class Encoder(nn.Module):
         for level, width in enumerate(widths):
             if level:
                 layers.append(Downsample(widths[level - 1], width))
-            layers += [ResidualBlock(width) for _ in range(config.encoder_depth)]
+            wide = config.encoder_context == "wide"
+            neighbours, reach = wide or level == 0, 2 if wide else 0
+            layers += [ResidualBlock(width, neighbours=neighbours, reach=reach) for _ in range(config.encoder_depth)]
         self.trunk = CausalStack(layers)
         # The norm keeps latents where the quantizer's bounds have a slope: without it they drift into saturation, and
         # most of the codebook is never used.

@@ -64,18 +64,24 @@ class CausalTimeMix(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """norm, SiLU, 3x3 convolution, norm, SiLU, causal mix over time; added to the input."""
+    """norm, SiLU, 3x3 convolution, norm, SiLU, causal mix over time; added to the input.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: of input and output.
+        neighbours: False for a linear map of each place in place of the convolution.
+        reach: earlier frames that the mix over time looks at.
+    """
+
+    def __init__(self, channels: int, *, neighbours: bool = True, reach: int = 2) -> None:
         super().__init__()
         self.spatial = nn.Sequential(
             nn.LayerNorm(channels),
             nn.SiLU(),
-            FrameConv(channels, channels),
+            FrameConv(channels, channels) if neighbours else nn.Linear(channels, channels),
             nn.LayerNorm(channels),
             nn.SiLU(),
         )
-        self.temporal = CausalTimeMix(channels)
+        self.temporal = CausalTimeMix(channels, reach)
 
     def forward(self, video_BTHWC: Tensor, past_BKHWC: Tensor | None) -> tuple[Tensor, Tensor]:
         mixed_BTHWC, state_BKHWC = self.temporal(self.spatial(video_BTHWC), past_BKHWC)
