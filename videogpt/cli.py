@@ -13,6 +13,7 @@ import difflib
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
@@ -22,7 +23,6 @@ COMMANDS = {
     "fit": "train a tokenizer or a model, or go on with it: --config FILE",
     "validate": "validate a training's checkpoint: --config FILE",
     "test": "test a training's checkpoint: --config FILE",
-    "predict": "predict with a training's checkpoint: --config FILE",
     "world": "generate a captioned data set",
     "train-text": "a text tokenizer from the captions of a folder of clips",
     "tokenize": "a folder of clips into token shards, to train a model on",
@@ -30,7 +30,7 @@ COMMANDS = {
     "evaluate": "figures of a model: bits per token, PSNR, SSIM, caption following, speed",
     "inspect": "what is this file or folder, and is it sound?",
 }
-TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+TRAINER_COMMANDS = ("fit", "validate", "test")
 USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("VIDEOGPT_TRACEBACK", "0") != "0":
             raise
-        print(f"videogpt: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"videogpt: error: {_one_line(_without_number(error))}", file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         print("videogpt: interrupted", file=sys.stderr)
@@ -92,8 +92,27 @@ def _dispatch(argv: list[str]) -> int:
     )
     command.add_arguments(parser)
     parser.set_defaults(command=shlex.join(["videogpt", *argv]))
-    command.run(parser.parse_args(rest))
+    parsed = parser.parse_args(rest)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        command.run(parsed)
     return 0
+
+
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    """A warning as a user takes it: what it says, not the line of our source that says it."""
+    print(f"videogpt: warning: {_one_line(str(message))}", file=sys.stderr)
+
+
+def _without_number(error: Exception) -> str:
+    """`a.mp4: Permission denied`, where Python says `[Errno 13] Permission denied: 'a.mp4'`."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def help_text() -> str:

@@ -4,9 +4,9 @@
     print("\\n".join(found.lines)); found.faults
 
 Recognised by content, not by name: video and image files, folders of clips, video tokenizers, text
-tokenizers, token shards, models, run folders, Lightning checkpoints, safetensors. Everything is read to the
-end and held against its checksums and declared sizes. Nothing is unpickled. Raises ValueError for what is
-damaged as a whole or not recognised.
+tokenizers, token shards, models, run folders, Lightning checkpoints, safetensors, and the reports, records and
+configurations of `documents`. Everything is read to the end and held against its checksums and declared sizes.
+Nothing is unpickled. Raises ValueError for what is damaged as a whole or not recognised.
 """
 
 import json
@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videogpt.run_folder import CONFIG, LAST, PRETRAINED, find_last, read_checkpoint
+from videogpt.documents import SUFFIXES, describe_document
+from videogpt.run_folder import PRETRAINED, find_last, read_checkpoint
+from videogpt.run_result import is_run_folder
 
 CHECKED_AT = 16
 """Pixels a side of the frames when a clip is decoded to its end, so that long ones fit in memory."""
@@ -29,8 +31,13 @@ class Inspection(NamedTuple):
     """What is wrong with parts of it; empty if it is sound."""
 
 
-def inspect_path(path: Path) -> Inspection:
+def inspect_path(path: Path, file_column: str = "file_name", caption_column: str = "caption") -> Inspection:
     """Look at a file or folder.
+
+    Args:
+        path: The file or folder.
+        file_column: Column with the clips' places in the metadata of a folder of clips.
+        caption_column: Column with their captions.
 
     Raises:
         ValueError: missing, not recognised, or damaged as a whole; the message says which and what to do.
@@ -38,17 +45,15 @@ def inspect_path(path: Path) -> Inspection:
     """
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
-    return _folder(path) if path.is_dir() else _file(path)
-
-
-def _folder(path: Path) -> Inspection:
+    if not path.is_dir():
+        return _file(path)
     if (path / "manifest.json").is_file():
         return _token_shards(path)
-    if (path / LAST.parent).is_dir() or (path / CONFIG).is_file():
+    if is_run_folder(path):
         return _run(path)
     if (path / "config.json").is_file():
         return _pretrained(path)
-    return _clip_folder(path)
+    return _clip_folder(path, file_column, caption_column)
 
 
 def _file(path: Path) -> Inspection:
@@ -60,14 +65,22 @@ def _file(path: Path) -> Inspection:
         return _checkpoint(path)
     if path.suffix == ".model":
         return _text_tokenizer(path)
+    if path.suffix in SUFFIXES:
+        return Inspection(describe_document(path), [])
+    if path.suffix == ".csv" or path.suffix == ".jsonl":
+        raise ValueError(f"{path} is a table: if it is the metadata of clips, inspect their folder")
     return _clip(path)
 
 
 def _clip(path: Path) -> Inspection:
-    from videogpt_tokenizer.clip import Clip
+    from videogpt_tokenizer.clip import CLIP_SUFFIXES, Clip
 
-    first = Clip.read(path, num_frames=1)
-    whole = Clip.read(path, size=CHECKED_AT)
+    try:
+        first, whole = Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)
+    except ValueError as error:
+        if path.suffix.lower() in CLIP_SUFFIXES:
+            raise
+        raise ValueError(f"{path} is nothing that videogpt knows: see videogpt inspect --help") from error
     kind = "image" if len(whole) == 1 else "video"
     lines = [
         f"{path}: {kind}, {first.width}x{first.height} pixels",
@@ -76,12 +89,12 @@ def _clip(path: Path) -> Inspection:
     return Inspection(lines, [])
 
 
-def _clip_folder(path: Path) -> Inspection:
+def _clip_folder(path: Path, file_column: str, caption_column: str) -> Inspection:
     from videogpt.progress import Progress
     from videogpt_tokenizer.clip import Clip
     from videogpt_tokenizer.clip_folder import ClipFolder
 
-    records = ClipFolder(path)
+    records = ClipFolder(path, file_column, caption_column)
     faults, sizes, frames = [], set(), []
     with Progress("decoding", len(records), unit="clips") as progress:
         for record in records:
@@ -89,12 +102,12 @@ def _clip_folder(path: Path) -> Inspection:
                 first, whole = Clip.read(record.path, num_frames=1), Clip.read(record.path, size=CHECKED_AT)
                 sizes.add(f"{first.width}x{first.height}")
                 frames.append(len(whole))
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 faults.append(str(error))
             progress.advance()
     captions = [record.caption for record in records]
     lines = [
-        f"{path}: folder of {len(records)} clips, {len(records) - len(faults)} of which decode to their end",
+        f"{path}: folder of {len(records)} clips: {len(records) - len(faults)} good, {len(faults)} bad",
         f"captions: {len(set(captions))} different, {sum(not caption for caption in captions)} clips without",
     ]
     if frames:
@@ -157,7 +170,7 @@ def _text_tokenizer(path: Path) -> Inspection:
 
 
 def _token_shards(path: Path) -> Inspection:
-    from videogpt.token_data import TokenShardReader
+    from videogpt.token_reader import TokenShardReader
 
     rows = TokenShardReader(path)
     faults = []
@@ -178,16 +191,11 @@ def _token_shards(path: Path) -> Inspection:
 
 
 def _run(path: Path) -> Inspection:
-    last = find_last(path)
-    if last is None:
-        return Inspection([f"{path}: run folder, no checkpoint yet"], [])
-    found = _checkpoint(last)
-    lines = [f"{path}: run folder", *found.lines]
-    faults = found.faults
-    if (path / PRETRAINED).is_dir():
-        inner = _pretrained(path / PRETRAINED)
-        lines, faults = [*lines, *inner.lines], [*faults, *inner.faults]
-    return Inspection(lines, faults)
+    last, result = find_last(path), path / PRETRAINED
+    no_result = Inspection([f"nothing made yet: {result} is written while fit goes on"], [])
+    trained = Inspection(["no checkpoint yet"], []) if last is None else _checkpoint(last)
+    made = _pretrained(result) if result.is_dir() else no_result
+    return Inspection([f"{path}: folder of a run", *trained.lines, *made.lines], [*trained.faults, *made.faults])
 
 
 def _checkpoint(path: Path) -> Inspection:
@@ -197,7 +205,7 @@ def _checkpoint(path: Path) -> Inspection:
     faults = tensors.faults(path)
     if "state_dict" not in checkpoint:
         return Inspection([f"{path}: PyTorch file, {tensors.text}"], faults)
-    trained = checkpoint.get("hyper_parameters", {}).get("_class_path", "an unnamed model")
+    trained = _trained(checkpoint.get("hyper_parameters", {}))
     steps, epoch = checkpoint.get("global_step", 0), checkpoint.get("epoch", 0)
     optimizer = "with" if checkpoint.get("optimizer_states") else "without"
     lines = [
@@ -205,6 +213,15 @@ def _checkpoint(path: Path) -> Inspection:
         f"weights: {tensors.text}; {optimizer} the state of the optimizer",
     ]
     return Inspection(lines, faults)
+
+
+def _trained(settings: dict[str, Any]) -> str:
+    """What a checkpoint is of, by the settings in it."""
+    if {"model", "text"} <= settings.keys():
+        return f"a model in training (its video tokenizer: {settings.get('tokenizer')})"
+    if "tokenizer" in settings:
+        return "a video tokenizer in training"
+    return settings.get("_class_path", "something unnamed")
 
 
 def _safetensors(path: Path) -> Inspection:

@@ -108,6 +108,8 @@ class Layout:
         """Codes of one latent frame."""
         self.video_tokens = config.latent_frames * self.frame_tokens
         """Codes of the longest clip."""
+        self.caption_tokens = config.max_text_tokens - 2
+        """Most tokens of a caption, without BOS and EOT; the rest of a longer one is cut off."""
 
     def pack(
         self,
@@ -179,9 +181,9 @@ class Layout:
         """Ids (B, R) of BOS, text, EOT and padding, and how many rows (B,) of each are not padding."""
         if not texts:
             raise ValueError("there is no caption: give at least one, which may be empty")
-        room = self.config.max_text_tokens - 2
+        room = self.caption_tokens
         if max(map(len, texts)) > room:
-            warnings.warn(f"captions of more than {room} tokens are cut: see max_text_tokens", stacklevel=2)
+            warnings.warn(f"longer captions are cut to their first {room} tokens: see max_text_tokens", stacklevel=2)
             texts = [text[:room] for text in texts]
         words = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
         _check_range(words, "text id", "text_vocab_size", self.config.text_vocab_size)

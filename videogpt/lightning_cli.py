@@ -1,30 +1,43 @@
-"""`videogpt fit|validate|test|predict`: Lightning's command line, with what is wrong in it mended.
+"""`videogpt fit|validate|test`: Lightning's command line, with what is wrong in it mended.
 
     videogpt fit --config configs/tokenizer/tiny.yaml --trainer.max_steps 2000
 
 Model and data are chosen by `model.class_path` and `data.class_path`. `trainer.default_root_dir` is the run's
 folder; what is in it, and what is resumed when, says `videogpt.run_folder`. In short: flags and YAML decide,
 never a checkpoint; every difference between them is said; a run is never begun afresh, nor overwritten, in
-silence; checkpoints are never unpickled.
+silence; a start that fails leaves nothing behind; checkpoints are never unpickled.
 """
 
 import logging
 import re
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from videogpt.run_checkpoint import RandomState, RunCheckpoint, StopBetweenSteps, remove, replace
-from videogpt.run_config import ConfiguredOptimizers, SaveRunConfig
-from videogpt.run_folder import PRETRAINED, Resume, choose_start, choose_weights, differences, read_checkpoint
+from videogpt.run_arguments import check_config_files, plain
+from videogpt.run_checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
+from videogpt.run_folder import (
+    Resume,
+    choose_start,
+    choose_weights,
+    differences,
+    find_last,
+    read_checkpoint,
+    stored_data,
+)
+from videogpt.run_loss import FiniteLoss
+from videogpt.run_optimizers import ConfiguredOptimizers
+from videogpt.run_pretrained import KeepPretrained, save_pretrained
 from videogpt.run_progress import RunProgress, say
+from videogpt.run_start import BeginRun, RunLogger
 
 TERMINATED = 143
 
@@ -36,9 +49,10 @@ class VideoGPTCLI(LightningCLI):
         self._only = args[0]
         self._stop = StopBetweenSteps()
         self._checkpoint: Path | None = None
+        self._differences: list[str] = []
         self._stored_settings: dict[str, Any] = {}
         super().__init__(
-            save_config_callback=SaveRunConfig if args[0] == "fit" else None,
+            save_config_callback=None,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, args[0]: {"exit_on_error": False}},
             args=args,
@@ -62,10 +76,11 @@ class VideoGPTCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; a mistake is a ValueError of one line."""
+        check_config_files(args)
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
-            raise ValueError(f"{_gist(str(error))} (see videogpt {self._only} --help)") from error
+            raise ValueError(f"{plain(str(error))} (see videogpt {self._only} --help)") from error
 
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint. Lightning would also put the settings stored in it in place of the user's."""
@@ -88,32 +103,69 @@ class VideoGPTCLI(LightningCLI):
         if self._only == "fit" and 0 < config.trainer.max_steps <= step:
             say(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
         self._stored_settings = checkpoint.get("hyper_parameters", {})
+        if self._only == "fit" and start.checkpoint == find_last(Path(root)):
+            self._say_data_differences(Path(root))
+
+    def _say_data_differences(self, root: Path) -> None:
+        """Say which settings of the data are not those that the run was trained with."""
+        configured = yaml.safe_load(self._parser(self._only).dump(self.config[self._only], skip_none=False))
+        for line in differences(configured["data"] or {}, stored_data(root), "data."):
+            say(line)
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer; what they refuse is a ValueError of one line."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise ValueError(plain(str(error))) from error
 
     def after_instantiate_classes(self) -> None:
         """Say which settings of the model are not those that the checkpoint was trained with."""
-        for line in differences(dict(self.model.hparams), self._stored_settings, "model."):
+        self._differences = differences(dict(self.model.hparams), self._stored_settings, "model.")
+        for line in self._differences:
             say(line)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the run's callbacks, and with its logger where the user has not chosen another."""
         settings = self._get(self.config_init, "trainer")
-        root, quick = settings["default_root_dir"], bool(settings["fast_dev_run"])
         if settings["logger"] in (None, True):
-            fit = self._only == "fit" and not quick
-            kwargs["logger"] = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if fit else False
+            fit = self._only == "fit" and not settings["fast_dev_run"]
+            kwargs["logger"] = RunLogger(settings["default_root_dir"]) if fit else False
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        if self._only != "fit" or config["enable_checkpointing"] is False or _keeps_last(config["callbacks"]):
+        users = config["callbacks"] or []
+        users = users if isinstance(users, list) else [users]
+        if self._only != "fit" or config["enable_checkpointing"] is False or _keeps_last(users):
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
         if config["enable_progress_bar"] is not False:
             callbacks = [*callbacks, RunProgress()]
-        callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers()]
-        return super()._instantiate_trainer(config, callbacks)
+        callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers(), FiniteLoss(), KeepPretrained()]
+        if self._only == "fit" and not config["fast_dev_run"]:
+            users = [BeginRun(self._parser(self._only), self.config[self._only]), *users]
+        return super()._instantiate_trainer({**config, "callbacks": users}, callbacks)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         start = {"ckpt_path": self._checkpoint, "weights_only": True}
         return {**super()._prepare_subcommand_kwargs(subcommand), **start}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except (RuntimeError, ValueError) as error:
+            if not re.search("load(ing|ed) state.dict", str(error)):
+                raise
+            raise ValueError(self._misfit(str(error))) from error
+
+    def _misfit(self, message: str) -> str:
+        """Why the checkpoint cannot be loaded into model or optimizer, from the message that lists all tensors."""
+        assert self._checkpoint is not None
+        if not self.model.state_dict().keys() & read_checkpoint(self._checkpoint)["state_dict"].keys():
+            return f"{self._checkpoint} is of another kind of training: give one of {type(self.model).__name__}"
+        first = textwrap.shorten(message.splitlines()[:2][-1], 200)
+        what = "; ".join(self._differences) or first
+        remedy = "set that back, or train another run: --trainer.default_root_dir"
+        return f"{self._checkpoint} does not fit the model: {what}: {remedy}"
 
     def fit(self, **kwargs: Any) -> None:
         """Train, then write what the model is for into `pretrained/` of the run folder."""
@@ -122,25 +174,23 @@ class VideoGPTCLI(LightningCLI):
         except SIGTERMException:
             if self._stop.interrupted:
                 raise KeyboardInterrupt from None
+            say(f"stopped by SIGTERM after step {self.trainer.global_step}; the same command goes on from there")
             raise
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            raise ValueError(f"{self._checkpoint} is of another model than the configured one: {error}") from error
-        if self.trainer.is_global_zero and not self._get(self.config, "trainer").fast_dev_run:
-            _save_pretrained(self.model, Path(self.trainer.default_root_dir) / PRETRAINED)
+        if folder := save_pretrained(self.trainer, self.model):
+            say(f"saved {folder}")
 
 
 def run(args: list[str]) -> int:
-    """Run `videogpt fit|validate|test|predict` with the arguments that follow `videogpt`; the exit code.
+    """Run `videogpt fit|validate|test` with the arguments that follow `videogpt`; the exit code.
 
     Raises:
         ValueError: a mistake of the user's, in the arguments or the configuration.
         KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
     """
-    _quieten()
     try:
-        VideoGPTCLI(args)
+        with warnings.catch_warnings():
+            _quieten()
+            VideoGPTCLI(args)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     except SIGTERMException:
@@ -152,43 +202,29 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _keeps_last(callbacks: Any) -> bool:
+def _keeps_last(callbacks: list[Any]) -> bool:
     """Whether the user has configured a checkpoint callback of his own that can be resumed from."""
-    given = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in given)
-
-
-def _save_pretrained(model: LightningModule, folder: Path) -> None:
-    """Have the model write its folder beside, then move it into place."""
-    save = getattr(model, "save_pretrained", None)
-    if save is None:
-        return
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        save(partial)
-        replace(folder, partial)
-    finally:
-        remove(partial)
-    say(f"saved {folder}")
-
-
-def _gist(message: str) -> str:
-    """The line of one of jsonargparse's messages that says what is wrong, with the key it is about.
-
-    Where a type has several subtypes, it explains each in a paragraph, "nothing at all" among them.
-    """
-    noise = r"Does not validate|Subtypes:|Errors:|- Expected a <class 'NoneType'>|Given value"
-    lines = [line.strip() for line in message.splitlines()]
-    return " ".join(re.sub(r"^- ", "", line) for line in lines if not re.match(noise, line))
+    return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in callbacks)
 
 
 def _quieten() -> None:
-    """Leave out Lightning's advertisements and jsonargparse's notes to Lightning's developers."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+    """Leave out what Lightning says beside our own lines, and jsonargparse's notes to Lightning's developers."""
+    for name in ("fabric.utilities.seed", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"):
+        logging.getLogger(f"lightning.{name}").addFilter(_is_news)
     warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=r"\s*skip_none parameter was deprecated")
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # the averaged ones
+    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.|jsonargparse\.")
+    warnings.showwarning = _show_warning
 
 
-def _no_tips(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
+    """A warning as one line, without the place in our source that it comes from."""
+    say(f"warning: {' '.join(str(message).split())}")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Lightning's tells what ours do not."""
+    known = r"Tip:|TPU available|Seed set|Restor|Loaded model weights|`Trainer\.\w+` stopped|SIGTERM|KeyboardInterrupt"
+    return not re.search(known, record.getMessage())

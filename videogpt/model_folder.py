@@ -16,22 +16,23 @@ import dataclasses
 import math
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.run_result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
-from videogpt_tokenizer.pretrained_files import read_config, read_pretrained, write_pretrained
+from videogpt_tokenizer.pretrained_files import build_config, read_config, read_pretrained, write_pretrained
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 FORMAT = "videogpt-model"
+KEYS = ("fps", "layout", "model", "sampling", "sha256")
 SHIPPED = Path(__file__).parent / "pretrained"
 TEXT_NAME = "text.model"
 TOKENIZER_NAME = "tokenizer"
@@ -44,7 +45,6 @@ FILES = (
 )
 
 StoredType = Literal["float32", "float16"]
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def find_model(folder_or_name: str | Path) -> Path:
     """The folder of a model: the name of a shipped one, or a path. `./shapes` is always a path.
 
     Raises:
-        ValueError: there is no such name and no such folder.
+        ValueError: there is no such name and no such folder, or it is the folder of a run.
     """
     names = shipped_models()
     if str(folder_or_name) in names:
@@ -97,6 +97,7 @@ def find_model(folder_or_name: str | Path) -> Path:
     if not folder.is_dir():
         known = ", ".join(names) or "none is installed"
         raise ValueError(f"model {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})")
+    refuse_run_folder(folder)
     return folder
 
 
@@ -107,29 +108,30 @@ def load_model(folder_or_name: str | Path) -> ModelParts:
         ValueError: not found, incomplete, truncated, altered, or put together from two models.
     """
     folder = find_model(folder_or_name)
-    config = read_config(folder, FORMAT)
+    config = read_config(folder, FORMAT, KEYS)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}: copy the complete model folder again")
     tokenizer = VideoTokenizer.from_pretrained(folder / TOKENIZER_NAME)
     text_tokenizer = TextTokenizer.from_file(folder / TEXT_NAME)
-    for name, found in ((TOKENIZER_NAME, tokenizer.fingerprint()), (TEXT_NAME, text_tokenizer.fingerprint())):
-        if config.get("sha256", {}).get(name) != found:
+    found = {TOKENIZER_NAME: tokenizer.fingerprint(), TEXT_NAME: text_tokenizer.fingerprint()}
+    expected = config.get("sha256")
+    for name in found:
+        if not isinstance(expected, dict) or expected.get(name) != found[name]:
             raise ValueError(
                 f"{folder / name} is not the one this model was trained with (its SHA-256 is not that in "
                 "config.json): copy the complete model folder again"
             )
-    _, weights = read_pretrained(folder, FORMAT)
-    layout = Layout(_build(LayoutConfig, config, "layout", folder))
-    model = VideoGPT(_build(VideoGPTConfig, config, "model", folder))
-    _load_weights(model, weights, folder)
+    _, weights = read_pretrained(folder, FORMAT, KEYS)
+    layout = Layout(build_config(LayoutConfig, config, "layout", folder))
+    model = _build_model(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
     return ModelParts(
         tokenizer=tokenizer,
         text_tokenizer=text_tokenizer,
         layout=layout,
         model=model.eval(),
-        sampling=_build(SamplingConfig, config, "sampling", folder),
-        fps=float(config.get("fps", 0)),
+        sampling=build_config(SamplingConfig, config, "sampling", folder),
+        fps=_fps(config.get("fps"), folder),
     )
 
 
@@ -206,18 +208,16 @@ def _replace(folder: Path, by: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _build(kind: Callable[..., Config], config: dict[str, Any], key: str, folder: Path) -> Config:
-    try:
-        return kind(**config[key])
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / 'config.json'}: {key} is missing or of another version ({error}): copy the folder "
-            "again, or use the version of videogpt that wrote it"
-        ) from error
+def _fps(value: object, folder: Path) -> float:
+    if not isinstance(value, int | float):
+        raise ValueError(f"{folder / 'config.json'}: fps is {value!r}, not a number: copy the folder again")
+    return float(value)
 
 
-def _load_weights(model: VideoGPT, weights: dict[str, Tensor], folder: Path) -> None:
+def _build_model(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
     try:
+        model = VideoGPT(config)
         model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"{folder / 'model.safetensors'} does not fit config.json: copy both again") from error
+    return model

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videogpt.output_folder import naming
 from videogpt.pipeline import Sample
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.pretrained_files import write_atomically
@@ -59,7 +60,8 @@ class SampleWriter:
             about: What goes into every sample's JSON besides its own data, such as `Pipeline.describe()`.
 
         Raises:
-            ValueError: the format is unknown or the folder cannot be written.
+            ValueError: the format is unknown.
+            OSError: the folder cannot be made or written.
         """
         if file_format not in FORMATS:
             raise ValueError(f"format {file_format!r} is not known: choose {', '.join(FORMATS)}")
@@ -67,14 +69,10 @@ class SampleWriter:
         self.file_format = file_format
         self.about = dict(about or {})
         self._shown: list[Clip] = []
-        try:
+        with naming(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with next_number(self.folder):
                 pass
-        except OSError as error:
-            raise ValueError(
-                f"output folder {self.folder} cannot be written ({error.strerror}): choose another"
-            ) from error
 
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
@@ -82,7 +80,7 @@ class SampleWriter:
         Raises:
             OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
-        with next_number(self.folder) as number:
+        with naming(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-{slug(sample.prompt)}-s{sample.seed}.{self.file_format}"
             text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
             try:
@@ -100,10 +98,13 @@ class SampleWriter:
 
         Returns:
             Its path, or None where no sample has been written since the last sheet.
+
+        Raises:
+            OSError: as `write`.
         """
         if not self._shown:
             return None
-        with next_number(self.folder) as number:
+        with naming(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-contact-sheet.png"
             Clip(contact_sheet(self._shown)[None], fps=1.0).write(path)
         self._shown.clear()

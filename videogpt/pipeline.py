@@ -9,7 +9,7 @@
 
 The same model, prompt, seed and settings give the same codes, alone or among others, and pixels that differ
 by rounding at most. Refuses frame counts that the tokenizer cannot make or the model has not learned, naming
-those that it can.
+those that it can. A prompt of more tokens than the model takes is cut, with a warning.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import hashlib
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,8 @@ from videogpt_tokenizer.clip import Clip
 # B samples of a batch, C colours, T frames, H/W height and width
 
 DISTRIBUTIONS = ("videogpt-lm", "torch", "av")
+SHOWN_OF_A_PROMPT = 40
+"""Characters of a prompt that a warning repeats."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of codes drawn so far and the number in all, once a latent frame."""
@@ -233,9 +236,21 @@ class Pipeline:
         parts = self.parts
         sampler = VideoSampler(parts.model, parts.layout, sampling)
         decoder, device = parts.tokenizer.stream(), next(parts.tokenizer.parameters()).device
-        for codes_BHW in sampler([parts.text_tokenizer.encode(text) for text in texts], seeds, latent_frames):
+        for codes_BHW in sampler([self._ids(text) for text in texts], seeds, latent_frames):
             video_BCTHW = decoder.decode(codes_BHW[:, None].to(device))
             yield [Clip.from_video(video_CTHW, parts.fps) for video_CTHW in video_BCTHW]
+
+    def _ids(self, text: str) -> list[int]:
+        """Text ids of a prompt; one that is too long is cut, with a warning."""
+        ids, room = self.parts.text_tokenizer.encode(text), self.parts.layout.caption_tokens
+        if len(ids) > room:
+            start = text if len(text) <= SHOWN_OF_A_PROMPT else f"{text[:SHOWN_OF_A_PROMPT]}..."
+            warnings.warn(
+                f"prompt {start!r} has {len(ids)} tokens, the model takes {room}: the first {room} are kept, "
+                "the rest is cut off",
+                stacklevel=2,
+            )
+        return ids[:room]
 
     def _latent_frames(self, num_frames: int | None) -> int:
         """Latent frames of a clip of `num_frames` frames, if the model can make it."""

@@ -10,6 +10,7 @@ own frames does not grow with its length. The figures compare what is written, i
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from videogpt.bad_clips import BadClips
+from videogpt.output_folder import naming, open_folder
 from videogpt.outputs import next_number, slug
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.clip_reader import check_request
 from videogpt_tokenizer.metrics import ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -55,17 +59,22 @@ class Reconstructed:
         return f"{self.name} ({self.shape}): {figures}{written}"
 
 
-def find_clips(names: Sequence[str | Path]) -> list[Path]:
-    """The files themselves, and in place of a folder its clips.
+def find_clips(
+    names: Sequence[str | Path], file_column: str = "file_name", caption_column: str = "caption"
+) -> list[Path]:
+    """The files themselves, and in place of a folder its clips, found as `ClipFolder` does.
 
     Raises:
-        ValueError: there is no such file or folder, or a folder without clips.
+        ValueError: there is no such file or folder, or a folder without clips or with wrong metadata.
     """
     paths: list[Path] = []
     for path in map(Path, names):
         if not path.exists():
             raise ValueError(f"{path}: there is no such file or folder")
-        paths += [record.path for record in ClipFolder(path)] if path.is_dir() else [path]
+        if path.is_dir():
+            paths += [record.path for record in ClipFolder(path, file_column, caption_column)]
+        else:
+            paths.append(path)
     return paths
 
 
@@ -76,6 +85,7 @@ def reconstruct(
     *,
     size: int | None = None,
     fps: float | None = None,
+    bad: BadClips | None = None,
 ) -> Iterator[Reconstructed]:
     """Reconstruct clips one after another.
 
@@ -85,24 +95,30 @@ def reconstruct(
         output: Folder for NNNN-name.mp4, made if need be; nothing in it is overwritten. None: measure only.
         size: Height and width to scale and cut to first.
         fps: Rate to resample to first.
+        bad: Takes the clips that cannot be read, by their paths; None: such a clip is an error.
 
     Raises:
-        ValueError: a file cannot be decoded, or a setting is out of range.
-        OSError: `output` cannot be written.
+        ValueError: a file cannot be decoded and there is no `bad`, or a setting is out of range.
+        OSError: `output` cannot be written. A folder that nothing has been written to is not left behind.
     """
-    folder = None if output is None else Path(output)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        clip = Clip.read(path, size=size, fps=fps)
-        result, num_codes = reconstruct_clip(clip, tokenizer)
-        yield Reconstructed(
-            name=str(path),
-            shape=f"{len(clip)}x{clip.height}x{clip.width}",
-            bits_per_pixel=num_codes * math.log2(tokenizer.codebook_size) / (len(clip) * clip.height * clip.width),
-            path=None if folder is None else _write(result, folder, path.stem),
-            **_fidelity(result, clip),
-        )
+    check_request(fps, size)
+    with nullcontext() if output is None else open_folder(Path(output)) as folder:
+        for path in paths:
+            try:
+                clip = Clip.read(path, size=size, fps=fps)
+            except (ValueError, OSError) as error:
+                if bad is None:
+                    raise
+                bad.add(str(path), error)
+                continue
+            result, num_codes = reconstruct_clip(clip, tokenizer)
+            yield Reconstructed(
+                name=str(path),
+                shape=f"{len(clip)}x{clip.height}x{clip.width}",
+                bits_per_pixel=num_codes * math.log2(tokenizer.codebook_size) / (len(clip) * clip.height * clip.width),
+                path=None if folder is None else _write(result, folder, path.stem),
+                **_fidelity(result, clip),
+            )
 
 
 def reconstruct_clip(clip: Clip, tokenizer: VideoTokenizer) -> tuple[Clip, int]:
@@ -152,7 +168,7 @@ def _video_BCTHW(frames_THWC: Tensor) -> Tensor:
 
 
 def _write(clip: Clip, folder: Path, stem: str) -> Path:
-    with next_number(folder) as number:
+    with naming(folder), next_number(folder) as number:
         return clip.write(folder / f"{number}-{slug(stem)}.mp4")
 
 

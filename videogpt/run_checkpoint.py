@@ -16,17 +16,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from videogpt.run_folder import LAST
+from videogpt.run_loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.run_progress import say
 
 
 class RunCheckpoint(Checkpoint):
     """Keeps `checkpoints/last.ckpt` of the run folder, whole at any moment.
 
-    It is written every so many steps, at the end, and on Ctrl-C or SIGTERM.
+    It is written every so many steps, at the end, and on Ctrl-C or SIGTERM; never with a weight that is no
+    longer finite: NotFiniteError is raised instead.
 
     A crash saves too, except where that could replace good weights by bad ones: not before training has
-    begun, not in the middle of a step (a second Ctrl-C), not once a weight is no longer finite, not from one
-    process of several.
+    begun, not in the middle of a step (a second Ctrl-C), not once loss or weights are no longer finite, not
+    from one process of several.
     """
 
     def __init__(self, every_n_train_steps: int = 500) -> None:
@@ -46,15 +48,17 @@ class RunCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step % self.every_n_train_steps == 0:
+            check_weights(trainer, pl_module)
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_weights(trainer, pl_module)
         self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         between_steps = isinstance(exception, SystemExit)
         alone = isinstance(exception, Exception) and trainer.world_size == 1
-        sound = all(bool(weight.isfinite().all()) for weight in pl_module.parameters())
+        sound = not isinstance(exception, NotFiniteError) and weights_are_finite(pl_module)
         if (between_steps or alone) and sound:
             self._save(trainer)
 

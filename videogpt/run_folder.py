@@ -1,8 +1,8 @@
 """A run's folder, and which checkpoint in it a command starts from: nothing is begun afresh in silence.
 
-    runs/NAME/config.yaml                the configuration of the latest fit
+    runs/NAME/config.yaml                the configuration of the latest fit, once it has trained a step
     runs/NAME/checkpoints/last.ckpt      what a further fit goes on from
-    runs/NAME/pretrained/                what the run is for, written at the end
+    runs/NAME/pretrained/                what the run is for, written at every validation and at the end
     runs/NAME/events.out.tfevents.*      TensorBoard
 
     start = choose_start(Path("runs/tiny"), resume="auto", ckpt_path=None)
@@ -15,11 +15,15 @@ import pickle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import yaml
+
 Resume = Literal["auto", "must", "never"]
 
 LAST = Path("checkpoints") / "last.ckpt"
 CONFIG = "config.yaml"
 PRETRAINED = "pretrained"
+SHARDED = "meta.pt"
+"""In the folder that a checkpoint is when every process has written its part of it."""
 
 
 class Start(NamedTuple):
@@ -47,9 +51,11 @@ def choose_start(root: Path, resume: Resume, ckpt_path: str | None) -> Start:
         ckpt_path: a file, or `last` for the newest of the run's folder (as `resume=must`).
 
     Raises:
-        ValueError: nothing to resume though it must; something though it must never; `ckpt_path` is not a
-            file.
+        ValueError: nothing to resume though it must; something though it must never; `ckpt_path` is no
+            checkpoint; `root` is a file.
     """
+    if root.is_file():
+        raise ValueError(f"trainer.default_root_dir {root} is a file: name a folder for the run")
     last = find_last(root)
     others = sorted((root / LAST.parent).glob("*.ckpt"))
     if resume == "never" and (last or others):
@@ -71,23 +77,26 @@ def choose_start(root: Path, resume: Resume, ckpt_path: str | None) -> Start:
 
 
 def choose_weights(root: Path | None, ckpt_path: str | None) -> Start:
-    """Which checkpoint `validate`, `test` and `predict` take: the one given, the run's newest, or none.
+    """Which checkpoint `validate` and `test` take: the one given, else the run's newest.
 
     Raises:
-        ValueError: `ckpt_path` is not a file, or is `last` where there is none.
+        ValueError: `ckpt_path` is no checkpoint; there is neither, and figures of random weights say nothing.
     """
     if ckpt_path is not None and ckpt_path != "last":
         return Start(checkpoint_file(ckpt_path), f"using {ckpt_path}")
     last = find_last(root) if root is not None else None
-    if last is None and ckpt_path == "last":
-        raise ValueError(f"ckpt_path is last, but {(root or Path()) / LAST} does not exist: give a checkpoint file")
-    return Start(last, f"using {last}" if last else "using the model as it is built: no checkpoint was given or found")
+    if last is None:
+        missing = f"{root / LAST} does not exist" if root else "trainer.default_root_dir is not set"
+        raise ValueError(f"there are no trained weights ({missing}): give a checkpoint with --ckpt_path FILE")
+    return Start(last, f"using {last}")
 
 
 def checkpoint_file(path: str | Path) -> Path:
     """The path, if there is a checkpoint (a file, or a folder where it was saved in shards)."""
     if not Path(path).exists():
         raise ValueError(f"checkpoint {path} does not exist: give the path of a .ckpt file, or last")
+    if Path(path).is_dir() and not (Path(path) / SHARDED).is_file():
+        raise ValueError(f"checkpoint {path} is a folder that holds none: give the path of a .ckpt file, or last")
     return Path(path)
 
 
@@ -99,7 +108,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    file = path / "meta.pt" if path.is_dir() else path
+    file = path / SHARDED if path.is_dir() else path
     file.open("rb").close()  # what the system refuses is no damage
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -114,6 +123,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def stored_data(root: Path) -> dict[str, Any]:
+    """Settings of the data in the run's `config.yaml`, none if there is no such file (any more)."""
+    path = root / CONFIG
+    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return config.get("data") or {}
+
+
 def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str = "") -> list[str]:
     """One line for every setting that is not the checkpoint's; keys of only one side are left out."""
     lines = []
@@ -122,7 +138,7 @@ def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str 
         if isinstance(now, dict) and isinstance(then, dict):
             lines += differences(now, then, f"{name}.")
         elif now != then:
-            lines.append(f"{name} is {now!r} from here on; the checkpoint was trained with {then!r}")
+            lines.append(f"{name} is {now!r}, the checkpoint was trained with {then!r}")
     return sorted(lines)
 
 

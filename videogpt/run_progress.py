@@ -1,4 +1,4 @@
-"""Progress of training, validation, test and prediction, with their metrics, on standard error.
+"""Progress of training, validation and test, with their metrics, on standard error.
 
     Trainer(callbacks=[RunProgress()])
 
@@ -81,15 +81,6 @@ class RunProgress(ProgressBar):
         self._advance()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end()
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin("predict", _count(trainer.num_predict_batches), "batches")
-
-    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._advance()
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -4,7 +4,7 @@
 
 A folder of token shards holds `manifest.json`, `codes.npy` (smallest unsigned type, one row per clip or per
 window of one) and `captions.jsonl` (one line per row). It appears whole or not at all, never over another,
-and is read by `token_data`.
+and is read by `token_reader`.
 """
 
 import json
@@ -18,9 +18,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from videogpt.bad_clips import MAX_BAD_SHARE, BadClips
 from videogpt.whole_folder import whole_folder
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clip_reader import check_request
 from videogpt_tokenizer.video_tokenizer import Grid, VideoTokenizer
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
@@ -108,7 +110,7 @@ def tokenize_clips(
     fps: float | None = None,
     batch_size: int = 16,
     clips_per_source: int | Literal["all"] = 1,
-    max_bad_share: float = 0.05,
+    max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenShardsManifest:
     """Write the codes of a folder of clips. Runs where the tokenizer is, in float32 and evaluation mode.
@@ -136,14 +138,15 @@ def tokenize_clips(
     grid = tokenizer.grid(num_frames, *size_HW)
     if batch_size < 1 or (clips_per_source != "all" and clips_per_source < 1):
         raise ValueError(f"{batch_size=} and {clips_per_source=} must be at least 1")
+    check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
+    bad = BadClips(len(records), max_bad_share)
     cutter = _Cutter(records, num_frames, size_HW, fps, clips_per_source)
     with whole_folder(Path(output)) as partial:
         with _RowWriter(partial, tokenizer.eval(), grid, batch_size) as writer:
-            for window in cutter.windows(max_bad_share, progress):
+            for window in cutter.windows(bad, progress):
                 writer.add(window)
-        if not writer.rows or cutter.fps is None:
-            raise ValueError(f"{records.folder} holds no clip that can be used: {_some(cutter.bad)}")
+        assert cutter.fps is not None
         manifest = TokenShardsManifest(
             tokenizer_fingerprint=tokenizer.fingerprint(),
             codebook_size=tokenizer.codebook_size,
@@ -154,7 +157,7 @@ def tokenize_clips(
             width=size_HW[1],
             fps=cutter.fps,
             source=records.folder.resolve().name,
-            skipped=list(cutter.bad),
+            skipped=[clip.name for clip in bad.clips],
             versions={name: version(name) for name in ("torch", "av")},
         )
         manifest.write(partial)
@@ -162,7 +165,7 @@ def tokenize_clips(
 
 
 class _Cutter:
-    """Reads the clips one after another and cuts rows; keeps account of those that are no good."""
+    """Reads the clips one after another and cuts rows."""
 
     def __init__(
         self,
@@ -178,29 +181,22 @@ class _Cutter:
         self.fps = fps
         """Frames per second of every row; where none is asked for, that of the first good clip."""
         self.count: int | Literal["all"] = count
-        self.bad: dict[str, str] = {}
-        """Why clips were left out, by name."""
 
-    def windows(self, max_bad_share: float, progress: Callable[[int, int], None] | None) -> Iterator[Window]:
+    def windows(self, bad: BadClips, progress: Callable[[int, int], None] | None) -> Iterator[Window]:
         """All rows; ValueError as soon as too many clips are bad."""
         total = len(self.records)
         for done, record in enumerate(self.records, start=1):
             try:
                 windows = self._cut(record)
             except (ValueError, OSError) as error:
-                self.bad[self.records.name_of(record)] = str(error)
                 windows = []
-                if len(self.bad) > max_bad_share * total:
-                    raise ValueError(
-                        f"{len(self.bad)} of the first {done} clips cannot be used, more than "
-                        f"max_bad_share={max_bad_share:g} of all {total}: {_some(self.bad)}. "
-                        "Mend or remove them, or raise max_bad_share"
-                    ) from error
+                bad.add(self.records.name_of(record), error)
+                bad.check(done)
             yield from windows
             if progress:
                 progress(done, total)
-        if self.bad:
-            log.warning("%d of %d clips were left out: %s", len(self.bad), total, _some(self.bad))
+        if bad.clips:
+            log.warning("%d of %d clips were left out: %s", len(bad.clips), total, bad.some())
 
     def _cut(self, record: ClipRecord) -> list[Window]:
         """At least one window; ValueError or OSError where the clip cannot be read or is too short."""
@@ -219,12 +215,6 @@ class _Cutter:
         count = frames // self.num_frames if self.count == "all" else self.count
         room = frames - self.num_frames
         return sorted({round(i * room / max(1, count - 1)) for i in range(count)})
-
-
-def _some(bad: dict[str, str], limit: int = 5) -> str:
-    """The first few reasons in words."""
-    more = f"; and {len(bad) - limit} more" if len(bad) > limit else ""
-    return "; ".join(list(bad.values())[:limit]) + more
 
 
 class _RowWriter:

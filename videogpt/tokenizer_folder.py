@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from videogpt.model_folder import SHIPPED, TOKENIZER_NAME, shipped_models
+from videogpt.run_result import refuse_run_folder
 from videogpt_tokenizer.pretrained_files import CONFIG_NAME
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -16,13 +17,14 @@ def find_tokenizer(folder_or_name: str | Path) -> Path:
     """The folder of a tokenizer: a shipped model's by its name, the path itself, or the one inside of it.
 
     Raises:
-        ValueError: there is no such name and no such folder.
+        ValueError: there is no such name and no such folder, or it is the folder of a run.
     """
     names = shipped_models()
     folder = SHIPPED / str(folder_or_name) if str(folder_or_name) in names else Path(folder_or_name)
     if not folder.is_dir():
         known = ", ".join(names) or "none is installed"
         raise ValueError(f"tokenizer {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})")
+    refuse_run_folder(folder)
     inside = folder / TOKENIZER_NAME
     return inside if (inside / CONFIG_NAME).is_file() else folder
 

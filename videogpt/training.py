@@ -186,12 +186,23 @@ class VideoGPTTraining(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.average.update_parameters(self.model)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Bits per video token of the averaged model."""
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Keep a text tokenizer that was trained here in the run folder: a resumed run needs the same."""
         assert self.parts is not None
-        with fast_autocast(self.device):
-            losses = self.losses(self.parts.model, self.pack(batch))
-        self._log_bits("val", losses, len(batch["caption"]))
+        kept = self._kept_text_tokenizer
+        trained_here = self.text_config.tokenizer is None and self.trainer.is_global_zero
+        trial = getattr(self.trainer, "fast_dev_run", False)
+        if trained_here and not trial and not kept.is_file():  # not sooner: the start may fail
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            self.parts.text_tokenizer.save(kept)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Bits per token of the averaged model."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """The figures of validation."""
+        self._measure("test", batch)
 
     def on_validation_epoch_end(self) -> None:
         """Sample the configured prompts and show them as rows of frames."""
@@ -216,6 +227,8 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.parts is not None
+        if "text_tokenizer_fingerprint" not in checkpoint:
+            raise ValueError("the checkpoint is of another kind of training: give one of a language model")
         if checkpoint["text_tokenizer_fingerprint"] != self.parts.text_tokenizer.fingerprint():
             raise ValueError(
                 "the checkpoint was trained with another text tokenizer: set model.text.tokenizer to the text.model "
@@ -227,21 +240,35 @@ class VideoGPTTraining(lightning.LightningModule):
         assert self.parts is not None, "the model is built when fit, validate or test begins"
         save_model(folder, self.parts)
 
+    def _measure(self, stage: str, batch: dict[str, Any]) -> None:
+        assert self.parts is not None
+        with fast_autocast(self.device):
+            losses = self.losses(self.parts.model, self.pack(batch))
+        self._log_bits(stage, losses, len(batch["caption"]))
+
     def _log_bits(self, stage: str, losses: SequenceLosses, batch_size: int) -> None:
         for name, nats in losses.mean.items():
-            key = f"{stage}/bits_per_{name}_token"
-            self.log(key, nats / math.log(2), prog_bar=name == "video", batch_size=batch_size, sync_dist=stage == "val")
+            self.log(
+                f"{stage}/bits_per_{name}_token",
+                nats / math.log(2),
+                prog_bar=name == "video",
+                batch_size=batch_size,
+                sync_dist=stage != "train",
+            )
 
     def _find_text_tokenizer(self, data: Any) -> TextTokenizer:
-        """The user's, else that of the run folder, else one trained on the captions and put into the run folder."""
-        kept = Path(self.trainer.default_root_dir) / "text.model"
-        if self.text_config.tokenizer is not None:
-            return TextTokenizer.from_file(self.text_config.tokenizer)
-        if kept.is_file():
-            return TextTokenizer.from_file(kept)
+        """The user's, else that of the run folder, else one trained on the captions."""
+        given = self.text_config.tokenizer
+        if given is not None:
+            if not Path(given).is_file():
+                raise ValueError(f"model.text.tokenizer {given} is no file: give a SentencePiece model, or none")
+            return TextTokenizer.from_file(given)
+        if self._kept_text_tokenizer.is_file():
+            return TextTokenizer.from_file(self._kept_text_tokenizer)
         tokenizer = TextTokenizer.train(data.captions(), vocab_size=self.text_config.vocab_size)
         log.info("trained a text tokenizer of %d tokens on the captions", tokenizer.vocab_size)
-        if self.trainer.is_global_zero:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            tokenizer.save(kept)
         return tokenizer
+
+    @property
+    def _kept_text_tokenizer(self) -> Path:
+        return Path(self.trainer.default_root_dir) / "text.model"

@@ -3,33 +3,73 @@
     with whole_folder(Path("shards")) as partial:
         (partial / "codes.npy").write_bytes(...)
 
-Refuses a folder that holds anything already: nothing is ever overwritten.
+A new folder is filled under a hidden name beside its place. An empty one that is there already stays, since it
+may be a mount point: it is filled in a hidden folder inside. Refuses a folder that holds anything: nothing is
+ever overwritten.
 """
 
-import os
+import errno
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from videogpt.output_folder import FULL, cannot_write, naming, open_folder
+
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, renamed to `folder` at the end; after an error or an interrupt it is gone.
+    """A hidden folder to fill, moved to `folder` at the end; after an error or an interrupt it is gone.
 
     Raises:
         ValueError: `folder` is a file, or a folder that is not empty.
-        OSError: it cannot be written.
+        OSError: it cannot be written, which is said before the body runs, or the disk is full.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not an empty folder: choose another name or remove it")
-    partial = folder.absolute().with_name(f".{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
+    with naming(folder):
+        is_there = folder.exists()
+        _refuse_what_holds_something(folder)
+    with open_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
+        # Not named after the process: in containers that share a disk all of them have the same number.
+        partial = place / f".{folder.absolute().name}.partial-{secrets.token_hex(4)}"
+        try:
+            with naming(folder):
+                partial.mkdir()
+            yield partial
+            with naming(folder):
+                _move_entries(partial, folder) if is_there else partial.rename(folder)
+        except OSError as error:
+            if error.errno in FULL:
+                raise cannot_write(folder, error) from error
+            raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_what_holds_something(folder: Path) -> None:
+    if folder.is_symlink() and not folder.exists():
+        raise ValueError(f"{folder} is a link to nothing: choose another --output or remove it")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, not an empty folder: choose another --output or remove it")
+    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if held:
+        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        raise ValueError(f"{folder} is not an empty folder (it holds {some}): choose another --output or empty it")
+
+
+def _move_entries(partial: Path, folder: Path) -> None:
+    """Move what `partial` holds into `folder`, all of it or nothing.
+
+    Files go last, in the order of their names, and with them what makes the rest known: `manifest.json` or
+    `metadata.csv`.
+    """
+    moved: list[Path] = []
     try:
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        for entry in sorted(partial.iterdir(), key=lambda entry: (entry.is_file(), entry.name)):
+            if (folder / entry.name).exists():  # somebody else's, made in the meantime
+                raise FileExistsError(errno.EEXIST, "exists", entry.name)
+            moved.append(entry.rename(folder / entry.name))
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        for path in moved:
+            path.rename(partial / path.name)
         raise

@@ -73,9 +73,12 @@ def test_columns_can_be_chosen(folder: Path) -> None:
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("metadata.csv", b"file_name,text\na.mp4,x\n", "line 2: has no column 'caption'.*'text'"),
+        ("metadata.csv", b"file_name,text\na.mp4,x\n",
+         "line 2: has no column 'caption'; there are 'file_name', 'text': .*--caption-column"),
+        ("metadata.csv", b"file_name,caption,caption\na.mp4,x,y\n", "names a column twice"),
+        ("metadata.csv", b"video,caption\na.mp4,x\n", "no column 'file_name'; there are 'video', .*--file-column"),
         ("metadata.csv", b"file_name,caption\na.mp4,x\nz1.mp4,x\nz2.mp4,x\nz3.mp4,x\nz4.mp4,x\n",
-         r"4 of 5 clips are not there: z1.mp4, z2.mp4, z3.mp4, \.\.\."),
+         r"4 of 5 clips are not there: z1.mp4, z2.mp4, z3.mp4, \.\.\.; remove their rows"),
         ("metadata.csv", b"file_name,caption\na.mp4,x\nb.mp4,caf\xe9\n", "not UTF-8 at byte 35, line 3"),
         ("metadata.csv", b"file_name,caption\na.mp4,red, green\n", "line 2: has 3 cells and the header 2"),
         ("metadata.csv", b'file_name,caption\na.mp4,"open\n', "not sound CSV"),

@@ -117,7 +117,10 @@ def test_autocast_is_on_exactly_where_bfloat16_is_fast():
     assert product.dtype == (torch.bfloat16 if bfloat16_is_fast("cpu") else torch.float32)
 
 
-@pytest.mark.parametrize("decay", [1.0, -0.1])
-def test_an_impossible_decay_is_refused(decay):
-    with pytest.raises(ValueError, match="ema_decay"):
-        OptimizerConfig(ema_decay=decay)
+@pytest.mark.parametrize(
+    "setting",
+    [{"ema_decay": 1.0}, {"ema_decay": -0.1}, {"learning_rate": -1.0}, {"weight_decay": -1.0}, {"warmup_steps": -1}],
+)
+def test_an_impossible_setting_is_refused_by_name(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*for example"):
+        OptimizerConfig(**setting)

@@ -106,7 +106,7 @@ def test_a_changed_batch_size_begins_a_new_epoch_and_says_so() -> None:
 
 @pytest.mark.parametrize("settings", [{"batch_size": 0}, {"num_workers": -1}, {"batch_size": 9, "drop_last": True}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="batch"):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         ResumableLoader(Numbers(8), **settings)
 
 

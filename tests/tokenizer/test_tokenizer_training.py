@@ -63,6 +63,8 @@ def test_it_learns_flat_colours(tmp_path):
     after = run.validate(module, loader(), verbose=False)[0]
     assert after["val/psnr"] > before + 6
     assert 0 < after["val/codebook_share"] <= 1 and after["val/codebook_perplexity"] >= 1
+    tested = run.test(module, loader(), verbose=False)[0]
+    assert tested == {name.replace("val", "test"): value for name, value in after.items()}
 
 
 @pytest.mark.filterwarnings("ignore")

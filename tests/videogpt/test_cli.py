@@ -122,7 +122,7 @@ def test_without_a_command_the_help_is_a_mistake(capsys) -> None:
     "error, code, line",
     [
         (ValueError("one\n  two"), 2, "videogpt: error: one two\n"),
-        (OSError(28, "No space left on device", "a.mp4"), 2, "No space left on device: 'a.mp4'\n"),
+        (OSError(28, "No space left on device", "a.mp4"), 2, "videogpt: error: a.mp4: No space left on device\n"),
         (KeyboardInterrupt(), 130, "videogpt: interrupted\n"),
     ],
 )

@@ -1,7 +1,10 @@
 """Inspection: says what a file or folder is, finds damage, runs nothing that a file brings along."""
 
+import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from videogpt.cli import main
 from videogpt.inspection import inspect_path
 from videogpt.token_shards import tokenize_clips
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
@@ -59,11 +63,30 @@ def test_a_video_and_an_image(clips: Path) -> None:
 
 def test_a_folder_of_clips_with_a_damaged_one(clips: Path) -> None:
     sound = inspect_path(clips)
-    assert "2 clips, 2 of which" in sound.lines[0] and "5 to 6; sizes: 24x16" in sound.lines[2] and not sound.faults
+    assert "2 clips: 2 good, 0 bad" in sound.lines[0] and "5 to 6; sizes: 24x16" in sound.lines[2] and not sound.faults
     cut(clips / "red_circle" / "0.avi", 500)
     damaged = inspect_path(clips)
-    assert "2 clips, 1 of which" in damaged.lines[0]
+    assert "2 clips: 1 good, 1 bad" in damaged.lines[0]
     assert len(damaged.faults) == 1 and "0.avi" in damaged.faults[0]
+
+
+def test_every_bad_clip_is_named_up_to_ten(clips: Path, capsys) -> None:
+    for index in range(12):
+        (clips / f"bad{index:02}.mp4").write_bytes(b"")
+    assert main(["inspect", str(clips)]) == 2
+    printed = capsys.readouterr()
+    assert "14 clips: 2 good, 12 bad" in printed.out
+    last = printed.err.splitlines()[-1]
+    assert all(f"bad{index:02}.mp4" in last for index in range(10)) and last.endswith("; and 2 more")
+    assert "bad10.mp4" not in last
+
+
+def test_columns_of_the_metadata_can_be_chosen(clips: Path, capsys) -> None:
+    (clips / "metadata.csv").write_text("video,text\nred_circle/0.avi,a circle\n")
+    assert main(["inspect", str(clips)]) == 2
+    assert "--file-column" in capsys.readouterr().err
+    assert main(["inspect", str(clips), "--file-column", "video", "--caption-column", "text"]) == 0
+    assert "1 clips: 1 good" in capsys.readouterr().out
 
 
 def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
@@ -105,11 +128,12 @@ def test_checkpoints(tmp_path: Path) -> None:
 
 def test_a_run_folder(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    assert "no checkpoint yet" in inspect_path(tmp_path).lines[0]
+    empty = "\n".join(inspect_path(tmp_path).lines)
+    assert "folder of a run" in empty and "no checkpoint yet" in empty and "nothing made yet" in empty
     torch.save(checkpoint(), tmp_path / "checkpoints" / "last.ckpt")
     tokenizer.save_pretrained(tmp_path / "pretrained")
     lines = "\n".join(inspect_path(tmp_path).lines)
-    assert "run folder" in lines and "7 steps" in lines and "video tokenizer" in lines
+    assert "folder of a run" in lines and "7 steps" in lines and "video tokenizer" in lines
 
 
 @pytest.mark.parametrize("name", ["evil.ckpt", "evil.pkl", "evil.mp4"])
@@ -136,7 +160,52 @@ def test_safetensors(tmp_path: Path) -> None:
         inspect_path(tmp_path / "x.safetensors")
 
 
-@pytest.mark.parametrize("name, content", [("a.txt", b"hello"), ("b.mp4", b""), ("c.model", b"no"), ("d.json", b"{}")])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"tokenizer": {}, "loss": {}}, "a video tokenizer in training"),
+        ({"tokenizer": "t", "model": {}, "text": {}}, "t"),
+    ],
+)
+def test_what_a_checkpoint_is_of(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    torch.save(checkpoint(hyper_parameters=settings), tmp_path / "a.ckpt")
+    assert said in inspect_path(tmp_path / "a.ckpt").lines[0]
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("figures.json", {"command": "x", "hardware": {}, "versions": {}, "protocol": {}, "rows": [1]}, "1 figures"),
+        ("0001-a-s0.json", {"prompt": "a", "seed": 0, "file": "a.mp4", "sampling": {}}, "sample a.mp4"),
+        ("config.json", {"format": "videogpt-model"}, "inspect the folder"),
+        ("tiny.yaml", {"model": {"class_path": "a.B"}, "data": {}}, "configuration of a run"),
+    ],
+)
+def test_documents(name: str, content: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(json.dumps(content))  # which is YAML too
+    assert said in inspect_path(tmp_path / name).lines[0]
+
+
+def test_tokens_are_inspected_without_the_trainer(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    tokenize_clips(clips, tokenizer, tmp_path / "tokens", num_frames=5, size=16)
+    code = "import sys; sys.modules['lightning'] = None; from videogpt.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "inspect", str(tmp_path / "tokens")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.txt", b"hello"),
+        ("b.mp4", b""),
+        ("c.model", b"no"),
+        ("d.json", b"{}"),
+        ("e.json", b"["),
+        ("f.yaml", b"a: [1"),
+        ("g.yaml", b"\xff"),
+        ("h.csv", b"file_name,caption"),
+    ],
+)
 def test_what_is_not_known_is_an_error(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):

@@ -86,7 +86,7 @@ def test_positions_count_frames_then_lines_then_columns() -> None:
 
 
 def test_a_long_text_is_cut_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="more than 10 tokens are cut: see max_text_tokens"):
+    with pytest.warns(UserWarning, match="cut to their first 10 tokens: see max_text_tokens"):
         cut = LAYOUT.prompt([[1] * 11, [2]])
     assert torch.equal(cut.ids_BN, LAYOUT.prompt([[1] * 10, [2]]).ids_BN)
     assert cut.visibility.prefix_B.tolist() == [12, 3]

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from videogpt.cli import main
+from videogpt.run_loss import FiniteLoss, NotFiniteError
 from videogpt_tokenizer.resumable_loader import ResumableLoader
 
 NUM_ITEMS = 20
@@ -29,10 +30,11 @@ class Toy(lightning.LightningModule):
         fail_at: int = -1,
         signals: tuple[int, ...] = (),
         poison: bool = False,
+        nan_at: int = -1,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.lr, self.fail_at, self.signals, self.poison = lr, fail_at, signals, poison
+        self.lr, self.fail_at, self.signals, self.poison, self.nan_at = lr, fail_at, signals, poison, nan_at
         self.net = nn.Sequential(nn.Dropout(0.2), nn.Linear(dim, 1))
         self.seen: list[int] = []
 
@@ -45,7 +47,7 @@ class Toy(lightning.LightningModule):
                 self.net[1].weight.data.fill_(torch.nan)
             if not self.signals:
                 raise RuntimeError("out of memory")
-        loss = (self.net(batch["x"]) - 1).square().mean()
+        loss = (self.net(batch["x"]) - 1).square().mean() * (torch.nan if self.global_step == self.nan_at else 1)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -66,13 +68,14 @@ class Toy(lightning.LightningModule):
 
 
 class ToyData(lightning.LightningDataModule):
-    def __init__(self, dim: int = 4) -> None:
+    def __init__(self, dim: int = 4, batch_size: int = 2) -> None:
         super().__init__()
+        self.batch_size = batch_size
         values = torch.randn(NUM_ITEMS, dim, generator=torch.Generator().manual_seed(0))
         self.items: Any = [{"x": value, "index": index} for index, value in enumerate(values)]
 
     def train_dataloader(self) -> ResumableLoader:
-        return ResumableLoader(self.items, batch_size=2)
+        return ResumableLoader(self.items, batch_size=self.batch_size)
 
     def val_dataloader(self) -> ResumableLoader:
         return ResumableLoader(self.items, batch_size=5, shuffle=False)
@@ -130,7 +133,7 @@ def test_flags_and_yaml_win_over_the_checkpoint_and_the_difference_is_said(capsy
     assert fit("--model.lr=0.3", "--resume=must") == 0
     said = capsys.readouterr().err
     assert "resuming run/checkpoints/last.ckpt, trained for 5 steps" in said
-    assert "model.lr is 0.3 from here on; the checkpoint was trained with 0.1" in said
+    assert "model.lr is 0.3, the checkpoint was trained with 0.1" in said
     assert last()["hyper_parameters"]["lr"] == 0.3
     group = last()["optimizer_states"][0]["param_groups"][0]  # what the optimizer itself went on with
     assert group["initial_lr"] == 0.3 and group["lr"] == pytest.approx(0.3 * 0.9**13)
@@ -150,7 +153,7 @@ def test_an_unchanged_resume_says_of_no_difference(capsys) -> None:
     capsys.readouterr()
     fit("--trainer.max_steps=5")
     said = capsys.readouterr().err
-    assert "from here on" not in said and "nothing is left to train" in said
+    assert "was trained with" not in said and "nothing is left to train" in said
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -162,6 +165,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(number: int, code: int, ca
     except SystemExit as stop:
         stopped = stop.code
     assert stopped == code and last()["global_step"] == 7
+    said = capsys.readouterr().err
+    assert "Received" not in said and ("stopped by SIGTERM after step 7" in said) == (number == signal.SIGTERM)
     assert fit("--resume=must") == 0
     assert Toy.latest.seen == seen[14:]
     torch.testing.assert_close(weights(), trained, rtol=0, atol=0)
@@ -220,9 +225,10 @@ def test_validate_takes_the_runs_checkpoint_and_configuration_and_writes_nothing
     assert Path("run/config.yaml").stat().st_mtime_ns == stamp
 
 
-def test_validate_without_a_checkpoint_says_so(capsys) -> None:
-    assert main(["validate", "--config", "config.yaml"]) == 0
-    assert "no checkpoint was given or found" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_random_weights_are_not_measured(command: str, capsys) -> None:
+    assert main([command, "--config", "config.yaml"]) == 2
+    assert "--ckpt_path" in errors(capsys)[0]
 
 
 def test_a_checkpoint_that_needs_unpickling_is_refused(capsys) -> None:
@@ -248,7 +254,20 @@ def test_a_checkpoint_of_another_model_is_one_line_and_stays(capsys) -> None:
     fit("--trainer.max_steps=2")
     assert fit("--model.dim=6", "--data.dim=6") == 2
     said = errors(capsys)[0]
-    assert "is of another model" in said and "size mismatch" in said and last()["global_step"] == 2
+    assert "model.dim is 6, the checkpoint was trained with 4" in said and len(said) < 300
+    assert main(["validate", "--config", "config.yaml", "--model.dim=6", "--data.dim=6"]) == 2
+    assert last()["global_step"] == 2
+
+
+@pytest.mark.parametrize("lost, about", [(["weight"], "Missing key"), (["weight", "bias"], "another kind of training")])
+def test_a_checkpoint_of_other_layers_is_one_line(lost: list[str], about: str, capsys) -> None:
+    fit("--trainer.max_steps=2")
+    checkpoint = last()
+    for name in lost:
+        checkpoint["state_dict"][f"net.9.{name}"] = checkpoint["state_dict"].pop(f"net.1.{name}")
+    torch.save(checkpoint, "other.ckpt")
+    assert fit("--ckpt_path=other.ckpt", "--trainer.max_steps=3") == 2
+    assert about in errors(capsys)[0]
 
 
 @pytest.mark.parametrize(
@@ -260,8 +279,11 @@ def test_a_checkpoint_of_another_model_is_one_line_and_stays(capsys) -> None:
         (["--resume=maybe"], "maybe"),
         (["--config=missing.yaml"], "missing.yaml"),
         (["--trainer.default_root_dir=null"], "default_root_dir"),
+        (["--trainer.default_root_dir=config.yaml"], "is a file"),
+        (["--data.class_path=Nope"], "Nope does not fit"),
         (["--checkpoint.every_n_train_steps=0"], "every_n_train_steps"),
         (["--ckpt_path=missing.ckpt"], "missing.ckpt"),
+        (["--ckpt_path=."], "is a folder"),
         (["--trainer.precision=8"], "precision"),
     ],
 )
@@ -284,3 +306,73 @@ def test_a_users_own_checkpoint_that_can_be_resumed_takes_the_place_of_ours() ->
         "epoch=1-step=12.ckpt",
         "last.ckpt",
     ]
+
+
+def contents(folder: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("mistake", ["--data.batch_size=0", "--data.dim=6", "--model.fail_at=0"])
+def test_a_start_that_fails_leaves_nothing(mistake: str) -> None:
+    """Neither a mistake in the data, nor one that the first step finds."""
+    try:
+        assert fit(mistake) == 2
+    except RuntimeError:
+        assert "batch_size" not in mistake
+    assert sorted(path.name for path in Path().iterdir()) == ["config.yaml"]
+
+
+def test_a_resumed_start_that_fails_leaves_the_run_as_it_was() -> None:
+    fit("--trainer.max_steps=2")
+    before = contents("run")
+    assert fit("--data.batch_size=0") == 2
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit("--model.fail_at=2", "--model.lr=0.7")
+    assert contents("run") == before
+
+
+def test_what_is_logged_before_the_first_step_has_succeeded_is_not_lost() -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit("--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor", "--trainer.max_steps=3")
+    events = EventAccumulator("run").Reload()
+    assert [event.step for event in events.Scalars("lr-SGD")] == [0, 1, 2]
+
+
+def test_a_changed_data_setting_is_said_on_resume(capsys) -> None:
+    fit("--trainer.max_steps=3")
+    assert fit("--data.batch_size=4", "--trainer.max_steps=4") == 0
+    said = capsys.readouterr().err
+    assert "data.init_args.batch_size is 4, the checkpoint was trained with 2" in said
+    assert "videogpt: warning: the interrupted epoch cannot be finished" in said
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(capsys) -> None:
+    assert fit("--model.nan_at=6", "--checkpoint.every_n_train_steps=4") == 2
+    said = errors(capsys)[0]
+    assert "the loss of step 7 is nan" in said and "run/checkpoints/last.ckpt is from before" in said
+    assert last()["global_step"] == 4 and bool(weights().isfinite().all())
+    assert fit("--resume=must") == 0 and last()["global_step"] == 13
+
+
+def test_of_losses_looked_at_together_the_first_bad_one_is_named() -> None:
+    callbacks: list[Any] = [FiniteLoss(together=9)]
+    trainer = lightning.Trainer(max_steps=13, accelerator="cpu", callbacks=callbacks, logger=False)
+    with pytest.raises(NotFiniteError, match="loss of step 4 is nan"):
+        trainer.fit(Toy(nan_at=3), ToyData())
+    assert trainer.global_step == 9
+
+
+def test_weights_that_are_not_finite_are_never_kept(capsys) -> None:
+    assert fit("--model.lr=3.4e38", "--checkpoint.every_n_train_steps=1") == 2
+    assert "weights are infinite or NaN after step 1" in errors(capsys)[0]
+    assert not Path("run/checkpoints").exists() and not Path("run/pretrained").exists()
+
+
+def test_a_stopped_run_leaves_the_weights_that_were_validated_last() -> None:
+    """An epoch, and so the validation, ends at step 10."""
+    fit("--trainer.max_steps=10", "--trainer.default_root_dir=ten")
+    with pytest.raises(SystemExit):
+        fit("--model.fail_at=11", f"--model.signals=[{int(signal.SIGTERM)}]")
+    assert last()["global_step"] == 12
+    torch.testing.assert_close(torch.load("run/pretrained/net.pt")["1.weight"], weights("ten"), rtol=0, atol=0)

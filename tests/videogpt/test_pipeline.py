@@ -11,6 +11,7 @@ import torch
 from videogpt.model_folder import FILES, ModelParts, load_model, save_model
 from videogpt.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
+from videogpt.tokenizer_folder import load_tokenizer
 from videogpt_tokenizer.clip import Clip
 
 PROMPTS = ["a red circle moves left", "", "a blue star spins"]
@@ -69,7 +70,8 @@ def test_stream_yields_the_frames_of_the_call(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("prompt", ["\u4e00\u53ea\u732b", "\U0001f600" * 5, "a\nb\t../'\"", "\udc80", "wort " * 2000])
 def test_any_text_is_a_prompt(pipeline: Pipeline, prompt: str, recwarn: pytest.WarningsRecorder) -> None:
     assert len(pipeline(prompt, num_frames=1)) == 1
-    assert bool(len(recwarn)) == (len(prompt) > 100)  # long ones are cut, and that is said
+    long = len(prompt) > 100  # those are cut, and that is said
+    assert ["the first 30 are kept" in str(warning.message) for warning in recwarn] == [True] * long
 
 
 @pytest.mark.parametrize(
@@ -145,12 +147,43 @@ def test_another_models_tokenizer_is_refused(other_parts: ModelParts, folder: Pa
         load_model(folder)
 
 
-@pytest.mark.parametrize("edit", [{"layout": {"speed": 3}}, {"model": None}, {"fps": 0}, {"format": "else"}])
-def test_an_edited_config_is_refused(folder: Path, edit: dict) -> None:
+@pytest.mark.parametrize(
+    "edit, said",
+    [
+        ({"layout": {"speed": 3}}, "layout.speed is not known"),
+        ({"speed": 3}, "config.json: speed is not known"),
+        ({"layout": {"latent_frames": 2}}, "layout is wrong .*codebook_size"),
+        ({"model": None}, "model is missing"),
+        ({"sampling": {"temperature": "hot"}}, "sampling is wrong"),
+        ({"sha256": []}, "not the one this model was trained with"),
+        ({"fps": 0}, "fps is 0"),
+        ({"fps": "8"}, "fps is '8', not a number"),
+        ({"format": "else"}, "describes 'else', and 'videogpt-model' is wanted"),
+    ],
+)
+def test_an_edited_config_is_refused(folder: Path, edit: dict, said: str) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | edit))
-    with pytest.raises(ValueError, match=next(iter(edit)) if "format" not in edit else "'else'"):
+    with pytest.raises(ValueError, match=said):
         load_model(folder)
+
+
+def test_a_run_is_no_model_but_holds_one(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(ValueError, match=f"{run} is the folder of a run that has made nothing yet"):
+            load(run)
+    shutil.copytree(folder, run / "pretrained")
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(ValueError, match=f"{run} is the folder of a run: give .*, {run / 'pretrained'}$"):
+            load(run)
+        load(run / "pretrained")
+
+
+def test_a_tokenizer_is_no_model(folder: Path) -> None:
+    with pytest.raises(ValueError, match="'videogpt-tokenizer', and 'videogpt-model' is wanted"):
+        load_model(folder / "tokenizer")
 
 
 def test_parts_of_two_models_do_not_make_one(tiny_parts: ModelParts) -> None:

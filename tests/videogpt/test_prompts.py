@@ -44,6 +44,8 @@ def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, content: bytes, mes
         read_prompts(tmp_path / "p.jsonl")
 
 
-def test_a_missing_file_is_the_operating_systems_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nowhere.txt"):
-        read_prompts(tmp_path / "nowhere.txt")
+@pytest.mark.parametrize("name, said", [("nowhere.txt", "no such file"), ("deep", "is a folder")])
+def test_what_is_no_file_is_refused_with_the_remedy(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "deep").mkdir()
+    with pytest.raises(ValueError, match=f"{name}: .*{said}; give a text file with one prompt a line"):
+        read_prompts(tmp_path / name)

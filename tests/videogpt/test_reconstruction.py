@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from videogpt import reconstruction
+from videogpt.bad_clips import BadClips
+from videogpt.cli import main
 from videogpt.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip
@@ -70,3 +72,59 @@ def test_the_mean_counts_every_clip_once(tokenizer: VideoTokenizer, tmp_path: Pa
     mean = mean_of(rows)
     assert [Path(row.name).name for row in rows] == ["1.avi", "9.avi"]
     assert mean.psnr == pytest.approx((rows[0].psnr + rows[1].psnr) / 2) and mean.shape == "2 clips"
+
+
+@pytest.fixture
+def folder(tokenizer: VideoTokenizer, tmp_path: Path) -> Path:
+    """Three sound clips, a bad one, and a tokenizer in a folder of its own."""
+    (tmp_path / "clips").mkdir()
+    for index in range(3):
+        random_clip(5, 16, 16).write(tmp_path / "clips" / f"{index}.avi")
+    (tmp_path / "clips" / "bad.avi").write_bytes(b"no video")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> int:
+    return main(["reconstruct", *arguments, "--tokenizer", str(folder / "tokenizer"), "--output", str(folder / "out")])
+
+
+def test_a_bad_clip_of_a_folder_is_left_out_and_named(folder: Path, capsys) -> None:
+    assert run(folder, str(folder / "clips"), "--max-bad-share", "0.25") == 0
+    printed = capsys.readouterr()
+    assert "mean (3 clips)" in printed.out
+    assert "bad.avi: cannot be decoded" in printed.err and "1 of 4 clips were left out" in printed.err
+
+
+@pytest.mark.parametrize("arguments", [["clips"], ["clips/0.avi", "clips/bad.avi", "--max-bad-share", "0.9"]])
+def test_too_many_or_a_named_one_are_an_error_after_all_others(folder: Path, arguments, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    assert run(folder, *arguments) == 2
+    printed = capsys.readouterr()
+    assert "0.avi (5x16x16)" in printed.out and "mean" in printed.out
+    assert "bad.avi: cannot be decoded" in printed.err.splitlines()[-1]
+
+
+def test_where_nothing_is_reconstructed_nothing_is_left(folder: Path, capsys) -> None:
+    assert run(folder, str(folder / "clips" / "bad.avi"), "--max-bad-share", "1") == 2
+    assert run(folder, str(folder / "clips"), "--size", "-1") == 2
+    assert run(folder, str(folder / "clips"), "--max-bad-share", "5") == 2
+    assert "max_bad_share=5 must lie between 0 and 1" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_an_interrupt_leaves_no_empty_folder(folder: Path, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconstruction, "reconstruct_clip", interrupt)
+    assert run(folder, str(folder / "clips" / "0.avi")) == 130
+    assert not (folder / "out").exists()
+
+
+def test_clips_that_are_all_bad_are_refused() -> None:
+    bad = BadClips(total=2, max_share=1)
+    for name in ("same", "same"):
+        bad.add(name, ValueError("too short"))
+    with pytest.raises(ValueError, match="none of 2 clips can be used: too short; too short"):
+        bad.check(2)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt.token_data import TokenShardReader, TokenShards, split_by_clip
+from videogpt.token_data import TokenShards, split_by_clip
+from videogpt.token_reader import TokenShardReader
 from videogpt.token_shards import TokenShardsManifest, tokenize_clips
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from videogpt import Pipeline, VideoGPTConfig
 from videogpt.run_checkpoint import RandomState
+from videogpt.run_pretrained import KeepPretrained
 from videogpt.token_data import TokenShards
 from videogpt.token_shards import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining
@@ -70,6 +71,7 @@ def test_bits_fall_below_those_of_uniform_codes(material, tmp_path):
     run.fit(module, data(material))
     bits = run.validate(module, data(material), verbose=False)[0]["val/bits_per_video_token"]
     assert 0 < bits < math.log2(16) - 0.5
+    assert run.test(module, data(material), verbose=False)[0]["test/bits_per_video_token"] == bits
 
 
 def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tmp_path):
@@ -120,12 +122,46 @@ def test_the_saved_folder_samples_and_holds_the_average(material, tmp_path):
     assert len(pipeline("a red circle", seed=1)[0]) == 5
 
 
+def test_a_run_that_breaks_after_a_validation_leaves_a_folder_that_samples(material, tmp_path):
+    class Break(lightning.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+            if trainer.global_step == 3:
+                raise RuntimeError("the machine is gone")
+
+    run = trainer(tmp_path, 9, callbacks=[KeepPretrained(), Break()], enable_checkpointing=False, val_check_interval=2)
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        run.fit(training(material), data(material))
+    assert len(Pipeline.from_pretrained(tmp_path / "pretrained")("a red circle", seed=1)[0]) == 5
+
+
+def test_a_start_that_fails_keeps_no_text_tokenizer(material, tmp_path):
+    module = training(material)
+    shards = data(material)
+    shards.batch_size = 0
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        trainer(tmp_path / "run", 1, enable_checkpointing=False).fit(module, shards)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_text_tokenizer_of_a_run_is_kept(material, tmp_path):
     trainer(tmp_path, 1, enable_checkpointing=False).fit(training(material), data(material))
     kept = (tmp_path / "text.model").read_bytes()
     again = training(material)
     trainer(tmp_path, 1, enable_checkpointing=False).fit(again, data(material))
     assert again.parts.text_tokenizer.to_bytes() == kept == (tmp_path / "text.model").read_bytes()
+
+
+def test_a_checkpoint_of_another_kind_of_training_is_refused(material, tmp_path):
+    run = trainer(tmp_path, 1, enable_checkpointing=False)
+    run.fit(training(material), data(material))
+    run.save_checkpoint(tmp_path / "whole.ckpt")
+    checkpoint = torch.load(tmp_path / "whole.ckpt", weights_only=True)
+    del checkpoint["text_tokenizer_fingerprint"]
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="another kind of training"):
+        trainer(tmp_path, 2, enable_checkpointing=False).fit(
+            training(material), data(material), ckpt_path=tmp_path / "other.ckpt", weights_only=True
+        )
 
 
 def test_tokens_of_another_tokenizer_are_refused(material, tmp_path):

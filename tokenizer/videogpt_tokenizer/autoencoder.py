@@ -36,7 +36,7 @@ class AutoencoderConfig:
     """Channels at each level; the space stride is patch_size * 2 ** (levels - 1)."""
     encoder_depth: int = 2
     """Residual blocks per level of the encoder."""
-    encoder_context: Context = "wide"
+    encoder_context: Context = "local"
     """local: a code depends on its own frames and on pixels near by, and no motion elsewhere changes it. wide: the
     encoder looks as far as the decoder, with 3x3 convolutions at all levels, and at earlier frames."""
     decoder_depth: int = 3

@@ -82,8 +82,8 @@ class Clip:
         Args:
             path: The file. What it holds is found from its content, not from its name.
             fps: Frames per second wanted. Frames are picked by their time stamps (the one on display at each
-                wanted moment), so a variable frame rate comes out right. None keeps every stored frame and
-                the average rate.
+                wanted moment), so a variable frame rate comes out right. None keeps every stored frame, and the
+                rate is their average: only the clip's duration is then right.
             size: Height and width wanted, or one number for both. The picture is scaled to cover that size
                 and its centre is cut out. None keeps the stored size.
             start: Seconds to leave out at the beginning.

@@ -98,10 +98,11 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
     rows = _csv_rows(table, text) if table.suffix == ".csv" else _json_rows(table, text)
     records = []
     for line, row in rows:
-        for column in (file_column, caption_column):
+        for key, column in (("file_column", file_column), ("caption_column", caption_column)):
             if column not in row:
                 raise ValueError(
-                    f"{table}, line {line}: has no column {column!r}; there are {', '.join(map(repr, row))}"
+                    f"{table}, line {line}: has no column {column!r}; there are {', '.join(map(repr, row))}: "
+                    f"name one with {key} (--{key.replace('_', '-')})"
                 )
         name, caption = row[file_column], row[caption_column]
         if not isinstance(name, str) or not _stays_inside(name):
@@ -115,7 +116,8 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
     if missing:
         more = ", ..." if len(missing) > 3 else ""
         raise ValueError(
-            f"{table}: {len(missing)} of {len(records)} clips are not there: {', '.join(missing[:3])}{more}"
+            f"{table}: {len(missing)} of {len(records)} clips are not there: {', '.join(missing[:3])}{more}; "
+            "remove their rows or add the files"
         )
     return records
 
@@ -135,6 +137,8 @@ def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
     try:
         header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise ValueError(f"{table}, line 1: names a column twice: {', '.join(header)}; rename one")
         for cells in reader:
             if cells and len(cells) != len(header):
                 raise ValueError(

@@ -69,13 +69,15 @@ class Pixels(NamedTuple):
 
     data: bytearray
     shape_THWC: tuple[int, int, int, int]
+    seconds: float
+    """From the first frame's appearance to the last one's end."""
 
 
 def read_frames(
     path: Path, *, fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None
 ) -> Decoded:
     """See `Clip.read`, which this serves."""
-    _check_request(fps, size, start, num_frames)
+    check_request(fps, size, start, num_frames)
     target_HW = (size, size) if isinstance(size, int) else size
     with _open_file(path) as file:
         try:
@@ -91,23 +93,41 @@ def read_frames(
         remedy = f"ends before {start:g} s; give a smaller start" if start else "holds no picture"
         raise ValueError(f"{path}: {remedy}")
     frames_THWC = torch.frombuffer(pixels.data, dtype=torch.uint8).view(pixels.shape_THWC)
-    return Decoded(frames_THWC, fps or source.fps)
+    return Decoded(frames_THWC, fps or _rate(source.fps, count, pixels.seconds))
+
+
+def _rate(header_fps: float, count: int, seconds: float) -> float:
+    """Frames per second with which `count` frames last as long as they did in the file.
+
+    The header's rate is right but for variable rates: it is kept wherever it is right to half a frame, since it is
+    exact and time stamps are rounded.
+    """
+    is_right = abs(seconds * header_fps - count) <= 0.5
+    return header_fps if is_right or count == 1 or seconds <= 0 else count / seconds
 
 
 def _collect(path: Path, frames: Iterable[Timed], target_HW: tuple[int, int] | None) -> Pixels:
     """Convert the frames as they come; no other copy is kept."""
-    data, count, height, width = bytearray(), 0, 0, 0
+    data, count, height, width, begin, end = bytearray(), 0, 0, 0, math.inf, 0.0
     picture_of = _Converter(target_HW)
     for timed in frames:
         picture_HWC = picture_of(timed.frame)
         if count and picture_HWC.shape[:2] != (height, width):
             raise ValueError(f"{path}: the picture changes size at frame {count}; give a size")
         (height, width), count = picture_HWC.shape[:2], count + 1
+        begin, end = min(begin, timed.begin), timed.end
         data += picture_HWC.data
-    return Pixels(data, (count, height, width, 3))
+    return Pixels(data, (count, height, width, 3), end - begin)
 
 
-def _check_request(fps: float | None, size: int | tuple[int, int] | None, start: float, num_frames: int | None) -> None:
+def check_request(
+    fps: float | None, size: int | tuple[int, int] | None, start: float = 0.0, num_frames: int | None = None
+) -> None:
+    """Refuse what no file can give; for jobs of many clips, before the first.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps={fps} must be a positive number of frames per second")
     sides = (size,) if isinstance(size, int) else size or ()

@@ -40,6 +40,12 @@ class OptimizerConfig:
     """Decay per step of the averaged weights, which are the ones validated and saved."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0, for example 0.002")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be 0 or more, for example 0.1")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps is {self.warmup_steps}; it must be 0 or more, for example 100")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; it must lie in [0, 1), for example 0.999")
         object.__setattr__(self, "betas", tuple(self.betas))

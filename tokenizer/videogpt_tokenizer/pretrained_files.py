@@ -4,17 +4,22 @@ The configuration carries the SHA-256 of the weights, so a truncated or altered 
 Nothing here unpickles.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+CHECKSUM = "weights_sha256"
+ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
+
+Config = TypeVar("Config")
 
 
 def sha256_of(path: Path) -> str:
@@ -38,21 +43,29 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Write weights, then the configuration with their checksum. `config` must be JSON with a `format` key."""
-    from safetensors.torch import save_file
+    """Write weights, then the configuration with their checksum. `config` must be JSON with a `format` key.
 
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(folder / WEIGHTS_NAME, lambda path: save_file(tensors, str(path)))
-    text = json.dumps({**config, "weights_sha256": sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
+    write_atomically(folder / WEIGHTS_NAME, lambda path: _save_tensors(tensors, path))
+    text = json.dumps({**config, CHECKSUM: sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def read_config(folder: Path, expected_format: str) -> dict[str, Any]:
+def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> dict[str, Any]:
     """Read and check `config.json`.
 
+    Args:
+        folder: Where it is.
+        expected_format: What its `format` has to say.
+        keys: What else may be in it, besides the checksum of the weights.
+
     Raises:
-        ValueError: the folder or file is missing, is not JSON, or describes something other than `expected_format`.
+        ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`,
+            or has a key that nothing is known of.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
@@ -63,11 +76,38 @@ def read_config(folder: Path, expected_format: str) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON ({error}): copy the folder again") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != expected_format:
-        raise ValueError(f"{path} describes {found!r}, not {expected_format!r}: is this the right folder?")
+        what = "nothing that is known here" if found is None else repr(found)
+        raise ValueError(f"{path} describes {what}, and {expected_format!r} is wanted: give another folder")
+    _refuse_unknown(config, {"format", CHECKSUM, *keys}, path)
     return config
 
 
-def read_pretrained(folder: Path, expected_format: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def build_config(kind: type[Config], config: dict[str, Any], key: str, folder: Path) -> Config:
+    """The dataclass that a part of `config.json` was written from.
+
+    Raises:
+        ValueError: the part is missing, or a key of it is missing, unknown or of the wrong type.
+    """
+    path, part = folder / CONFIG_NAME, config.get(key)
+    if not isinstance(part, dict):
+        raise ValueError(f"{path}: {key} is {'missing' if part is None else 'no object'}: {ANOTHER_VERSION}")
+    assert dataclasses.is_dataclass(kind)
+    _refuse_unknown(part, {field.name for field in dataclasses.fields(kind)}, path, f"{key}.")
+    try:
+        return kind(**part)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {key} is wrong ({error}): {ANOTHER_VERSION}") from error
+
+
+def _refuse_unknown(found: dict[str, Any], known: set[str], path: Path, prefix: str = "") -> None:
+    unknown = ", ".join(prefix + key for key in found if key not in known)
+    if unknown:
+        raise ValueError(f"{path}: {unknown} is not known: {ANOTHER_VERSION}")
+
+
+def read_pretrained(
+    folder: Path, expected_format: str, keys: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read configuration and weights of a folder that `write_pretrained` wrote.
 
     Raises:
@@ -75,10 +115,20 @@ def read_pretrained(folder: Path, expected_format: str) -> tuple[dict[str, Any],
     """
     from safetensors.torch import load_file
 
-    config = read_config(folder, expected_format)
+    config = read_config(folder, expected_format, keys)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
-    if sha256_of(path) != config.pop("weights_sha256", None):
+    if sha256_of(path) != config.pop(CHECKSUM, None):
         raise ValueError(f"{path} is truncated or altered (its SHA-256 is not the one in {CONFIG_NAME}): copy it again")
     return config, load_file(str(path))
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, str(path))
+    except SafetensorError as error:  # what the system says reaches us as this, without its number
+        raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from error

@@ -78,10 +78,9 @@ class ResumableLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
     ) -> None:
-        if batch_size < 1 or num_workers < 0 or seed < 0:
-            raise ValueError(
-                f"batch_size={batch_size} must be 1 or more, num_workers={num_workers} seed={seed} 0 or more"
-            )
+        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}; it must be {least} or more")
         self.dataset: Any = dataset
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
         self.num_workers, self.collate_fn, self.pin_memory = num_workers, collate_fn, pin_memory

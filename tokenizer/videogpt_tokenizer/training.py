@@ -84,21 +84,22 @@ class TokenizerTraining(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """PSNR and SSIM of the averaged tokenizer; pictures of the first batch."""
-        video = batch["video"]
-        tokenizer = self.averaged_tokenizer
-        codes_BTHW = tokenizer.encode(video)
-        reconstruction = tokenizer.decode(codes_BTHW)
-        self.code_counts_V += torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size)
-        self.log("val/psnr", psnr(reconstruction, video).mean(), prog_bar=True, batch_size=len(video), sync_dist=True)
-        self.log("val/ssim", ssim(reconstruction, video).mean(), batch_size=len(video), sync_dist=True)
+        reconstruction = self._measure("val", batch["video"])
         if batch_idx == 0:
-            self._show(video, reconstruction)
+            self._show(batch["video"], reconstruction)
 
     def on_validation_epoch_end(self) -> None:
-        counts = self.all_gather(self.code_counts_V)
-        assert isinstance(counts, Tensor)
-        use = codebook_use(counts.view(-1, self.tokenizer.codebook_size).sum(dim=0))
-        self.log_dict({"val/codebook_share": use.share, "val/codebook_perplexity": use.perplexity})
+        self._log_codebook_use("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.code_counts_V.zero_()
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """The figures of validation."""
+        self._measure("test", batch["video"])
+
+    def on_test_epoch_end(self) -> None:
+        self._log_codebook_use("test")
 
     def configure_optimizers(self) -> Any:
         total_steps = int(self.trainer.estimated_stepping_batches)
@@ -108,6 +109,24 @@ class TokenizerTraining(lightning.LightningModule):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the averaged tokenizer as a folder that `VideoTokenizer.from_pretrained` reads."""
         self.averaged_tokenizer.save_pretrained(folder)
+
+    def _measure(self, stage: str, video_BCTHW: Tensor) -> Tensor:
+        """Log how well the averaged tokenizer reconstructs a batch, count its codes; the reconstruction."""
+        tokenizer, batch_size = self.averaged_tokenizer, len(video_BCTHW)
+        codes_BTHW = tokenizer.encode(video_BCTHW)
+        reconstruction_BCTHW = tokenizer.decode(codes_BTHW)
+        self.code_counts_V += torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size)
+        for name, measure in (("psnr", psnr), ("ssim", ssim)):
+            value = measure(reconstruction_BCTHW, video_BCTHW).mean()
+            self.log(f"{stage}/{name}", value, prog_bar=name == "psnr", batch_size=batch_size, sync_dist=True)
+        return reconstruction_BCTHW
+
+    def _log_codebook_use(self, stage: str) -> None:
+        counts = self.all_gather(self.code_counts_V)
+        assert isinstance(counts, Tensor)
+        use = codebook_use(counts.view(-1, self.tokenizer.codebook_size).sum(dim=0))
+        figures = {f"{stage}/codebook_share": use.share, f"{stage}/codebook_perplexity": use.perplexity}
+        self.log_dict(figures, sync_dist=True)
 
     def _show(self, video_BCTHW: Tensor, reconstruction_BCTHW: Tensor) -> None:
         """Original above reconstruction, frames side by side, as one TensorBoard image."""

@@ -16,14 +16,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.layers import Past
-from videogpt_tokenizer.pretrained_files import read_pretrained, write_pretrained
+from videogpt_tokenizer.pretrained_files import build_config, read_pretrained, write_pretrained
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
@@ -148,8 +148,11 @@ class VideoTokenizer(nn.Module):
         return TokenizerStream(self)
 
     def fingerprint(self) -> str:
-        """SHA-256 over configuration and weights: two tokenizers agree in it exactly if their codes mean the same."""
-        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode())
+        """SHA-256 over configuration and weights: two tokenizers agree in it exactly if their codes mean the same.
+
+        Settings at their defaults do not count, so that a new setting leaves the fingerprints of old folders alone.
+        """
+        digest = hashlib.sha256(json.dumps(_changed_settings(self.config), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -165,16 +168,17 @@ class VideoTokenizer(nn.Module):
         """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
 
         Raises:
-            ValueError: a file is missing, truncated, altered, or belongs to something else.
+            ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
         """
-        config, weights = read_pretrained(Path(folder), FORMAT)
-        tokenizer = cls(
-            TokenizerConfig(
-                autoencoder=AutoencoderConfig(**config["autoencoder"]),
-                quantizer=QuantizerConfig(**config["quantizer"]),
-            )
-        )
-        tokenizer.load_state_dict(weights, strict=True)
+        folder = Path(folder)
+        config, weights = read_pretrained(folder, FORMAT, keys=("autoencoder", "quantizer"))
+        autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
+        quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
+        try:
+            tokenizer = cls(TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer))
+            tokenizer.load_state_dict(weights, strict=True)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"{folder}: model.safetensors does not fit config.json: copy both again") from error
         return tokenizer.eval()
 
     def _check_video(self, video_BCTHW: Tensor) -> None:
@@ -223,3 +227,12 @@ class TokenizerStream:
         latents = tokenizer.quantizer.lookup(codes_BTHW)
         patches, self._decoder_past = tokenizer.decoder(latents, self._decoder_past)
         return from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1)
+
+
+def _changed_settings(config: TokenizerConfig) -> dict[str, dict[str, Any]]:
+    """The settings that differ from their defaults, by part."""
+    values, defaults = dataclasses.asdict(config), dataclasses.asdict(TokenizerConfig())
+    return {
+        part: {key: value for key, value in settings.items() if value != defaults[part][key]}
+        for part, settings in values.items()
+    }

@@ -2,3 +2,24 @@
 
 A module's docstring is its help. They parse, call the library and print; heavy imports stay inside `run`.
 """
+
+import argparse
+
+from videogpt.bad_clips import MAX_BAD_SHARE
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that takes a folder of clips: which columns of its metadata to read."""
+    parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
+    parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
+
+
+def add_max_bad_share(parser: argparse.ArgumentParser, what: str) -> None:
+    """The argument of every command that leaves bad clips out, which are those that `what`."""
+    parser.add_argument(
+        "--max-bad-share",
+        type=float,
+        default=MAX_BAD_SHARE,
+        metavar="P",
+        help=f"share of clips that {what} ({MAX_BAD_SHARE})",
+    )

@@ -3,16 +3,21 @@
     videogpt inspect runs/tiny/pretrained
 
 Knows video and image files, folders of clips, video tokenizers, text tokenizers, token shards, models, run
-folders, checkpoints and safetensors. Checks that everything is there, complete and of one piece. Nothing is
-ever unpickled.
+folders, checkpoints, safetensors, reports and configurations. Checks that everything is there, complete and of
+one piece, and names the first of what is not. Nothing is ever unpickled.
 """
 
 import argparse
+
+from videogpt.commands import add_columns
+
+NAMED_FAULTS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("path", metavar="PATH", help="file or folder")
+    add_columns(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,8 +26,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.inspection import inspect_path
 
-    found = inspect_path(Path(arguments.path))
+    found = inspect_path(Path(arguments.path), arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:
-        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
-        raise ValueError(f"not sound: {found.faults[0]}{more}")
+        more = len(found.faults) - NAMED_FAULTS
+        named = "; ".join(found.faults[:NAMED_FAULTS]) + (f"; and {more} more" if more > 0 else "")
+        raise ValueError(f"{arguments.path} is not sound: {named}")

@@ -4,11 +4,14 @@
 
 Any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held and cut
 off. Long clips go through in pieces. With --output each reconstruction is written as NNNN-name.mp4; nothing
-is overwritten.
+is overwritten. Clips of a folder that cannot be read are left out and named; a file that is named has to be
+sound.
 """
 
 import argparse
 import sys
+
+from videogpt.commands import add_columns, add_max_bad_share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,21 +23,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
     parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
     parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
+    add_columns(parser)
+    add_max_bad_share(parser, "may be unreadable")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Reconstruct; prints a line for each clip and the mean."""
+    """Reconstruct; prints a line for each clip and the mean, and names the clips that were left out."""
+    from pathlib import Path
+
+    from videogpt.bad_clips import BadClips
     from videogpt.progress import Progress
     from videogpt.reconstruction import find_clips, mean_of, reconstruct
     from videogpt.tokenizer_folder import load_tokenizer
 
-    paths = find_clips(arguments.clips)
+    paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
+    bad = BadClips(len(paths), arguments.max_bad_share)
     tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
     rows = []
     with Progress("reconstructing", len(paths), unit="clips") as progress:
-        for row in reconstruct(paths, tokenizer, arguments.output, size=arguments.size, fps=arguments.fps):
+        for row in reconstruct(paths, tokenizer, arguments.output, size=arguments.size, fps=arguments.fps, bad=bad):
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
-            progress.advance()
-    print(mean_of(rows).line())
+            progress.update(len(rows) + len(bad.clips))
+        progress.update(len(paths))
+    if rows:
+        print(mean_of(rows).line())
+    bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})
+    for clip in bad.clips:
+        print(f"left out: {clip.reason}", file=sys.stderr)
+    if bad.clips:
+        print(f"{len(bad.clips)} of {len(paths)} clips were left out", file=sys.stderr)

@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Sample and write; prints the path of each file."""
+    from pathlib import Path
+
+    from videogpt.output_folder import open_folder
     from videogpt.outputs import SampleWriter
     from videogpt.pipeline import Pipeline
     from videogpt.progress import Progress
@@ -67,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device)
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    with Progress("sampling", unit="codes") as progress:
+    with Progress("sampling", unit="codes") as progress, open_folder(Path(arguments.output)) as folder:
         samples = pipeline.samples(
             [prompt.text for prompt in prompts],
             seed=[arguments.seed if prompt.seed is None else prompt.seed for prompt in prompts],
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
             sampling=dataclasses.replace(pipeline.parts.sampling, **given),
             progress=progress.update,
         )
-        writer = SampleWriter(arguments.output, file_format=arguments.format, about=pipeline.describe())
+        writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         for sample in samples:
             progress.say(str(writer.write(sample)), file=sys.stdout)
     print(writer.write_contact_sheet())

@@ -7,6 +7,8 @@ The folder of token shards appears whole or not at all. Clips that cannot be rea
 
 import argparse
 
+from videogpt.commands import add_columns, add_max_bad_share
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -20,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=float, metavar="F", help="frames per second to resample to (that of the first clip)"
     )
-    parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
-    parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
+    add_columns(parser)
     parser.add_argument(
         "--clips-per-source",
         type=count_or_all,
@@ -30,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="windows of --num-frames taken from each clip (1)",
     )
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="clips encoded at once (16)")
-    parser.add_argument(
-        "--max-bad-share",
-        type=float,
-        default=0.05,
-        metavar="P",
-        help="share of clips that may be unreadable or too short (0.05)",
-    )
+    add_max_bad_share(parser, "may be unreadable or too short")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
 
 

@@ -8,13 +8,14 @@ none.
 
 import argparse
 
+from videogpt.commands import add_columns
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write, for example text.model")
-    parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
-    parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
+    add_columns(parser)
     parser.add_argument("--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)")
 
 
@@ -22,6 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train and save; prints how large the vocabulary has become."""
     from pathlib import Path
 
+    from videogpt.output_folder import naming, open_folder
     from videogpt_tokenizer.clip_folder import ClipFolder
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 
@@ -31,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
     if not any(captions):
         raise ValueError(f"no clip of {arguments.clips} has a caption: there is nothing to train a text tokenizer on")
-    tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
-    tokenizer.save(output)
+    with open_folder(output.absolute().parent, output=output):
+        tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
+        with naming(output):
+            tokenizer.save(output)
     print(f"{output}: {tokenizer.vocab_size} tokens from {len(captions)} captions")

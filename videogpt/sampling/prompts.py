@@ -3,8 +3,8 @@
     for prompt in read_prompts("prompts.txt"):
         print(prompt.text, prompt.seed)
 
-Blank lines are skipped. A file that is not UTF-8, holds no prompt or has a bad line is refused, and the line
-named.
+Blank lines are skipped. A file that is missing, is not UTF-8, holds no prompt or has a bad line is refused, and
+the line named.
 """
 
 import json
@@ -24,11 +24,14 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     """Read the prompts of a file in order; a name that ends in .jsonl holds JSON lines, any other plain text.
 
     Raises:
-        ValueError: the file is not UTF-8, holds no prompt, or a line of JSON is not an object with a `prompt`
-            string and an optional whole `seed` of 0 or more.
+        ValueError: there is no such file, it is not UTF-8, holds no prompt, or a line of JSON is not an object
+            with a `prompt` string and an optional whole `seed` of 0 or more.
         OSError: the file cannot be read.
     """
     path = Path(path)
+    if not path.exists() or path.is_dir():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise ValueError(f"{path}: {what}; give a text file with one prompt a line (--prompts FILE)")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,32 +1,14 @@
-"""The configuration of a run: written into its folder, and in force when the run is resumed.
+"""The settings of optimizers when a run is resumed.
 
-Trainer(default_root_dir="runs/tiny", callbacks=[ConfiguredOptimizers(), SaveRunConfig(parser, config)])
+Trainer(default_root_dir="runs/tiny", callbacks=[ConfiguredOptimizers()])
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
 
-from videogpt.run_folder import CONFIG
 from videogpt.run_progress import say
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes the effective configuration of a fit to `config.yaml` of the run folder, over an earlier one."""
-
-    def __init__(self, parser: Any, config: Any, **settings: Any) -> None:
-        super().__init__(parser, config, **{**settings, "save_to_log_dir": False})
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        path = Path(trainer.default_root_dir) / CONFIG
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        self.parser.save(self.config, str(partial), skip_none=False, overwrite=True, multifile=False)
-        os.replace(partial, path)
 
 
 class ConfiguredOptimizers(Callback):

@@ -1,0 +1,68 @@
+"""JSON and YAML files that videogpt writes or reads: which is this one?
+
+    print("\\n".join(describe_document(Path("figures.json"))))
+
+Refuses what is not sound JSON or YAML, or is of something else.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def describe_document(path: Path) -> list[str]:
+    """What the file is, a line for each thing to say.
+
+    Raises:
+        ValueError: it is damaged, or nothing that is known here.
+        OSError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is not sound {path.suffix[1:].upper()} ({error}): copy it again") from error
+    content = content if isinstance(content, dict) else {}
+    for describe in (_report, _sample, _part_of_folder, _run_config):
+        if lines := describe(path, content):
+            return lines
+    raise ValueError(
+        f"{path} is sound, but nothing of videogpt's: known are reports, records of samples and configurations of runs"
+    )
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _report(path: Path, content: dict[str, Any]) -> list[str]:
+    if not {"command", "hardware", "versions", "protocol", "rows"} <= content.keys():
+        return []
+    return [f"{path}: report with {len(content['rows'])} figures", f"made by: {content['command']}"]
+
+
+def _sample(path: Path, content: dict[str, Any]) -> list[str]:
+    if not {"prompt", "seed", "file", "sampling"} <= content.keys():
+        return []
+    return [f"{path}: record of the sample {content['file']}", f"prompt: {content['prompt']!r}, seed {content['seed']}"]
+
+
+def _part_of_folder(path: Path, content: dict[str, Any]) -> list[str]:
+    if not str(content.get("format")).startswith("videogpt-"):
+        return []
+    return [f"{path}: {path.name} of a {content['format']}; inspect the folder to have all of it checked"]
+
+
+def _run_config(path: Path, content: dict[str, Any]) -> list[str]:
+    model, data = (content.get(key) for key in ("model", "data"))
+    if not isinstance(model, dict) or not isinstance(data, dict):
+        return []
+    trained, on = (part.get("class_path", "what the command line says") for part in (model, data))
+    return [f"{path}: configuration of a run, for videogpt fit --config {path}", f"trains {trained} on {on}"]

@@ -1,0 +1,90 @@
+"""A run whose loss is no longer a finite number ends, with its last good checkpoint.
+
+    Trainer(callbacks=[FiniteLoss()])
+
+One step with such a loss makes every weight NaN; nothing that comes after is worth the time.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, stack
+
+from videogpt.run_folder import find_last
+
+TOGETHER = 25
+"""Losses looked at together where asking for one waits for the device."""
+
+
+class NotFiniteError(ValueError):
+    """Loss or weights are infinite or NaN."""
+
+
+class StepLoss(NamedTuple):
+    """The loss of one step, on its device."""
+
+    step: int
+    value: Tensor
+
+
+class FiniteLoss(Callback):
+    """Looks at every loss, and at the weights before they are validated or the run ends.
+
+    Raises NotFiniteError with the step, in all processes together.
+    """
+
+    def __init__(self, together: int | None = None) -> None:
+        """
+        Args:
+            together: how many losses are looked at together; one on a CPU and TOGETHER elsewhere unless given.
+        """
+        self._together = together
+        self._recent: list[StepLoss] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not outputs:
+            return
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        self._recent.append(StepLoss(trainer.global_step, loss.detach()))
+        if len(self._recent) >= (self._together or (1 if loss.device.type == "cpu" else TOGETHER)):
+            self._check_losses(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._check_losses(trainer)
+            check_weights(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_losses(trainer)
+        check_weights(trainer, pl_module)
+
+    def _check_losses(self, trainer: Trainer) -> None:
+        if not self._recent:
+            return
+        finite = stack([loss.value for loss in self._recent]).isfinite().tolist()
+        bad = [loss for loss, fine in zip(self._recent, finite, strict=True) if not fine]
+        self._recent = []
+        if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
+            what = f"the loss of step {bad[0].step} is {float(bad[0].value)}" if bad else "the loss is not finite"
+            raise _not_finite(trainer, what)
+
+
+def weights_are_finite(model: LightningModule) -> bool:
+    """Whether no weight is infinite or NaN."""
+    return all(bool(weight.isfinite().all()) for weight in model.parameters())
+
+
+def check_weights(trainer: Trainer, model: LightningModule) -> None:
+    """Raise NotFiniteError if a weight is infinite or NaN."""
+    if not weights_are_finite(model):
+        raise _not_finite(trainer, f"weights are infinite or NaN after step {trainer.global_step}")
+
+
+def _not_finite(trainer: Trainer, what: str) -> NotFiniteError:
+    last = find_last(Path(trainer.default_root_dir))
+    kept = f"{last} is from before, the same command goes on from it" if last else "no checkpoint was written before"
+    remedy = "lower the learning rate, or clip gradients with --trainer.gradient_clip_val 1"
+    return NotFiniteError(f"{what}: {remedy}; {kept}")

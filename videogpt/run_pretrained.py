@@ -1,0 +1,42 @@
+"""What a run is for: the folder `pretrained/`, which always holds the weights that were validated last.
+
+    Trainer(default_root_dir="runs/tiny", callbacks=[KeepPretrained()])
+
+The model writes the folder itself, with `save_pretrained(folder)`; a model without leaves none. It is written
+beside its place and then takes it, so it is whole at any moment.
+"""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videogpt.run_checkpoint import remove, replace
+from videogpt.run_folder import PRETRAINED
+
+
+class KeepPretrained(Callback):
+    """Writes `pretrained/` after every validation of a fit: a run may end at any time."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            save_pretrained(trainer, pl_module)
+
+
+def save_pretrained(trainer: Trainer, model: LightningModule) -> Path | None:
+    """Write `pretrained/` of the run folder, from the first process alone; the folder where one was written.
+
+    Raises:
+        OSError: it cannot be written; the earlier one stays.
+    """
+    save = getattr(model, "save_pretrained", None)
+    if save is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        return None
+    folder = Path(trainer.default_root_dir) / PRETRAINED
+    partial = folder.with_name(f".{folder.name}.partial")
+    remove(partial)  # of a run that was killed while it wrote
+    try:
+        save(partial)
+        replace(folder, partial)
+    finally:
+        remove(partial)
+    return folder

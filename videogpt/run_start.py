@@ -1,0 +1,88 @@
+"""What a run writes first, once a step has succeeded: a start that fails leaves nothing behind.
+
+    Trainer(logger=RunLogger("runs/tiny"), callbacks=[BeginRun(parser, config)])
+
+Wrong sizes, data that do not fit the model and the like are found by the first step at the latest. Until then
+there is no run folder, or it is as it was.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from videogpt.run_folder import CONFIG
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoard's files in the run folder itself, from `begin` on; metrics logged earlier are written then."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self._begun = False
+        self._early: list[tuple[Mapping[str, float], int | None]] = []
+
+    @property
+    def experiment(self) -> Any:
+        """TensorBoard's writer, or one that does nothing."""
+        return super().experiment if self._begun else DummyLogger().experiment
+
+    def begin(self) -> None:
+        """Write what has been kept back, and whatever comes from now on."""
+        self._begun = True
+        self.save()
+        for metrics, step in self._early:
+            self.log_metrics(metrics, step)
+        self._early = []
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if self._begun:
+            super().log_metrics(metrics, step)
+        else:
+            self._early.append((dict(metrics), step))
+
+    @rank_zero_only
+    def save(self) -> None:
+        if self._begun:
+            super().save()
+
+
+class BeginRun(Callback):
+    """Writes the effective configuration to `config.yaml` of the run folder, over an earlier one, and lets the
+    run's logger begin. The first callback of all, so that the others can log."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Any) -> None:
+        self._parser, self._config = parser, config
+        self._begun = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._begin(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:  # a run that was resumed where a validation was due begins with it
+            self._begin(trainer)
+
+    def _begin(self, trainer: Trainer) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if trainer.is_global_zero:
+            self._save_config(Path(trainer.default_root_dir) / CONFIG)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.begin()
+
+    def _save_config(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self._parser.save(self._config, str(partial), skip_none=False, overwrite=True, multifile=False)
+        os.replace(partial, path)
