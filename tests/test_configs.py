@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.lightning_cli import run
+from videogpt.runs.lightning_cli import run
 from videogpt.token_shards import tokenize_clips
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videogpt.documents import SUFFIXES, describe_document
-from videogpt.run_folder import PRETRAINED, find_last, read_checkpoint
-from videogpt.run_result import is_run_folder
+from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
+from videogpt.runs.result import is_run_folder
 
 CHECKED_AT = 16
 """Pixels a side of the frames when a clip is decoded to its end, so that long ones fit in memory."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
-from videogpt.run_result import refuse_run_folder
+from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.pretrained_files import build_config, read_config, read_pretrained, write_pretrained
 from videogpt_tokenizer.text_tokenizer import TextTokenizer

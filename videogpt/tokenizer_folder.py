@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from videogpt.model_folder import SHIPPED, TOKENIZER_NAME, shipped_models
-from videogpt.run_result import refuse_run_folder
+from videogpt.runs.result import refuse_run_folder
 from videogpt_tokenizer.pretrained_files import CONFIG_NAME
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 

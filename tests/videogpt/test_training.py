@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from videogpt import Pipeline, VideoGPTConfig
-from videogpt.run_checkpoint import RandomState
-from videogpt.run_pretrained import KeepPretrained
+from videogpt.runs.checkpoint import RandomState
+from videogpt.runs.pretrained import KeepPretrained
 from videogpt.token_data import TokenShards
 from videogpt.token_shards import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining

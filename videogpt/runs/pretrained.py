@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videogpt.run_checkpoint import remove, replace
-from videogpt.run_folder import PRETRAINED
+from videogpt.runs.checkpoint import remove, replace
+from videogpt.runs.folder import PRETRAINED
 
 
 class KeepPretrained(Callback):

@@ -3,7 +3,7 @@
     videogpt fit --config configs/tokenizer/tiny.yaml --trainer.max_steps 2000
 
 Model and data are chosen by `model.class_path` and `data.class_path`. `trainer.default_root_dir` is the run's
-folder; what is in it, and what is resumed when, says `videogpt.run_folder`. In short: flags and YAML decide,
+folder; what is in it, and what is resumed when, says `videogpt.runs.folder`. In short: flags and YAML decide,
 never a checkpoint; every difference between them is said; a run is never begun afresh, nor overwritten, in
 silence; a start that fails leaves nothing behind; checkpoints are never unpickled.
 """
@@ -22,9 +22,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from videogpt.run_arguments import check_config_files, plain
-from videogpt.run_checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
-from videogpt.run_folder import (
+from videogpt.runs.arguments import check_config_files, plain
+from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
+from videogpt.runs.folder import (
     Resume,
     choose_start,
     choose_weights,
@@ -33,11 +33,11 @@ from videogpt.run_folder import (
     read_checkpoint,
     stored_data,
 )
-from videogpt.run_loss import FiniteLoss
-from videogpt.run_optimizers import ConfiguredOptimizers
-from videogpt.run_pretrained import KeepPretrained, save_pretrained
-from videogpt.run_progress import RunProgress, say
-from videogpt.run_start import BeginRun, RunLogger
+from videogpt.runs.loss import FiniteLoss
+from videogpt.runs.optimizers import ConfiguredOptimizers
+from videogpt.runs.pretrained import KeepPretrained, save_pretrained
+from videogpt.runs.progress import RunProgress, say
+from videogpt.runs.start import BeginRun, RunLogger
 
 TERMINATED = 143
 

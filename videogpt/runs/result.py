@@ -6,7 +6,7 @@ refuse_run_folder(Path("runs/tiny"))       # ValueError: ... give runs/tiny/pret
 
 from pathlib import Path
 
-from videogpt.run_folder import CONFIG, LAST, PRETRAINED
+from videogpt.runs.folder import CONFIG, LAST, PRETRAINED
 
 RESULT_CONFIG = "config.json"
 """What every model and tokenizer folder has."""

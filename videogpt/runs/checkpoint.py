@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from videogpt.run_folder import LAST
-from videogpt.run_loss import NotFiniteError, check_weights, weights_are_finite
-from videogpt.run_progress import say
+from videogpt.runs.folder import LAST
+from videogpt.runs.loss import NotFiniteError, check_weights, weights_are_finite
+from videogpt.runs.progress import say
 
 
 class RunCheckpoint(Checkpoint):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, stack
 
-from videogpt.run_folder import find_last
+from videogpt.runs.folder import find_last
 
 TOGETHER = 25
 """Losses looked at together where asking for one waits for the device."""

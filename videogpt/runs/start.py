@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from videogpt.run_folder import CONFIG
+from videogpt.runs.folder import CONFIG
 
 
 class RunLogger(TensorBoardLogger):
