@@ -1,6 +1,7 @@
 """Training the language model: the loss is what it says, runs resume exactly, and what does not fit is refused."""
 
 import math
+from typing import Literal
 
 import lightning
 import pytest
@@ -38,13 +39,13 @@ def material(tmp_path_factory):
     return root
 
 
-def training(material, **text) -> VideoGPTTraining:
+def training(material, kind: Literal["adamw", "muon"] = "adamw", **text) -> VideoGPTTraining:
     torch.manual_seed(0)
     return VideoGPTTraining(
         tokenizer=str(material / "tokenizer"),
         model=VideoGPTConfig(width=32, depth=2, heads=2, kv_heads=1),
         text=TextConfig(vocab_size=300, **text),
-        optimizer=OptimizerConfig(learning_rate=5e-3, warmup_steps=2, ema_decay=0.9),
+        optimizer=OptimizerConfig(kind=kind, learning_rate=5e-3, warmup_steps=2, ema_decay=0.9),
     )
 
 
@@ -94,9 +95,10 @@ def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tm
     assert float(losses.total) == pytest.approx(total / weights, rel=1e-4)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path):
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind):
     """To the weight, in the middle of an epoch, with captions dropped at random."""
-    whole, first, second = (training(material, dropout=0.5) for _ in range(3))
+    whole, first, second = (training(material, kind, dropout=0.5) for _ in range(3))
     for name, module, stop, start in (
         ("whole", whole, None, None),
         ("half", first, 3, None),
