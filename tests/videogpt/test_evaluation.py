@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
+from videogpt.bad_clips import BadClips
 from videogpt.evaluation import Report, evaluate
 from videogpt.evaluation.caption_checks import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
@@ -62,11 +63,11 @@ def test_a_report_carries_its_protocol(tmp_path):
 
 
 def test_bits_are_those_of_the_logits(pipeline, clips):
-    tokens = tokenize(pipeline, list(ClipFolder(clips))[:2])
+    tokens = tokenize(pipeline, list(ClipFolder(clips))[:2], BadClips(2))
     parts = pipeline.parts
     total = 0.0
-    for caption, codes_THW in zip(tokens.captions, tokens.codes_BTHW, strict=True):
-        sequence = parts.layout.pack([parts.text_tokenizer.encode(caption)], codes_THW[None])
+    for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True):
+        sequence = parts.layout.pack([parts.text_tokenizer.encode(record.caption)], codes_THW[None])
         with torch.no_grad():
             logits = parts.model(sequence)[0, sequence.visibility.video_start :, parts.layout.video_ids.start :]
         chosen = logits.log_softmax(dim=-1).gather(1, codes_THW.reshape(-1, 1))
@@ -77,7 +78,7 @@ def test_bits_are_those_of_the_logits(pipeline, clips):
 
 
 def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
-    tokens = tokenize(pipeline, list(ClipFolder(clips)))
+    tokens = tokenize(pipeline, list(ClipFolder(clips)), BadClips(3))
     video = Clip.read(ClipFolder(clips)[1].path).video_CTHW()[None]
     decoded = pipeline.parts.tokenizer.decode(pipeline.parts.tokenizer.encode(video))
     mean_square = float((decoded - video).square().mean()) / 4
@@ -122,3 +123,16 @@ def test_nothing_to_measure_is_refused(pipeline, tmp_path):
         evaluate(tmp_path / "model", data=tmp_path / "empty")
     with pytest.raises(ValueError, match="no data is given"):
         evaluate(tmp_path / "model", sheets=tmp_path)
+
+
+def test_a_bad_clip_is_left_out_and_named(pipeline, tmp_path):
+    assert len(list(write_world(tmp_path / "clips", clips=21, seed=5))) == 21
+    records = list(ClipFolder(tmp_path / "clips"))
+    records[4].path.write_bytes(b"no video")
+    bad = BadClips(21)
+    tokens = tokenize(pipeline, records, bad)
+    assert tokens.records == records[:4] + records[5:] and len(tokens.codes_BTHW) == 20
+    assert [clip.name for clip in bad.clips] == [str(records[4].path)]
+    records[5].path.unlink()
+    with pytest.raises(ValueError, match=r"2 of .* clips cannot be used.*000004.*000005"):
+        tokenize(pipeline, records, BadClips(21))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from videogpt.bad_clips import BadClips
 from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_check
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
@@ -52,7 +53,8 @@ def evaluate(
         say: told what is being measured.
 
     Raises:
-        ValueError: no such model or folder, `num_clips` is below 1, or `sheets` do not fit the clips.
+        ValueError: no such model or folder, more than one clip in twenty cannot be used, `num_clips` is below 1, or
+            `sheets` do not fit the clips.
     """
     if num_clips < 1:
         raise ValueError(f"clips is {num_clips}; it must be 1 or more")
@@ -98,7 +100,11 @@ def _measure(
 ) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
-    tokens = tokenize(pipeline, records)
+    bad = BadClips(len(records))
+    tokens = tokenize(pipeline, records, bad)
+    if bad.clips:
+        say(f"left out {len(bad.clips)} of {len(records)} clips: {bad.some()}")
+        report.protocol[f"left out of {name}"] = [Path(clip.name).name for clip in bad.clips]
     scores = reconstruction_scores(tokens)
     report.add(f"{name}: PSNR of the tokenizer", scores.psnr, "dB")
     report.add(f"{name}: SSIM of the tokenizer", scores.ssim, "")
@@ -108,8 +114,8 @@ def _measure(
     report.add(f"{name}: bits per video token", bits.per_token, "bits")
     report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
     if check is not None:
-        say(f"sampling {len(records)} captions: {name}")
-        for attribute, share in caption_following(pipeline, records, check, seed).items():
+        say(f"sampling {len(tokens.records)} captions: {name}")
+        for attribute, share in caption_following(pipeline, tokens.records, check, seed).items():
             label = "all attributes" if attribute == "all" else attribute
             report.add(f"{name}: caption following, {label}", 100 * share, "%")
 

@@ -4,7 +4,7 @@ Each function takes a `Pipeline` and plain data and returns numbers; none knows 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videogpt.bad_clips import BadClips
 from videogpt.evaluation.caption_checks import CaptionCheck
 from videogpt.pipeline import Pipeline
 from videogpt_tokenizer.clip import Clip
@@ -27,7 +28,7 @@ BATCH = 16
 class TokenizedClips(NamedTuple):
     """Clips, their codes and what the codes decode to."""
 
-    captions: list[str]
+    records: list[ClipRecord]
     codes_BTHW: Tensor
     psnr_B: Tensor
     ssim_B: Tensor
@@ -52,24 +53,32 @@ class VideoBits(NamedTuple):
 
 
 @torch.inference_mode()
-def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord]) -> TokenizedClips:
+def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> TokenizedClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
+    Args:
+        bad: is told of the clips that cannot be read or are too short; they are left out.
+
     Raises:
-        ValueError: there is no clip, one cannot be read or is too short.
+        ValueError: there are no clips, or too many that cannot be used.
     """
     if not records:
         raise ValueError("there are no clips to measure on")
-    codes, ratios, similarities, shape = [], [], [], torch.Size()
+    kept, codes, ratios, similarities, shape = [], [], [], [], torch.Size()
     for start in range(0, len(records), BATCH):
-        video = torch.stack([_read(pipeline, record) for record in records[start : start + BATCH]])
+        good = list(_readable(pipeline, records[start : start + BATCH], bad))
+        bad.check(min(start + BATCH, len(records)))
+        if not good:
+            continue
+        kept += [one.record for one in good]
+        video = torch.stack([one.video_CTHW for one in good])
         shape = video.shape
         codes.append(pipeline.parts.tokenizer.encode(video))
         decoded = pipeline.parts.tokenizer.decode(codes[-1])
         ratios.append(psnr(decoded, video))
         similarities.append(ssim(decoded, video))
     return TokenizedClips(
-        captions=[record.caption for record in records],
+        records=kept,
         codes_BTHW=torch.cat(codes),
         psnr_B=torch.cat(ratios),
         ssim_B=torch.cat(similarities),
@@ -88,14 +97,15 @@ def reconstruction_scores(tokens: TokenizedClips) -> ReconstructionScores:
 def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
     """Mean cross-entropy of the codes given the captions, without guidance."""
     parts, bits = pipeline.parts, 0.0
-    for start in range(0, len(tokens.captions), BATCH):
-        texts = [parts.text_tokenizer.encode(text) for text in tokens.captions[start : start + BATCH]]
+    captions = [record.caption for record in tokens.records]
+    for start in range(0, len(tokens.records), BATCH):
+        texts = [parts.text_tokenizer.encode(text) for text in captions[start : start + BATCH]]
         sequence = parts.layout.pack(texts, tokens.codes_BTHW[start : start + BATCH]).to(pipeline.device)
         rows = slice(sequence.visibility.video_start, None)
         logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
         codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
         bits += float(F.cross_entropy(logits_BMV.transpose(1, 2), codes_BM, reduction="sum")) / math.log(2)
-    per_clip = bits / len(tokens.captions)
+    per_clip = bits / len(captions)
     return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
 
 
@@ -114,13 +124,25 @@ def caption_following(
     return shares | {name: sum(verdict[name] for verdict in verdicts) / len(verdicts) for name in verdicts[0]}
 
 
-def _read(pipeline: Pipeline, record: ClipRecord) -> Tensor:
-    parts = pipeline.parts
+class ReadClip(NamedTuple):
+    """A clip as the tokenizer takes it."""
+
+    record: ClipRecord
+    video_CTHW: Tensor
+
+
+def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[ReadClip]:
+    parts, frames = pipeline.parts, pipeline.max_frames
     side = parts.tokenizer.space_stride
     size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)
-    clip = Clip.read(record.path, fps=parts.fps, size=size, num_frames=pipeline.max_frames)
-    if len(clip) < pipeline.max_frames:
-        raise ValueError(
-            f"{record.path} has {len(clip)} frames at {parts.fps:g} per second; {pipeline.max_frames} are needed"
-        )
-    return clip.video_CTHW().to(pipeline.device)
+    for record in records:
+        try:
+            clip = Clip.read(record.path, fps=parts.fps, size=size, num_frames=frames)
+            if len(clip) < frames:
+                raise ValueError(
+                    f"{record.path} has {len(clip)} frames at {parts.fps:g} per second, {frames} are needed"
+                )
+        except (ValueError, OSError) as error:
+            bad.add(str(record.path), error)
+        else:
+            yield ReadClip(record, clip.video_CTHW().to(pipeline.device))
