@@ -67,6 +67,12 @@ def test_an_interrupted_sampling_leaves_no_empty_folder(model, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_evaluate_refuses_a_report_that_cannot_be_written_before_measuring(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", "--model", "no such model", "--output", str(tmp_path / "file" / "report.json")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
 def test_evaluate_refuses_an_existing_report_before_measuring(tmp_path, capsys):
     (tmp_path / "report.json").write_text("precious")
     assert main(["evaluate", "--model", "no such model", "--output", str(tmp_path / "report.json")]) == 2

@@ -26,25 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure; prints the figures as a table."""
+    from contextlib import nullcontext
     from pathlib import Path
 
     from videogpt.evaluation import evaluate
+    from videogpt.output_folder import naming, open_folder
 
     output = None if arguments.output is None else Path(arguments.output)
-    if output is not None:  # before minutes of measuring, not after
-        if output.exists():
-            raise ValueError(f"{output} exists already: give another --output, or remove it")
-        output.parent.mkdir(parents=True, exist_ok=True)
-    report = evaluate(
-        arguments.model,
-        data=arguments.data,
-        sheets=arguments.sheets,
-        num_clips=arguments.clips,
-        seed=arguments.seed,
-        device=arguments.device,
-        command=arguments.command,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
-    )
-    print(report.table())
-    if output is not None:
-        report.write(output)
+    if output is not None and output.exists():
+        raise ValueError(f"{output} exists already: give another --output, or remove it")
+    with nullcontext() if output is None else open_folder(output.parent, output):  # before minutes of measuring
+        report = evaluate(
+            arguments.model,
+            data=arguments.data,
+            sheets=arguments.sheets,
+            num_clips=arguments.clips,
+            seed=arguments.seed,
+            device=arguments.device,
+            command=arguments.command,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+        print(report.table())
+        if output is not None:
+            with naming(output):
+                report.write(output)
