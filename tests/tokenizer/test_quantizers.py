@@ -1,5 +1,7 @@
 """Quantizers: inverse of themselves, equal to the library, moved by training, deaf to autocast."""
 
+import math
+
 import pytest
 import torch
 from einops import rearrange
@@ -51,6 +53,18 @@ def test_every_fsq_code_is_reached_by_its_own_latent():
     offset = torch.where(quantizer.levels_K % 2 == 0, 0.5, 0.0)
     inputs = torch.atanh((steps + offset) / half_range) - torch.atanh(offset / half_range)
     assert torch.equal(quantizer.quantize_rows(inputs)[1], codes_N)
+
+
+def test_commitment_draws_latents_to_the_levels_they_are_rounded_to():
+    quantizer = make_quantizer(QuantizerConfig(levels=(8, 5), commitment=2.0))
+    latents = torch.randn(1, 1, 4, 4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    before = quantizer(latents)
+    before.loss.backward()
+    after = quantizer(latents.detach() - 0.1 * latents.grad)
+    assert torch.equal(after.codes_BTHW, before.codes_BTHW) and 0 < after.loss < before.loss
+    half_way = torch.full((1, 1, 1, 1, 1), math.atanh(0.5 / 2.002))  # between level 0 and level 1 of five
+    loss = make_quantizer(QuantizerConfig(levels=(5,), commitment=2.0))(half_way).loss
+    assert float(loss) == pytest.approx(2.0 * 0.5**2)
 
 
 @pytest.mark.parametrize("config", CONFIGS[1:], ids=str)

@@ -40,6 +40,9 @@ class QuantizerConfig:
     """fsq: finite scalar (no learned state); vq: learned codebook with moving averages; lfq: one bit a channel."""
     levels: tuple[int, ...] = (8, 5, 5, 5)
     """fsq only: levels of each channel; the vocabulary is their product."""
+    commitment: float = 0.0
+    """fsq only: weight of the mean squared distance, in steps, from latents to the levels they are rounded to. Above 0
+    fewer codes flip with what hardly changes: some PSNR for fewer bits that a language model must predict."""
     codebook_size: int = 1024
     """vq and lfq only: size of the vocabulary (a power of two for lfq)."""
     codebook_dim: int = 8
@@ -51,6 +54,8 @@ class QuantizerConfig:
             raise ValueError(f"quantizer kind {self.kind!r} is not known: choose fsq, vq or lfq")
         if self.kind == "fsq" and (not self.levels or min(self.levels) < 3):
             raise ValueError(f"fsq levels {self.levels} must each be 3 or more, for example (8, 5, 5, 5)")
+        if not 0 <= self.commitment < math.inf:
+            raise ValueError(f"fsq commitment is {self.commitment}; it must be 0 or more, for example 0.05")
         if self.kind == "lfq" and not math.log2(self.codebook_size).is_integer():
             raise ValueError(f"lfq codebook_size {self.codebook_size} must be a power of two, for example 1024")
 
@@ -107,9 +112,10 @@ class FiniteScalarQuantizer(Quantizer):
     levels_K: Tensor
     strides_K: Tensor
 
-    def __init__(self, levels: tuple[int, ...]) -> None:
+    def __init__(self, levels: tuple[int, ...], commitment: float = 0.0) -> None:
         super().__init__()
         self.codebook_size, self.dim = math.prod(levels), len(levels)
+        self.commitment = commitment
         strides = [math.prod(levels[:index]) for index in range(len(levels))]
         self.register_buffer("levels_K", torch.tensor(levels), persistent=False)
         self.register_buffer("strides_K", torch.tensor(strides), persistent=False)
@@ -118,10 +124,12 @@ class FiniteScalarQuantizer(Quantizer):
         half_range_K = (self.levels_K - 1) * (1 + 1e-3) / 2
         offset_K = torch.where(self.levels_K % 2 == 0, 0.5, 0.0)
         bounded_NK = torch.tanh(rows_ND + torch.atanh(offset_K / half_range_K)) * half_range_K - offset_K
-        steps_NK = bounded_NK + (bounded_NK.round() - bounded_NK).detach()
+        rounded_NK = bounded_NK.round().detach()
+        steps_NK = bounded_NK + (rounded_NK - bounded_NK).detach()
         half_width_K = self.levels_K // 2
         codes_N = ((steps_NK.round().long() + half_width_K) * self.strides_K).sum(dim=-1)
-        return steps_NK / half_width_K, codes_N, rows_ND.new_zeros(())
+        loss = self.commitment * (bounded_NK - rounded_NK).square().mean()
+        return steps_NK / half_width_K, codes_N, loss
 
     def lookup_rows(self, codes_N: Tensor) -> Tensor:
         steps_NK = codes_N[:, None] // self.strides_K % self.levels_K - self.levels_K // 2
@@ -179,7 +187,7 @@ class LookupFreeQuantizer(Quantizer):
 def make_quantizer(config: QuantizerConfig) -> Quantizer:
     """The quantizer that `config` names."""
     if config.kind == "fsq":
-        return FiniteScalarQuantizer(config.levels)
+        return FiniteScalarQuantizer(config.levels, config.commitment)
     if config.kind == "vq":
         return VectorQuantizer(config.codebook_size, config.codebook_dim)
     return LookupFreeQuantizer(config.codebook_size)
