@@ -9,6 +9,7 @@ no transposed convolution and no norm over space or time: chunks equal the whole
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -21,7 +22,7 @@ from videogpt_tokenizer.layers import CausalStack, Downsample, Features, FrameCo
 # S frames of one latent frame (time_stride), P patch side
 
 
-Context = Literal["local", "wide"]
+Context = Literal["patch", "local", "wide"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,8 @@ class AutoencoderConfig:
     encoder_depth: int = 2
     """Residual blocks per level of the encoder."""
     encoder_context: Context = "local"
-    """local: a code depends on its own frames and on pixels near by, and no motion elsewhere changes it. wide: the
-    encoder looks as far as the decoder, with 3x3 convolutions at all levels, and at earlier frames."""
+    """What a code depends on. patch: the pixels it covers. local: its own frames, up to pixels one code away. wide: as
+    much as the decoder sees, earlier frames too. The less, the fewer codes change with what moves elsewhere."""
     decoder_depth: int = 3
     """Residual blocks per level of the decoder; decoders repay depth more than encoders do."""
 
@@ -47,7 +48,7 @@ class AutoencoderConfig:
         if not self.widths or min(self.widths) < 16 or any(width % 16 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
         if self.encoder_context not in get_args(Context):
-            raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {' or '.join(get_args(Context))}")
+            raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {', '.join(get_args(Context))}")
         for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -93,8 +94,9 @@ class Encoder(nn.Module):
             if level:
                 layers.append(Downsample(widths[level - 1], width))
             wide = config.encoder_context == "wide"
-            neighbours, reach = wide or level == 0, 2 if wide else 0
-            layers += [ResidualBlock(width, neighbours=neighbours, reach=reach) for _ in range(config.encoder_depth)]
+            neighbours = wide or (config.encoder_context == "local" and level == 0)
+            block = partial(ResidualBlock, width, neighbours=neighbours, reach=2 if wide else 0)
+            layers += [block() for _ in range(config.encoder_depth)]
         self.trunk = CausalStack(layers)
         # The norm keeps latents where the quantizer's bounds have a slope: without it they drift into saturation, and
         # most of the codebook is never used.
