@@ -30,7 +30,7 @@ from videogpt.tokenizer_folder import load_tokenizer
 from videogpt_tokenizer import TextTokenizer
 from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
 
-# B batch, T/H/W latent grid, N sequence rows, M rows of one modality, D width
+# B batch, T/H/W latent grid, N sequence rows, M rows of one modality, R = B * M, D width, V ids
 
 log = logging.getLogger(__name__)
 
@@ -168,8 +168,9 @@ class VideoGPTTraining(lightning.LightningModule):
             weight_BM = sequence.loss_weight_BN[:, rows]
             targets_BM = (sequence.targets_BN[:, rows] - ids.start).clamp(min=0)  # what PAD becomes weighs nothing
             logits_BMV = model.logits(hidden_BND[:, rows], ids).float()
-            nats_BM = F.cross_entropy(logits_BMV.transpose(1, 2), targets_BM, reduction="none")
-            weighted.append((nats_BM * weight_BM).sum())
+            # Rows of logits side by side: over the classes of a (B, V, M) view it takes four times as long on a CPU.
+            nats_R = F.cross_entropy(logits_BMV.flatten(0, 1), targets_BM.flatten(), reduction="none")
+            weighted.append(nats_R @ weight_BM.flatten())
             mean[name] = weighted[-1].detach() / weight_BM.sum().clamp(min=1e-9)
         return SequenceLosses(torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), mean)
 

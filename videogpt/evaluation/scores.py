@@ -104,7 +104,7 @@ def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
         rows = slice(sequence.visibility.video_start, None)
         logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
         codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
-        bits += float(F.cross_entropy(logits_BMV.transpose(1, 2), codes_BM, reduction="sum")) / math.log(2)
+        bits += float(F.cross_entropy(logits_BMV.flatten(0, 1), codes_BM.flatten(), reduction="sum")) / math.log(2)
     per_clip = bits / len(captions)
     return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
 
