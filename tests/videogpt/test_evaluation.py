@@ -93,10 +93,12 @@ def test_caption_following_is_perfect_for_a_perfect_model(pipeline, clips, monke
     scenes = [Scene.from_json(record.fields["scene"]) for record in records]
     perfect = [Clip(torch.from_numpy(render(scene)), 8.0) for scene in scenes]
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: perfect)
-    assert set(caption_following(pipeline, records, check).values()) == {1.0}
+    shares = caption_following(pipeline, records, check)
+    assert set(shares.values()) == {1.0}
+    assert {f"all attributes, {check.group(record)}" for record in records} <= shares.keys()
     black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: [black] * 3)
-    assert caption_following(pipeline, records, check)["all"] == 0.0
+    assert caption_following(pipeline, records, check)["all attributes"] == 0.0
 
 
 def test_clips_that_nobody_can_read_have_no_check(clips, tmp_path):

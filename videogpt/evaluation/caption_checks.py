@@ -36,6 +36,10 @@ class CaptionCheck(Protocol):
         """For every attribute, whether the frames show what the record says."""
         ...
 
+    def group(self, record: ClipRecord) -> str:
+        """The kind of clip: each has a share of its own, since some are harder than others."""
+        ...
+
 
 class ShapesCheck:
     """Clips of `videogpt world shapes`, by its checker."""
@@ -49,6 +53,10 @@ class ShapesCheck:
     def verdict(self, frames_THWC: Frames, record: ClipRecord) -> dict[str, bool]:
         """Count, shape, colour, size, motion and background."""
         return asdict(agrees(check(frames_THWC), _scene(record)))
+
+    def group(self, record: ClipRecord) -> str:
+        """By the number of objects."""
+        return "one object" if len(_scene(record).objects) == 1 else "two objects"
 
 
 class SpritesCheck:
@@ -67,6 +75,10 @@ class SpritesCheck:
         """Body, bottomwear, topwear, hair, action and direction."""
         seen = self.checker.read(frames_THWC).sprite
         return {name: getattr(seen, name) == record.fields[name] for name in self.COLUMNS}
+
+    def group(self, record: ClipRecord) -> str:
+        """By the action."""
+        return str(record.fields["action"])
 
 
 def find_check(records: Sequence[ClipRecord], sheets: str | Path | None = None) -> CaptionCheck | None:

@@ -116,8 +116,7 @@ def _measure(
     if check is not None:
         say(f"sampling {len(tokens.records)} captions: {name}")
         for attribute, share in caption_following(pipeline, tokens.records, check, seed).items():
-            label = "all attributes" if attribute == "all" else attribute
-            report.add(f"{name}: caption following, {label}", 100 * share, "%")
+            report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
 
 
 def _seconds_per_sample(pipeline: Pipeline) -> float:

@@ -115,13 +115,21 @@ def caption_following(
     """Sample the caption of every clip once and have the samples read.
 
     Returns:
-        For each attribute, and for `all` of them together, the share of samples that have it right.
+        The share of samples that have all attributes right, of all clips and of each group, and each attribute.
     """
     prompts = [check.prompt(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
     clips = pipeline(prompts, seed=[seed + i for i in range(len(prompts))])
     verdicts = [check.verdict(clip.frames_THWC.numpy(), record) for clip, record in zip(clips, records, strict=True)]
-    shares = {"all": sum(all(verdict.values()) for verdict in verdicts) / len(verdicts)}
-    return shares | {name: sum(verdict[name] for verdict in verdicts) / len(verdicts) for name in verdicts[0]}
+    right = [all(verdict.values()) for verdict in verdicts]
+    groups = [check.group(record) for record in records]
+    shares = {"all attributes": _share(right)}
+    for group in sorted(set(groups)):
+        shares[f"all attributes, {group}"] = _share([yes for yes, of in zip(right, groups, strict=True) if of == group])
+    return shares | {name: _share([verdict[name] for verdict in verdicts]) for name in verdicts[0]}
+
+
+def _share(answers: Sequence[bool]) -> float:
+    return sum(answers) / len(answers)
 
 
 class ReadClip(NamedTuple):
