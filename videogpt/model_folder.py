@@ -14,8 +14,6 @@ Nothing here unpickles.
 
 import dataclasses
 import math
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.replacing import beside
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.pretrained_files import build_config, read_config, read_pretrained, write_pretrained
@@ -150,13 +149,8 @@ def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "fl
     folder = Path(folder).resolve()
     _refuse_other_files(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    try:
+    with beside(folder) as partial:
         _write(partial, parts, getattr(torch, dtype))
-        _replace(folder, partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _write(folder: Path, parts: ModelParts, dtype: torch.dtype) -> None:
@@ -191,21 +185,6 @@ def _refuse_other_files(folder: Path) -> None:
     others = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if others:
         raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}): give a folder of its own")
-
-
-def _replace(folder: Path, by: Path) -> None:
-    """Move `by` to `folder`; what was there comes back if that fails."""
-    old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
-    if not folder.exists():
-        os.rename(by, folder)
-        return
-    os.rename(folder, old)
-    try:
-        os.rename(by, folder)
-    except BaseException:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fps(value: object, folder: Path) -> float:

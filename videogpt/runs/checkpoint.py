@@ -4,7 +4,6 @@ Trainer(default_root_dir="runs/tiny", callbacks=[RunCheckpoint(), RandomState(),
 """
 
 import os
-import shutil
 import signal
 import threading
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from videogpt.replacing import remove, replace
 from videogpt.runs.folder import LAST
 from videogpt.runs.loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.runs.progress import say
@@ -125,25 +125,3 @@ class StopBetweenSteps(Callback):
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
             self._previous = None
-
-
-def replace(path: Path, new: Path) -> None:
-    """Move the file or folder `new` to `path`; what is there goes, or comes back if that fails."""
-    if not path.is_dir():
-        os.replace(new, path)
-        return
-    old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
-    os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(old, path)
-        raise
-    shutil.rmtree(old)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)

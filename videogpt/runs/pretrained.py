@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videogpt.runs.checkpoint import remove, replace
+from videogpt.replacing import beside
 from videogpt.runs.folder import PRETRAINED
 
 
@@ -32,11 +32,6 @@ def save_pretrained(trainer: Trainer, model: LightningModule) -> Path | None:
     if save is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
         return None
     folder = Path(trainer.default_root_dir) / PRETRAINED
-    partial = folder.with_name(f".{folder.name}.partial")
-    remove(partial)  # of a run that was killed while it wrote
-    try:
+    with beside(folder) as partial:
         save(partial)
-        replace(folder, partial)
-    finally:
-        remove(partial)
     return folder
