@@ -1,7 +1,7 @@
 """Files and folders that take the place of older ones: at any moment one of the two is whole.
 
     with beside(Path("runs/tiny/pretrained")) as partial:
-        ...                                        # write the file or folder `partial`, which takes its place at the end
+        ...                                # write the file or folder `partial`, which takes that place at the end
 
 Asks nothing: what may be replaced is the caller's to decide. For folders that must not exist yet see `whole_folder`.
 """

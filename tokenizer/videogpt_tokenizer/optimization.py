@@ -7,7 +7,7 @@ with fast_autocast(device): ...
 import functools
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from videogpt_tokenizer.muon_adamw import MuonAdamW
 
@@ -37,7 +37,7 @@ class OptimizerConfig:
     final_share: float = 0.05
     """Learning rate at the last step, as a share of the peak."""
     ema_decay: float = 0.999
-    """Decay per step of the averaged weights, which are the ones validated and saved."""
+    """Decay per step of the averaged weights, which are the ones validated and saved; lower in the first steps."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -92,9 +92,20 @@ def configure(
 
 
 def averaged(module: nn.Module, config: OptimizerConfig) -> AveragedModel:
-    """A copy of the module whose weights follow the original's as an exponential moving average."""
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    return average.requires_grad_(False)
+    """A copy of the module whose weights follow the original's as an exponential moving average.
+
+    The decay rises to `ema_decay` as (1 + n) / (10 + n) with the number n of steps, so that the average of a short run
+    is not that of its first steps.
+    """
+
+    def follow(averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor | int) -> None:
+        # A tensor, not a number: to read the count from a GPU would be to wait for it.
+        steps = torch.as_tensor(steps, dtype=torch.float32, device=weights[0].device)
+        share = 1 - ((1 + steps) / (10 + steps)).clamp(max=config.ema_decay)
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, share.to(average.dtype))
+
+    return AveragedModel(module, multi_avg_fn=torch.no_grad()(follow)).requires_grad_(False)
 
 
 def fast_autocast(device: torch.device) -> AbstractContextManager:
