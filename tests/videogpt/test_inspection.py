@@ -89,6 +89,15 @@ def test_columns_of_the_metadata_can_be_chosen(clips: Path, capsys) -> None:
     assert "1 clips: 1 good" in capsys.readouterr().out
 
 
+def test_a_shipped_model_by_name_unless_there_is_such_a_path(clips: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(clips.parent)
+    assert main(["inspect", "shapes"]) == 0
+    assert "all checksums are right" in capsys.readouterr().out
+    clips.rename("shapes")
+    assert main(["inspect", "shapes"]) == 0
+    assert "folder of" in capsys.readouterr().out
+
+
 def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     lines = inspect_path(tmp_path).lines

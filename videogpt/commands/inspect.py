@@ -1,6 +1,7 @@
 """What is this file or folder, and is it sound?
 
     videogpt inspect runs/tiny/pretrained
+    videogpt inspect shapes                            # a shipped model, unless there is such a path here
 
 Knows video and image files, folders of clips, video tokenizers, text tokenizers, token shards, models, run
 folders, checkpoints, safetensors, reports and configurations. Checks that everything is there, complete and of
@@ -16,7 +17,7 @@ NAMED_FAULTS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("path", metavar="PATH", help="file or folder")
+    parser.add_argument("path", metavar="PATH", help="file or folder, or the name of a shipped model")
     add_columns(parser)
 
 
@@ -25,8 +26,12 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.inspection import inspect_path
+    from videogpt.model_folder import find_model, shipped_models
 
-    found = inspect_path(Path(arguments.path), arguments.file_column, arguments.caption_column)
+    path = Path(arguments.path)
+    if not path.exists() and arguments.path in shipped_models():
+        path = find_model(arguments.path)
+    found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:
         more = len(found.faults) - NAMED_FAULTS

@@ -12,6 +12,7 @@ Checkpoints are read with `weights_only=True`, always: a file from a stranger ca
 """
 
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -52,10 +53,10 @@ def choose_start(root: Path, resume: Resume, ckpt_path: str | None) -> Start:
 
     Raises:
         ValueError: nothing to resume though it must; something though it must never; `ckpt_path` is no
-            checkpoint; `root` is a file.
+            checkpoint.
+        OSError: `root` cannot be written.
     """
-    if root.is_file():
-        raise ValueError(f"trainer.default_root_dir {root} is a file: name a folder for the run")
+    _check_writable(root)
     last = find_last(root)
     others = sorted((root / LAST.parent).glob("*.ckpt"))
     if resume == "never" and (last or others):
@@ -74,6 +75,16 @@ def choose_start(root: Path, resume: Resume, ckpt_path: str | None) -> Start:
     if others:
         raise ValueError(f"{others[0]} is there but no {LAST.name}: choose one to go on from with --ckpt_path")
     return Start(None, f"starting a new run in {root} (no {LAST} there to resume)")
+
+
+def _check_writable(root: Path) -> None:
+    """Said before the first step, which may be long in coming. Leaves nothing behind."""
+    there = next(place for place in (root, *root.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = "it is a file" if there == root and root.is_file() else f"{there}: {error.strerror}"
+        raise OSError(f"cannot write trainer.default_root_dir {root} ({reason}): name another folder") from error
 
 
 def choose_weights(root: Path | None, ckpt_path: str | None) -> Start:
