@@ -62,7 +62,7 @@ class Comparison(NamedTuple):
 
 def random_visibility(batch: int) -> Visibility:
     prefix_B = torch.randint(8, TEXT_ROWS + 1, (batch,), dtype=torch.int32)
-    return Visibility(prefix_B=prefix_B, video_start=TEXT_ROWS)
+    return Visibility.text_video(prefix_B, TEXT_ROWS)
 
 
 def training(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:

@@ -1,4 +1,5 @@
-"""What all tests share: two threads, the same random numbers each time, GPU tests only where a GPU is."""
+"""What all tests share: two threads, the same random numbers each time, GPU tests only where a GPU is,
+and Triton's interpreter where none is."""
 
 import os
 import random
@@ -13,6 +14,8 @@ def pytest_configure() -> None:
     threads = min(2, torch.get_num_threads())
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -159,7 +159,7 @@ class Layout:
         return TokenSequence(
             ids_BN=torch.cat([ids_BR, torch.full((batch, 1), BOV)], dim=1),
             positions_BN3=repeat(position_N, "n -> 1 n thw", thw=3),
-            visibility=Visibility(prefix_B=length_B.int(), video_start=video_start),
+            visibility=Visibility.text_video(length_B.int(), video_start),
         )
 
     def video_positions(self, start: int, count: int) -> Tensor:

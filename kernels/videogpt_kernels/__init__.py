@@ -3,12 +3,12 @@
     from videogpt_kernels import Visibility, attention
     out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility)
 
-Triton is used where it can be, PyTorch elsewhere; importing this package needs neither Triton nor a GPU. Both
+Triton is used where it can be, PyTorch elsewhere; importing this package needs neither Triton nor a GPU. The
 names are imported at once, not at first use: `attention` is a module too, and this way the name means the
 function always.
 """
 
 from videogpt_kernels.attention import attention
-from videogpt_kernels.visibility import Visibility
+from videogpt_kernels.visibility import Document, Visibility
 
-__all__ = ["Visibility", "attention"]
+__all__ = ["Document", "Visibility", "attention"]

@@ -10,6 +10,7 @@ at level INFO under "videogpt_kernels". Refuses inputs that do not fit together,
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,17 @@ from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension
 logger = logging.getLogger("videogpt_kernels")
+LEAST_ROWS = 16
+
+
+def _triton_attention(*args: Any, **keywords: Any) -> Tensor:
+    from videogpt_kernels.triton_attention import triton_attention
+
+    return triton_attention(*args, **keywords)
+
 
 IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    "triton": _triton_attention,
     "row_blocks": row_blocks_attention,
     "sdpa": sdpa_attention,
     "reference": reference_attention,
@@ -76,16 +86,43 @@ def attention(
 
 def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor) -> str:
     if impl == "auto":
-        reason = why_not_row_blocks(q_BHMD, k_BGND)
-        impl = "sdpa" if reason else "row_blocks"
-        reason = reason or "several query rows on a CPU"
+        impl, reason = _best(q_BHMD, k_BGND)
     elif impl in IMPLEMENTATIONS:
         reason = "it was asked for"
+        why_not = _why_not_triton(q_BHMD) if impl == "triton" else None
+        if why_not:
+            raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
     else:
         raise ValueError(f"impl is {impl!r}; choose auto, {', '.join(IMPLEMENTATIONS)}")
     if not torch.compiler.is_compiling():
         _report(impl, reason)
     return impl
+
+
+def _best(q_BHMD: Tensor, k_BGND: Tensor) -> tuple[str, str]:
+    """The implementation that is fastest for such inputs, and why it is taken."""
+    if q_BHMD.device.type == "cuda":
+        why_not = _why_not_triton(q_BHMD) or _why_not_worth_triton(q_BHMD)
+        return ("sdpa", why_not) if why_not else ("triton", "the device is cuda")
+    why_not = why_not_row_blocks(q_BHMD, k_BGND)
+    return ("sdpa", why_not) if why_not else ("row_blocks", "several query rows on a CPU")
+
+
+def _why_not_triton(q_BHMD: Tensor) -> str | None:
+    try:
+        from videogpt_kernels.triton_attention import why_not_triton
+    except ImportError as error:
+        return f"Triton cannot be imported ({error})"
+    return why_not_triton(q_BHMD)
+
+
+def _why_not_worth_triton(q_BHMD: Tensor) -> str | None:
+    """The kernels work on whole tiles of 16-bit rows; for what is less, torch's own are at least as good."""
+    if q_BHMD.dtype.itemsize > 2:
+        return f"q is {q_BHMD.dtype}"
+    if q_BHMD.shape[2] < LEAST_ROWS:
+        return f"there are fewer than {LEAST_ROWS} query rows"
+    return None
 
 
 @functools.cache
@@ -99,10 +136,9 @@ def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibilit
     (batch, heads, rows, width), (key_batch, key_heads, num_keys, key_width) = q_BHMD.shape, k_BGND.shape
     if v_BGND.shape != k_BGND.shape:
         raise ValueError(f"v is of shape {tuple(v_BGND.shape)}, k of {tuple(k_BGND.shape)}: they must be equal")
-    prefixes = visibility.prefix_B.shape[0]
-    if not batch == key_batch == prefixes:
-        given = f"q, k, visibility.prefix_B are of batch {batch}, {key_batch}, {prefixes}"
-        raise ValueError(f"{given}: give keys and a prefix length for each sequence of queries")
+    if not batch == key_batch == visibility.batch:
+        given = f"q, k, visibility are of batch {batch}, {key_batch}, {visibility.batch}"
+        raise ValueError(f"{given}: give keys and documents for each sequence of queries")
     if key_width != width or width == 0:
         raise ValueError(f"q has heads of width {width}, k of {key_width}: they must be equal, and not 0")
     if key_heads == 0 or heads % key_heads:
@@ -117,6 +153,6 @@ def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibilit
     if not q_BHMD.dtype == k_BGND.dtype == v_BGND.dtype or not q_BHMD.is_floating_point():
         dtypes = f"{q_BHMD.dtype}, {k_BGND.dtype}, {v_BGND.dtype}"
         raise ValueError(f"q, k, v are {dtypes}: cast them to one floating dtype")
-    if not q_BHMD.device == k_BGND.device == v_BGND.device == visibility.prefix_B.device:
-        devices = f"{q_BHMD.device}, {k_BGND.device}, {v_BGND.device}, {visibility.prefix_B.device}"
+    if not q_BHMD.device == k_BGND.device == v_BGND.device == visibility.device:
+        devices = f"{q_BHMD.device}, {k_BGND.device}, {v_BGND.device}, {visibility.device}"
         raise ValueError(f"q, k, v, visibility are on {devices}: move all to one device with their to()")

@@ -1,15 +1,16 @@
-"""Which keys each query may see, as row intervals: a few integers per sequence, never an N x N tensor.
+"""Which keys each query may see, as row intervals: a few integers per document, never an N x N tensor.
 
-A sequence is a table of rows: text first, padding nobody else sees, then video:
+A sequence is a table of rows that holds one document, or several that are packed one after the other:
 
-    row     0 ...... prefix_b ...... video_start ................... N
-            [ text  ][   padding   ][ begin | frame 0 | frame 1 | ... ]
+    row     first ....... text_end ...... video_start ...................... the next document
+            [    text    ][   padding    ][ begin | frame 0 | frame 1 | ... ]
 
-Query row i sees the keys [0, prefix_i) U [low_i, high_i], disjoint ranges of which the second always holds i:
+Query row i sees the keys [prefix_start_i, prefix_end_i) U [low_i, high_i] of its own document, disjoint ranges
+of which the second always holds i:
 
-    text row      low = 0, high = i              (bidirectional_prefix: high = prefix_b - 1)
+    text row      low = first, high = i          (bidirectional_prefix: high = text_end - 1)
     padding row   low = high = i                 (itself alone: finite, and read by nobody)
-    video row     prefix = prefix_b, low = video_start, high = i
+    video row     prefix = [first, text_end), low = video_start, high = i
                   bidirectional_frames: high = last row of the frame of i
                   window_frames = K:    low = first row of the frame K - 1 frames before that of i
 
@@ -17,39 +18,51 @@ All limits are computed from the row number and scalars, so a kernel needs no ma
 rows at once) as in decoding (rows query_start.. against keys 0..). Refuses geometry that contradicts itself.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-# B batch, M query rows, N key rows
+# B batch, K documents of a sequence, M query rows, N key rows
 Value = TypeVar("Value")
+
+NOWHERE = 2**30
+"""A row that no sequence has."""
 
 
 class Intervals(NamedTuple):
-    """Query row m of sequence b sees the keys [0, prefix) and [low, high]; int32, `high` is inclusive."""
+    """Query row m of sequence b sees the keys [prefix_start, prefix_end) and [low, high]; int32, `high` inclusive."""
 
-    prefix_BM: Tensor
+    prefix_start_BM: Tensor
+    prefix_end_BM: Tensor
     low_BM: Tensor
     high_BM: Tensor
 
 
+class Document(NamedTuple):
+    """Lengths of a document that is packed with others."""
+
+    text_rows: int
+    video_rows: int
+    """With the one that begins the video."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Visibility:
-    """Row intervals of a batch of text-then-video sequences; see the file's docstring for the picture.
+    """Row intervals of a batch of documents; see the file's docstring for the picture.
 
-    Raises ValueError for a setting out of its range. The lengths in `prefix_B` are checked only where reading
-    them costs nothing (on the CPU): build there, then call `to`.
+    Made by `causal`, `text_video` or `packed`. Raises ValueError for a setting out of its range. What is in a
+    tensor is checked only where reading it costs nothing (on the CPU): build there, then call `to`.
     """
 
-    prefix_B: Tensor
-    """int32 (B,): text rows of each sequence, 0..video_start. Video rows see them, whatever the window."""
-    video_start: int
-    """First video row, the same for the whole batch; the rows prefix_b..video_start-1 are padding."""
+    documents_BK3: Tensor
+    """int32: first row, text_end and video_start of each document of each sequence, in the order of the rows."""
+    common_video_start: int | None = None
+    """The video_start of all sequences, where each is a single document from row 0 on; None where not."""
     bidirectional_prefix: bool = False
-    """Text rows see all text of their sequence; otherwise they are causal among themselves."""
+    """Text rows see all text of their document; otherwise they are causal among themselves."""
     frame_tokens: int = 1
     """Rows of one latent frame (height * width). Read only with bidirectional_frames or window_frames."""
     frame_offset: int = 1
@@ -62,78 +75,149 @@ class Visibility:
     _memo: dict[str, tuple[Hashable, Any]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        prefix_B = self.prefix_B
-        if prefix_B.ndim != 1 or prefix_B.dtype != torch.int32:
-            found = f"{prefix_B.dtype} of shape {tuple(prefix_B.shape)}"
-            raise ValueError(f"prefix_B is {found}; give int32 of shape (batch,)")
-        if self.video_start < 0:
-            raise ValueError(f"video_start is {self.video_start}; a row number is at least 0")
+        table = self.documents_BK3
+        if table.ndim != 3 or table.shape[2] != 3 or table.shape[1] < 1 or table.dtype != torch.int32:
+            found = f"{table.dtype} of shape {tuple(table.shape)}"
+            raise ValueError(f"documents_BK3 is {found}; give int32 of shape (batch, documents, 3)")
         if self.frame_tokens < 1:
             raise ValueError(f"frame_tokens is {self.frame_tokens}; a frame has at least 1 row")
         if not 0 <= self.frame_offset <= self.frame_tokens:
             raise ValueError(f"frame_offset is {self.frame_offset}; give 0..frame_tokens={self.frame_tokens}")
         if self.window_frames is not None and self.window_frames < 1:
             raise ValueError(f"window_frames is {self.window_frames}; give at least 1, or None for all")
-        if prefix_B.device.type == "cpu" and prefix_B.numel() and not torch.compiler.is_compiling():
-            shortest, longest = (int(length) for length in prefix_B.aminmax())
-            if shortest < 0 or longest > self.video_start:
-                remedy = f"give 0..video_start={self.video_start}"
-                raise ValueError(f"prefix_B spans {shortest}..{longest}; {remedy}")
+        if table.device.type == "cpu" and table.numel() and not torch.compiler.is_compiling():
+            rows_BX = table.flatten(1)
+            if rows_BX[:, 0].any() or (rows_BX[:, 1:] < rows_BX[:, :-1]).any():
+                raise ValueError(
+                    f"documents_BK3 holds {rows_BX.tolist()}; give ascending rows, of which the first is 0"
+                )
 
     @classmethod
     def causal(cls, batch: int, device: torch.device | str = "cpu") -> "Visibility":
         """Plain causal rows: no text, every row sees itself and all rows before it."""
-        return cls(prefix_B=torch.zeros(batch, dtype=torch.int32, device=device), video_start=0)
+        return cls(documents_BK3=torch.zeros(batch, 1, 3, dtype=torch.int32, device=device), common_video_start=0)
 
-    def to(self, device: torch.device | str) -> "Visibility":
-        """The same visibility with its lengths on `device`."""
-        return replace(self, prefix_B=self.prefix_B.to(device))
+    @classmethod
+    def text_video(cls, prefix_B: Tensor, video_start: int, **rules: Any) -> "Visibility":
+        """One document per sequence, all with the same first video row.
+
+        Args:
+            prefix_B: int32, text rows of each sequence, 0..video_start; padding follows up to video_start.
+            video_start: first video row.
+            rules: the other fields of this class.
+        """
+        if prefix_B.ndim != 1 or prefix_B.dtype != torch.int32:
+            found = f"{prefix_B.dtype} of shape {tuple(prefix_B.shape)}"
+            raise ValueError(f"prefix_B is {found}; give int32 of shape (batch,)")
+        if video_start < 0:
+            raise ValueError(f"video_start is {video_start}; a row number is at least 0")
+        if prefix_B.device.type == "cpu" and prefix_B.numel() and not torch.compiler.is_compiling():
+            shortest, longest = (int(length) for length in prefix_B.aminmax())
+            if shortest < 0 or longest > video_start:
+                raise ValueError(f"prefix_B spans {shortest}..{longest}; give 0..video_start={video_start}")
+        columns = (torch.zeros_like(prefix_B), prefix_B, torch.full_like(prefix_B, video_start))
+        return cls(documents_BK3=torch.stack(columns, dim=-1)[:, None], common_video_start=video_start, **rules)
+
+    @classmethod
+    def packed(cls, sequences: Sequence[Sequence[Document]], **rules: Any) -> "Visibility":
+        """Several documents per sequence, one after the other without padding; rows after the last are padding.
+
+        Args:
+            sequences: the documents of each sequence, in order.
+            rules: the other fields of this class.
+        """
+        most = max((len(documents) for documents in sequences), default=0)
+        table = []
+        for documents in sequences:
+            row, places = 0, []
+            for text_rows, video_rows in documents:
+                if text_rows < 0 or video_rows < 0:
+                    raise ValueError(f"a document has {text_rows} text and {video_rows} video rows; give at least 0")
+                places.append((row, row + text_rows, row + text_rows))
+                row += text_rows + video_rows
+            table.append(places + [(row, row, NOWHERE)] + [(NOWHERE,) * 3] * (most - len(places)))
+        documents_BK3 = torch.tensor(table, dtype=torch.int32).reshape(len(sequences), most + 1, 3)
+        return cls(documents_BK3=documents_BK3, **rules)
+
+    @property
+    def batch(self) -> int:
+        """Sequences."""
+        return self.documents_BK3.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table of documents lies."""
+        return self.documents_BK3.device
+
+    @property
+    def video_start(self) -> int:
+        """The first video row of all sequences. Raises ValueError where they hold several documents."""
+        if self.common_video_start is None:
+            raise ValueError("packed documents have no common video_start; read documents_BK3")
+        return self.common_video_start
+
+    @property
+    def prefix_B(self) -> Tensor:
+        """Text rows of each sequence. Raises ValueError where they hold several documents."""
+        if self.common_video_start is None:
+            raise ValueError("packed documents have no prefix of the sequence; read documents_BK3")
+        return self.documents_BK3[:, 0, 1]
 
     @property
     def plain_causal(self) -> bool:
-        """Whether row i sees exactly the keys 0..i; `prefix_B` is not read, so no GPU is waited for."""
-        return self.video_start == 0 and not self.bidirectional_frames and self.window_frames is None
+        """Whether row i sees exactly the keys 0..i; the table is not read, so no GPU is waited for."""
+        return self.common_video_start == 0 and not self.bidirectional_frames and self.window_frames is None
+
+    def to(self, device: torch.device | str) -> "Visibility":
+        """The same visibility with its table on `device`."""
+        return replace(self, documents_BK3=self.documents_BK3.to(device))
 
     def intervals(self, query_start: int, num_queries: int) -> Intervals:
         """Limits of `num_queries` rows from `query_start` on. `high` may lie beyond the keys that exist."""
-        device = self.prefix_B.device
-        row_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=device)
-        prefix_B1 = self.prefix_B[:, None]
-        is_video_M = row_M >= self.video_start
-        is_text_BM = row_M < prefix_B1
-        text_high_BM = prefix_B1 - 1 if self.bidirectional_prefix else row_M
-        low_M, high_M = self._video_limits(row_M)
+        row_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=self.device)
+        first_BM, text_end_BM, video_start_BM, next_first_BM = self._documents_of(row_M)
+        is_text_BM, is_video_BM = row_M < text_end_BM, row_M >= video_start_BM
+        text_high_BM = text_end_BM - 1 if self.bidirectional_prefix else row_M
+        low_BM, high_BM = self._video_limits(row_M, video_start_BM)
         return Intervals(
-            prefix_BM=torch.where(is_video_M, prefix_B1, 0),
-            low_BM=torch.where(is_video_M, low_M, torch.where(is_text_BM, 0, row_M)),
-            high_BM=torch.where(is_video_M, high_M, torch.where(is_text_BM, text_high_BM, row_M)),
+            prefix_start_BM=first_BM,
+            prefix_end_BM=torch.where(is_video_BM, text_end_BM, first_BM),
+            low_BM=torch.where(is_video_BM, low_BM, torch.where(is_text_BM, first_BM, row_M)),
+            high_BM=torch.where(
+                is_video_BM,
+                torch.minimum(high_BM, next_first_BM - 1),
+                torch.where(is_text_BM, text_high_BM, row_M),
+            ),
         )
 
     def dense(self, query_start: int, num_queries: int, num_keys: int) -> Tensor:
         """The same limits as a mask over the keys 0..num_keys-1: bool (B, M, N), True where visible."""
-        prefix_BM, low_BM, high_BM = self.intervals(query_start, num_queries)
-        key_N = torch.arange(num_keys, dtype=torch.int32, device=self.prefix_B.device)
-        in_prefix_BMN = key_N < prefix_BM[..., None]
-        return in_prefix_BMN | ((key_N >= low_BM[..., None]) & (key_N <= high_BM[..., None]))
+        start_BM1, end_BM1, low_BM1, high_BM1 = (x[..., None] for x in self.intervals(query_start, num_queries))
+        key_N = torch.arange(num_keys, dtype=torch.int32, device=self.device)
+        return ((key_N >= start_BM1) & (key_N < end_BM1)) | ((key_N >= low_BM1) & (key_N <= high_BM1))
 
     def key_slices(self, query_start: int, num_queries: int, num_keys: int) -> tuple[slice, ...]:
         """The one or two ascending key ranges outside which those rows see nothing.
 
-        The tightest that hold for every prefix length: `prefix_B` is not read, so no GPU is waited for.
+        The tightest that can be had without reading the table, so that no GPU is waited for.
         """
         last_row = query_start + num_queries - 1
-        if last_row < self.video_start:
-            text_end = self.video_start if self.bidirectional_prefix else last_row + 1
+        video_start = self.common_video_start
+        if video_start is None:
+            looks_ahead = self.bidirectional_prefix or self.bidirectional_frames
+            return (slice(0, num_keys if looks_ahead else min(last_row + 1, num_keys)),)
+        if last_row < video_start:
+            text_end = video_start if self.bidirectional_prefix else last_row + 1
             return (slice(0, min(text_end, num_keys)),)
-        low, _ = self._video_limits(max(query_start, self.video_start))
-        _, high = self._video_limits(last_row)
+        low, _ = self._video_limits(max(query_start, video_start), video_start)
+        _, high = self._video_limits(last_row, video_start)
         end = min(high + 1, num_keys)
         # Keys in [video_start, low) are out of every window; with text rows among these, low is video_start.
-        if low <= self.video_start:
+        if low <= video_start:
             return (slice(0, end),)
-        if self.video_start == 0:
+        if video_start == 0:
             return (slice(low, end),)
-        return (slice(0, self.video_start), slice(low, end))
+        return (slice(0, video_start), slice(low, end))
 
     def once(self, kind: str, key: Hashable, build: Callable[[], Value]) -> Value:
         """`build()`, remembered until the next call of this `kind` with another `key`.
@@ -149,16 +233,27 @@ class Visibility:
                 known = self._memo[kind] = (key, build())
         return known[1]
 
-    def _video_limits(self, row: Any) -> tuple[Any, Any]:
-        """(low, high) of video rows, an int or a tensor (in which other rows get limits of no meaning)."""
+    def _documents_of(self, row_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """First row, text_end, video_start and first row of the next, for the document of each row: BM each."""
+        first_BK = self.documents_BK3[:, :, 0]
+        row_BM = row_M.expand(self.batch, -1)
+        if first_BK.shape[1] == 1:
+            # Nothing to look up, and decoding asks for every row anew.
+            first, text_end, video_start = (x.expand_as(row_BM) for x in self.documents_BK3.unbind(-1))
+            return first, text_end, video_start, torch.full_like(row_BM, NOWHERE)
+        index_BM = torch.searchsorted(first_BK.contiguous(), row_BM.contiguous(), right=True) - 1
+        next_BK = torch.nn.functional.pad(first_BK[:, 1:], (0, 1), value=NOWHERE)
+        first, text_end, video_start = (x.gather(1, index_BM) for x in self.documents_BK3.unbind(-1))
+        return first, text_end, video_start, next_BK.gather(1, index_BM)
+
+    def _video_limits(self, row: Any, video_start: Any) -> tuple[Any, Any]:
+        """(low, high) of video rows, ints or tensors (in which other rows get limits of no meaning)."""
         # The rows before frame 0 end a frame whose first rows are missing: counting those, every frame is
         # whole, and no video row takes the remainder of a negative number, on which languages disagree.
         missing = self.frame_tokens - self.frame_offset
-        frame_start = row - (row - self.video_start + missing) % self.frame_tokens
+        frame_start = row - (row - video_start + missing) % self.frame_tokens
         high = frame_start + self.frame_tokens - 1 if self.bidirectional_frames else row
         if self.window_frames is None:
-            low = self.video_start
-        else:
-            low = frame_start - (self.window_frames - 1) * self.frame_tokens
-            low = low.clamp(min=self.video_start) if isinstance(low, Tensor) else max(low, self.video_start)
-        return low, high
+            return video_start, high
+        low = frame_start - (self.window_frames - 1) * self.frame_tokens
+        return torch.maximum(low, video_start) if isinstance(low, Tensor) else max(low, video_start), high

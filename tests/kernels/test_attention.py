@@ -20,7 +20,7 @@ def with_text(length: int, **settings) -> Visibility:
     """Three sequences: one without text, one with padding, one whose text fills its region."""
     video_start = length // 3
     prefix_B = torch.tensor([0, video_start // 2, video_start], dtype=torch.int32)
-    return Visibility(prefix_B=prefix_B, video_start=video_start, **settings)
+    return Visibility.text_video(prefix_B, video_start, **settings)
 
 
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
@@ -130,7 +130,7 @@ def test_strides_do_not_matter(impl: str):
 
 @every_impl
 def test_a_row_that_sees_one_key_returns_its_value(impl: str):
-    visibility = Visibility(prefix_B=torch.tensor([0, 2], dtype=torch.int32), video_start=5)
+    visibility = Visibility.text_video(torch.tensor([0, 2], dtype=torch.int32), 5)
     q, k, v = random_qkv(9, key_heads=4, batch=2)
     out = attention(q, k, v, visibility, impl=impl)
     alone = [
@@ -150,7 +150,7 @@ def test_a_sequence_does_not_depend_on_its_batch(impl: str):
     visibility, qkv = with_text(130), random_qkv(130)
     together = attention(*qkv, visibility, impl=impl)
     for b in range(3):
-        alone = Visibility(prefix_B=visibility.prefix_B[b : b + 1], video_start=visibility.video_start)
+        alone = Visibility.text_video(visibility.prefix_B[b : b + 1], visibility.video_start)
         found = attention(*(x[b : b + 1] for x in qkv), alone, impl=impl)
         torch.testing.assert_close(found, together[b : b + 1], rtol=1e-5, atol=1e-6)
 
@@ -233,7 +233,7 @@ def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
     [
         ({"q": torch.zeros(3, 4, 12)}, "axes: give"),
         ({"q": torch.zeros(2, 4, 12, 8)}, "batch"),
-        ({"visibility": Visibility.causal(2)}, "visibility.prefix_B"),
+        ({"visibility": Visibility.causal(2)}, "q, k, visibility are of batch 3, 3, 2"),
         ({"q": torch.zeros(3, 3, 12, 8)}, "q has 3 heads, k has 2"),
         ({"q": torch.zeros(3, 4, 12, 16)}, "width 16"),
         ({"q": torch.zeros(3, 4, 0, 8)}, "q has no rows"),

@@ -1,90 +1,128 @@
 """Row intervals against the same rules spelled out key by key."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt_kernels import Visibility
+from videogpt_kernels import Document, Visibility
 
 FAST = settings(max_examples=200, deadline=None)
 
 
 @st.composite
-def visibilities(draw: st.DrawFn) -> Visibility:
-    video_start = draw(st.integers(0, 9))
+def rules(draw: st.DrawFn) -> dict[str, Any]:
     frame_tokens = draw(st.integers(1, 5))
+    return {
+        "bidirectional_prefix": draw(st.booleans()),
+        "frame_tokens": frame_tokens,
+        "frame_offset": draw(st.integers(0, frame_tokens)),
+        "bidirectional_frames": draw(st.booleans()),
+        "window_frames": draw(st.none() | st.integers(1, 4)),
+    }
+
+
+@st.composite
+def single(draw: st.DrawFn) -> Visibility:
+    video_start = draw(st.integers(0, 9))
     prefixes = draw(st.lists(st.integers(0, video_start), min_size=1, max_size=3))
-    return Visibility(
-        prefix_B=torch.tensor(prefixes, dtype=torch.int32),
-        video_start=video_start,
-        bidirectional_prefix=draw(st.booleans()),
-        frame_tokens=frame_tokens,
-        frame_offset=draw(st.integers(0, frame_tokens)),
-        bidirectional_frames=draw(st.booleans()),
-        window_frames=draw(st.none() | st.integers(1, 4)),
-    )
+    return Visibility.text_video(torch.tensor(prefixes, dtype=torch.int32), video_start, **draw(rules()))
 
 
+documents = st.lists(st.builds(Document, st.integers(0, 6), st.integers(0, 9)), max_size=4)
+packed = st.builds(
+    lambda sequences, given: Visibility.packed(sequences, **given), st.lists(documents, min_size=1, max_size=3), rules()
+)
+visibilities = single() | packed
 query_starts, counts = st.integers(0, 30), st.integers(1, 25)
 
 
-def sees(v: Visibility, prefix: int, query: int, key: int) -> bool:
+def sees(v: Visibility, table: list[list[int]], query: int, key: int) -> bool:
     """The definition, in words rather than in arithmetic."""
     if key == query:
         return True
-    if query < prefix:
-        return key < prefix and (v.bidirectional_prefix or key < query)
-    if query < v.video_start:
+    document = [query >= first for first, _, _ in table].count(True) - 1
+    first, text_end, video_start = table[document]
+    if document != [key >= first for first, _, _ in table].count(True) - 1:
         return False
-    if key < v.video_start:
-        return key < prefix
+    if query < text_end:
+        return key < text_end and (v.bidirectional_prefix or key < query)
+    if query < video_start:
+        return False
+    if key < video_start:
+        return key < text_end
     frames = [-1] * v.frame_offset + [frame for frame in range(99) for _ in range(v.frame_tokens)]
-    frame, key_frame = frames[query - v.video_start], frames[key - v.video_start]
+    frame, key_frame = frames[query - video_start], frames[key - video_start]
     if v.window_frames is not None and key_frame <= frame - v.window_frames:
         return False
     return key < query or (v.bidirectional_frames and key_frame == frame)
 
 
 @FAST
-@given(visibilities(), query_starts, counts, counts)
+@given(visibilities, query_starts, counts, counts)
 def test_dense_mask_is_the_definition(v: Visibility, query_start: int, num_queries: int, num_keys: int):
     queries = range(query_start, query_start + num_queries)
-    expected = [[[sees(v, p, q, k) for k in range(num_keys)] for q in queries] for p in v.prefix_B.tolist()]
+    tables = v.documents_BK3.tolist()
+    expected = [[[sees(v, table, q, k) for k in range(num_keys)] for q in queries] for table in tables]
     assert v.dense(query_start, num_queries, num_keys).tolist() == expected
 
 
 @FAST
-@given(visibilities(), query_starts, counts)
+@given(visibilities, query_starts, counts)
 def test_intervals_are_disjoint_and_hold_the_row_itself(v: Visibility, query_start: int, num_queries: int):
-    prefix_BM, low_BM, high_BM = limits = v.intervals(query_start, num_queries)
+    start_BM, end_BM, low_BM, high_BM = limits = v.intervals(query_start, num_queries)
     row_M = torch.arange(query_start, query_start + num_queries)
-    assert all(limit.dtype == torch.int32 and limit.shape == (len(v.prefix_B), num_queries) for limit in limits)
-    assert ((prefix_BM >= 0) & (prefix_BM <= low_BM) & (low_BM <= row_M) & (row_M <= high_BM)).all()
+    assert all(limit.dtype == torch.int32 and limit.shape == (v.batch, num_queries) for limit in limits)
+    assert ((start_BM >= 0) & (start_BM <= end_BM) & (end_BM <= low_BM)).all()
+    assert ((low_BM <= row_M) & (row_M <= high_BM)).all()
 
 
 @FAST
-@given(visibilities(), query_starts, counts, st.integers(0, 10))
-def test_key_slices_hold_all_that_is_seen_and_end_at_keys_that_can_be(
-    v: Visibility, query_start: int, num_queries: int, further_keys: int
-):
+@given(visibilities, query_starts, counts, st.integers(0, 10))
+def test_key_slices_hold_all_that_is_seen(v: Visibility, query_start: int, num_queries: int, further_keys: int):
     num_keys = query_start + num_queries + further_keys
-    slices = v.key_slices(query_start, num_queries, num_keys)
     reached = torch.zeros(num_keys, dtype=torch.bool)
-    for keys in slices:
+    for keys in v.key_slices(query_start, num_queries, num_keys):
         reached[keys] = True
     assert not v.dense(query_start, num_queries, num_keys)[..., ~reached].any()
-    queries = range(query_start, query_start + num_queries)
-    for end in {keys.start for keys in slices} | {keys.stop - 1 for keys in slices}:
-        assert any(sees(v, prefix, query, end) for query in queries for prefix in range(v.video_start + 1))
 
 
 @FAST
-@given(visibilities(), st.integers(0, 24), st.data())
+@given(single(), query_starts, counts, st.integers(0, 10))
+def test_key_slices_end_at_keys_that_some_prefix_shows(
+    v: Visibility, query_start: int, num_queries: int, further_keys: int
+):
+    slices = v.key_slices(query_start, num_queries, query_start + num_queries + further_keys)
+    queries = range(query_start, query_start + num_queries)
+    tables = [[[0, prefix, v.video_start]] for prefix in range(v.video_start + 1)]
+    for end in {keys.start for keys in slices} | {keys.stop - 1 for keys in slices}:
+        assert any(sees(v, table, query, end) for query in queries for table in tables)
+
+
+@FAST
+@given(visibilities, st.integers(0, 24), st.data())
 def test_rows_decoded_later_see_what_they_see_in_training(v: Visibility, query_start: int, data: st.DataObject):
     num_queries = data.draw(st.integers(1, 25 - query_start))
     whole_BNN = v.dense(0, 25, 25)
     assert v.dense(query_start, num_queries, 25).equal(whole_BNN[:, query_start : query_start + num_queries])
+
+
+@FAST
+@given(st.lists(documents, min_size=1, max_size=3), rules())
+def test_a_packed_document_sees_what_it_sees_alone(sequences: list[list[Document]], given_rules: dict[str, Any]):
+    whole = Visibility.packed(sequences, **given_rules).dense(0, 60, 60)
+    for b, sequence in enumerate(sequences):
+        first = 0
+        for text_rows, video_rows in sequence:
+            own = slice(first, first + text_rows + video_rows)
+            prefix_B = torch.tensor([text_rows], dtype=torch.int32)
+            rows = text_rows + video_rows
+            alone = Visibility.text_video(prefix_B, text_rows, **given_rules).dense(0, rows, rows)
+            assert whole[b, own, own].equal(alone[0])
+            assert not whole[b, own, : own.start].any() and not whole[b, own, own.stop :].any()
+            first = own.stop
 
 
 def test_causal_is_the_triangle():
@@ -106,7 +144,34 @@ def test_causal_is_the_triangle():
 def test_contradictions_are_refused_by_name(setting: dict, word: str):
     good = {"prefix_B": torch.tensor([3], dtype=torch.int32), "video_start": 4}
     with pytest.raises(ValueError, match=word):
-        Visibility(**(good | setting))
+        Visibility.text_video(**(good | setting))
+
+
+@pytest.mark.parametrize(
+    "table, word",
+    [
+        (torch.zeros(1, 1, 3), "torch.float32"),
+        (torch.zeros(1, 3, dtype=torch.int32), r"shape \(1, 3\)"),
+        (torch.tensor([[[0, 3, 3], [2, 4, 4]]], dtype=torch.int32), "ascending"),
+        (torch.tensor([[[1, 3, 3]]], dtype=torch.int32), "the first is 0"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(table: torch.Tensor, word: str):
+    with pytest.raises(ValueError, match=word):
+        Visibility(documents_BK3=table)
+
+
+def test_lengths_below_zero_are_refused():
+    with pytest.raises(ValueError, match="-1 text and 3 video rows"):
+        Visibility.packed([[Document(-1, 3)]])
+
+
+def test_packed_documents_have_no_common_geometry():
+    v = Visibility.packed([[Document(2, 3), Document(1, 4)]])
+    with pytest.raises(ValueError, match="no common video_start"):
+        _ = v.video_start
+    with pytest.raises(ValueError, match="no prefix"):
+        _ = v.prefix_B
 
 
 def test_once_builds_again_only_for_another_key():
@@ -117,7 +182,7 @@ def test_once_builds_again_only_for_another_key():
 
 
 def test_moving_keeps_every_setting():
-    v = Visibility(prefix_B=torch.tensor([2], dtype=torch.int32), video_start=3, frame_tokens=4, window_frames=2)
+    v = Visibility.text_video(torch.tensor([2], dtype=torch.int32), 3, frame_tokens=4, window_frames=2)
     moved = v.to("meta")
-    assert moved.prefix_B.device.type == "meta"
+    assert moved.device.type == "meta"
     assert (moved.video_start, moved.frame_tokens, moved.window_frames) == (3, 4, 2)

@@ -1,0 +1,167 @@
+"""Compile every launch of every kernel for GPUs that need not be there, and read what came out.
+
+    python -m videogpt_kernels.aot                                  # a line per kernel, width and target
+    python -m videogpt_kernels.aot --target sm_90 --width 128       # some of them
+    python -m videogpt_kernels.aot --output compiled.json           # as a table, to be compared with later
+
+A spill, a launch that needs more shared memory than the GPU has, or a matrix product that was not compiled to
+matrix instructions ends with exit code 1. Needs Triton's own tools only; not the interpreter (TRITON_INTERPRET).
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from videogpt_kernels.backward import dkv_kernel, dot_rows_kernel, dq_kernel
+from videogpt_kernels.forward import forward_kernel
+from videogpt_kernels.launches import WIDTHS, Launch, launches_for
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+SHARED_BYTES = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
+"""Shared memory that one program may use (CUDA programming guide, compute capabilities; CDNA 3 ISA)."""
+MATRIX_INSTRUCTIONS = {"sm_80": r"\bHMMA", "sm_90": r"\bHGMMA", "sm_100": r"\bUTCHMMA|\bHMMA", "gfx942": r"v_mfma"}
+DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+_INT32, _EXACT = ("limits_ptr", "visits_ptr"), ("lse_ptr", "delta_ptr", "dot_ptr")
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+class Compiled(NamedTuple):
+    """What one launch was compiled to."""
+
+    kernel: str
+    target: str
+    dtype: str
+    width: int
+    tile: str
+    warps: int
+    registers: int
+    spilled: int
+    """Instructions (CUDA) or registers (ROCm) that go to local memory for want of registers."""
+    shared: int
+    """Bytes."""
+    matrix: int
+    """Matrix instructions in the code."""
+
+    @property
+    def name(self) -> str:
+        """The same for the same launch, whatever became of it."""
+        return f"{self.kernel} {self.target} {self.dtype} {self.width}"
+
+    def faults(self) -> list[str]:
+        """What makes it unfit to be shipped."""
+        limit = SHARED_BYTES[self.target]
+        found = [f"{self.spilled} spills"] if self.spilled else []
+        if self.shared > limit:
+            found.append(f"{self.shared} bytes of shared memory, of {limit}")
+        if not self.matrix and self.kernel != "dot_rows_kernel" and self.dtype == "bf16":
+            found.append("no matrix instructions")
+        return [f"{self.name}: {fault}" for fault in found]
+
+
+def compile_all(
+    targets: Iterable[str] = TARGETS, widths: Iterable[int] = WIDTHS, dtypes: Iterable[torch.dtype] = DTYPES
+) -> Iterator[Compiled]:
+    """Compile the launches of the table."""
+    widths, dtypes = tuple(widths), tuple(dtypes)
+    for target in targets:
+        for dtype in dtypes:
+            for width in widths:
+                launches = launches_for(target, width, dtype)
+                dq = launches.backward.dq
+                yield compile_kernel(forward_kernel, target, dtype, width, launches.forward)
+                yield compile_kernel(dot_rows_kernel, target, dtype, width, dq)
+                yield compile_kernel(dq_kernel, target, dtype, width, dq)
+                yield compile_kernel(dkv_kernel, target, dtype, width, launches.backward.dkv)
+
+
+def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, launch: Launch) -> Compiled:
+    """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
+    given = launch.constants(width)
+    options = {name: given.pop(name) for name in ("num_warps", "num_stages")}
+    constants = {name: value for name, value in given.items() if name in kernel.arg_names}
+    signature = {name: _type(name, dtype) if name not in constants else "constexpr" for name in kernel.arg_names}
+    aligned = [name.endswith(("_ptr", "_batch", "_head", "_row")) for name in kernel.arg_names]
+    source = ASTSource(
+        fn=kernel,
+        signature=signature,
+        constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()},
+        attrs={(i,): [["tt.divisibility", 16]] for i, yes in enumerate(aligned) if yes},
+    )
+    built = triton.compile(source, target=TARGETS[target], options=options)
+    read = _read_rocm if target == "gfx942" else _read_cuda
+    registers, spilled, matrix = read(built.asm, MATRIX_INSTRUCTIONS[target])
+    tile = f"{launch.tile.queries}x{launch.tile.keys}"
+    shared, warps = built.metadata.shared, built.metadata.num_warps
+    name = kernel.fn.__name__
+    return Compiled(name, target, DTYPES[dtype], width, tile, warps, registers, spilled, shared, matrix)
+
+
+def _type(argument: str, dtype: torch.dtype) -> str:
+    if not argument.endswith("_ptr"):
+        return "fp32" if argument == "scale" else "i32"
+    if argument in _INT32:
+        return "*i32"
+    return "*fp32" if argument in _EXACT else f"*{DTYPES[dtype]}"
+
+
+def _read_cuda(asm: dict[str, Any], matrix: str) -> tuple[int, int, int]:
+    """Registers, spilling instructions and matrix instructions of a cubin."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(asm["cubin"])
+        usage, code = (
+            subprocess.run([_TOOLS / "cuobjdump", what, file.name], capture_output=True, text=True, check=True).stdout
+            for what in ("-res-usage", "-sass")
+        )
+    registers = re.search(r"REG:(\d+)", usage)
+    assert registers is not None, usage
+    return int(registers[1]), len(re.findall(r"\b(?:STL|LDL)\b", code)), len(re.findall(matrix, code))
+
+
+def _read_rocm(asm: dict[str, Any], matrix: str) -> tuple[int, int, int]:
+    """The same of AMD's assembly, in which the compiler states registers and spills."""
+    code = asm["amdgcn"]
+    registers, spilled = (re.search(rf"\.{word}:\s*(\d+)", code) for word in ("vgpr_count", "vgpr_spill_count"))
+    assert registers is not None and spilled is not None, code[-2000:]
+    return int(registers[1]), int(spilled[1]), len(re.findall(matrix, code))
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m videogpt_kernels.aot", description=__doc__.splitlines()[0])
+    parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
+    parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the table here")
+    arguments = parser.parse_args()
+    if triton.knobs.runtime.interpret:
+        parser.error("TRITON_INTERPRET is set: nothing is compiled under the interpreter, unset it")
+    table, faults = {}, []
+    for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS):
+        facts = compiled._asdict()
+        print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
+        table[compiled.name] = facts
+        faults += compiled.faults()
+    if arguments.output:
+        content = {"triton": triton.__version__, "compiled": table}
+        arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(faults) or f"{len(table)} launches, none with a fault")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

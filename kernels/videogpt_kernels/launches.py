@@ -1,0 +1,102 @@
+"""How each kernel is launched on each kind of GPU: tile shape, warps and stages, from a table, never timed at run time.
+
+    launch = launches_for(architecture="sm_90", width=64, dtype=torch.bfloat16)
+    launch.forward.tile, launch.forward.warps
+
+A table, and no autotuning decorator: the same call gives the same bits everywhere, nothing is timed in the
+middle of a training, and all that can be launched can be compiled and inspected beforehand (`aot`).
+Architectures without an entry take that of the nearest older one.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from videogpt_kernels.tiles import TileShape
+
+WIDTHS = (16, 32, 64, 128, 256)
+"""Head dimensions of the table; others are rounded up to the next."""
+
+
+class Launch(NamedTuple):
+    """One kernel's launch."""
+
+    tile: TileShape
+    warps: int
+    stages: int
+    exact: torch.dtype = torch.float32
+    """Of accumulators, log-sums and everything else that is not handed in or out."""
+
+    def constants(self, width: int) -> dict[str, Any]:
+        """Keyword arguments of the kernel for heads of `width`."""
+        return {
+            "D": width,
+            "WIDTH": max(16, triton.next_power_of_2(width)),
+            "TILE_M": self.tile.queries,
+            "TILE_N": self.tile.keys,
+            "EXACT": {torch.float32: tl.float32, torch.float64: tl.float64}[self.exact],
+            "num_warps": self.warps,
+            "num_stages": self.stages,
+        }
+
+
+class BackwardLaunches(NamedTuple):
+    """Launches of the two gradient kernels."""
+
+    dq: Launch
+    dkv: Launch
+
+
+class Launches(NamedTuple):
+    """Launches of all kernels of attention."""
+
+    forward: Launch
+    backward: BackwardLaunches
+
+
+_T = TileShape
+# (architecture, width): forward, dq, dkv as (tile, warps, stages), for 16-bit inputs. Chosen from the compiled
+# code: no spills on any target, shared memory within bounds, and matrix instructions of the widest kind.
+_TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
+    ("sm_80", 16): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_80", 32): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_80", 64): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_80", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 2)),
+    ("sm_80", 256): ((_T(64, 32), 8, 2), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
+    ("sm_90", 16): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_90", 32): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_90", 64): ((_T(128, 64), 8, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
+    ("sm_90", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 2)),
+    ("sm_90", 256): ((_T(64, 32), 8, 2), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
+    ("gfx942", 16): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
+    ("gfx942", 32): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
+    ("gfx942", 64): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
+    ("gfx942", 128): ((_T(128, 64), 8, 1), (_T(64, 64), 8, 1), (_T(64, 64), 8, 1)),
+    ("gfx942", 256): ((_T(64, 32), 8, 1), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
+}
+_SAME_AS = {"sm_86": "sm_80", "sm_89": "sm_80", "sm_100": "sm_90", "sm_103": "sm_90", "sm_120": "sm_80"}
+_WIDE = ((_T(32, 32), 4, 1),) * 3
+"""float32 and float64: exact rather than fast."""
+
+
+def architecture_of(device: torch.device) -> str:
+    """The key of the table for a device; a CPU, under the interpreter, stands in for the oldest GPU."""
+    if device.type != "cuda":
+        return "sm_80"
+    if torch.version.hip:
+        return "gfx942"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def launches_for(architecture: str, width: int, dtype: torch.dtype) -> Launches:
+    """Launches of all kernels for heads of `width` <= 256."""
+    column = next(w for w in WIDTHS if w >= width)
+    if dtype.itemsize > 2:
+        entries, exact = _WIDE, torch.promote_types(dtype, torch.float32)
+    else:
+        entries, exact = _TABLE[_SAME_AS.get(architecture, architecture), column], torch.float32
+    forward, dq, dkv = (Launch(*entry, exact) for entry in entries)
+    return Launches(forward, BackwardLaunches(dq, dkv))
