@@ -49,10 +49,11 @@ types: setup  ## check the type annotations
 bench: setup  ## run every benchmark in its quick form
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file --quick; done
 
-gpu: setup  ## on a machine with CUDA: the GPU tests, then every benchmark in full into benchmarks/results/
+gpu: setup  ## on a machine with CUDA: the GPU tests, those of the kernels compiled, then every benchmark in full into benchmarks/results/
 	@set -e; \
 	name=$$($(BIN)/python -c 'import re, torch; print(re.sub(r"\W+", "-", torch.cuda.get_device_name().lower()))'); \
 	$(BIN)/python -m pytest -m gpu; \
+	$(BIN)/python -m pytest -m "not gpu" tests/kernels; \
 	mkdir -p benchmarks/results/$$name; \
 	for file in $(BENCHMARKS); do \
 		echo "== $$file"; $(BIN)/python $$file --output benchmarks/results/$$name/$$(basename $$file .py).json; \

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, by the tests of the kernels
+
 
 def pytest_configure() -> None:
     """Two threads at most, here and in the programs that tests start: tiny shapes gain nothing from more."""
     threads = min(2, torch.get_num_threads())
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    if not torch.cuda.is_available():
-        os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from videogpt.cache import KVCache
 from videogpt.layout import TokenSequence
 from videogpt.rotary import Rotation
-from videogpt_kernels import Visibility, attention
+from videogpt_kernels import Visibility, attention, qk_rope
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, D width of the model, or of a head where there are heads
@@ -78,15 +78,15 @@ class VideoGPTConfig:
         return math.ceil(self.mlp_ratio * self.width / 32) * 32
 
 
-def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
-    """Scale the last axis to a root mean square of 1, or of `gain`, which has one number for the whole axis.
+def rms_norm(x: Tensor) -> Tensor:
+    """Scale the last axis to a root mean square of 1.
 
     There is no gain per channel, because the projection after a norm can hold it. Without one, and written out,
     forward and backward take two thirds of the time of nn.RMSNorm on a CPU.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
-    return x * (scale if gain is None else scale * gain).to(x.dtype)
+    return x * scale.to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -105,7 +105,7 @@ class Attention(nn.Module):
         qkv_BMHD = rearrange(self.qkv(x_BMD), "b m (h d) -> b m h d", d=self.head_dim)
         # Queries and keys are normalised and turned as one tensor: decoding waits for the number of calls.
         qk_BMHD, v_BMGD = qkv_BMHD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        qk_BMHD = rotation(rms_norm(qk_BMHD, self.qk_gain_H[:, None]))
+        qk_BMHD = qk_rope(qk_BMHD, self.qk_gain_H, rotation.cos_BN1D, rotation.sin_BN1D)
         q_BHMD, k_BGND = rearrange(qk_BMHD, "b m h d -> b h m d").split([self.heads, self.kv_heads], dim=1)
         v_BGND = rearrange(v_BMGD, "b m g d -> b g m d")
         query_start = 0

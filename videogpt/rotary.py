@@ -1,7 +1,7 @@
 """Rotary positions in three axes: tokens attend by how far apart they are in time, height and width.
 
-    rotation = Rotation.at(positions_BN3, head_dim=64, base=100.0)       # once per forward
-    q_BNHD, k_BNGD = rotation(q_BNHD), rotation(k_BNGD)                  # in every layer
+    rotation = Rotation.at(positions_BN3, head_dim=64, base=100.0)                     # once per forward
+    qk_BNHD = qk_rope(qk_BNHD, gain_H, rotation.cos_BN1D, rotation.sin_BN1D)           # in every layer
 
 Channels i and i + D/2 of a head are pair i, which turns along axis i mod 3 of (t, h, w): every axis has a
 third of the pairs, and among them all speeds from 1 radian per step down to about 1 / base. On the diagonal
@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-# B sequences (or 1 for all), N rows, H heads, D channels of a head, P = D/2 pairs, 3 the axes (t, h, w)
+# B sequences (or 1 for all), N rows, D channels of a head, P = D/2 pairs, 3 the axes (t, h, w)
 
 
 class Rotation(NamedTuple):
@@ -35,8 +35,3 @@ class Rotation(NamedTuple):
         cos_BN1D = rearrange([cos_BNP, cos_BNP], "half b n p -> b n 1 (half p)")
         sin_BN1D = rearrange([-sin_BNP, sin_BNP], "half b n p -> b n 1 (half p)")
         return cls(cos_BN1D.to(dtype), sin_BN1D.to(dtype))
-
-    def __call__(self, x_BNHD: Tensor) -> Tensor:
-        """Turn queries or keys."""
-        first, second = x_BNHD.chunk(2, dim=-1)
-        return torch.addcmul(x_BNHD * self.cos_BN1D, torch.cat([second, first], dim=-1), self.sin_BN1D)

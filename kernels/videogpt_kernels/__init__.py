@@ -1,6 +1,6 @@
-"""Attention over video tokens: one public function and the small type that says who sees whom.
+"""Attention over video tokens: two public functions and the small type that says who sees whom.
 
-    from videogpt_kernels import Visibility, attention
+    from videogpt_kernels import Visibility, attention, qk_rope
     out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility)
 
 Triton is used where it can be, PyTorch elsewhere; importing this package needs neither Triton nor a GPU. The
@@ -9,6 +9,7 @@ function always.
 """
 
 from videogpt_kernels.attention import attention
+from videogpt_kernels.qk_rope import qk_rope
 from videogpt_kernels.visibility import Document, Visibility
 
-__all__ = ["Document", "Visibility", "attention"]
+__all__ = ["Document", "Visibility", "attention", "qk_rope"]

@@ -25,7 +25,9 @@ from triton.compiler import ASTSource
 
 from videogpt_kernels.backward import dkv_kernel, dot_rows_kernel, dq_kernel
 from videogpt_kernels.forward import forward_kernel
-from videogpt_kernels.launches import WIDTHS, Launch, launches_for
+from videogpt_kernels.launches import WIDTHS, launches_for
+from videogpt_kernels.triton_qk_rope import constants as qk_rope_constants
+from videogpt_kernels.triton_qk_rope import qk_rope_backward_kernel, qk_rope_kernel
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -33,11 +35,14 @@ TARGETS = {
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-SHARED_BYTES = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
-"""Shared memory that one program may use (CUDA programming guide, compute capabilities; CDNA 3 ISA)."""
+SHARED_BYTES = {"sm_80": 101_376, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
+"""Shared memory that one program may use (CUDA C++ Programming Guide, table of compute capabilities; CDNA 3 ISA).
+For sm_80 that of sm_86, sm_89 and sm_120, which take the same launches and have less than its 166,912."""
 MATRIX_INSTRUCTIONS = {"sm_80": r"\bHMMA", "sm_90": r"\bHGMMA", "sm_100": r"\bUTCHMMA|\bHMMA", "gfx942": r"v_mfma"}
+PRODUCTS = ("forward_kernel", "dq_kernel", "dkv_kernel")
+"""Kernels that multiply matrices."""
 DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-_INT32, _EXACT = ("limits_ptr", "visits_ptr"), ("lse_ptr", "delta_ptr", "dot_ptr")
+_INT32, _EXACT = ("limits_ptr", "visits_ptr"), ("lse_ptr", "delta_ptr", "dot_ptr", "gain_ptr", "dgain_ptr")
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -69,7 +74,7 @@ class Compiled(NamedTuple):
         found = [f"{self.spilled} spills"] if self.spilled else []
         if self.shared > limit:
             found.append(f"{self.shared} bytes of shared memory, of {limit}")
-        if not self.matrix and self.kernel != "dot_rows_kernel" and self.dtype == "bf16":
+        if not self.matrix and self.kernel in PRODUCTS and self.dtype == "bf16":
             found.append("no matrix instructions")
         return [f"{self.name}: {fault}" for fault in found]
 
@@ -83,18 +88,19 @@ def compile_all(
         for dtype in dtypes:
             for width in widths:
                 launches = launches_for(target, width, dtype)
-                dq = launches.backward.dq
-                yield compile_kernel(forward_kernel, target, dtype, width, launches.forward)
-                yield compile_kernel(dot_rows_kernel, target, dtype, width, dq)
-                yield compile_kernel(dq_kernel, target, dtype, width, dq)
-                yield compile_kernel(dkv_kernel, target, dtype, width, launches.backward.dkv)
+                dot_rows, dq, dkv = launches.backward
+                yield compile_kernel(forward_kernel, target, dtype, width, launches.forward.constants(width))
+                yield compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows.constants(width))
+                yield compile_kernel(dq_kernel, target, dtype, width, dq.constants(width))
+                yield compile_kernel(dkv_kernel, target, dtype, width, dkv.constants(width))
+                yield compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width))
+                yield compile_kernel(qk_rope_backward_kernel, target, dtype, width, qk_rope_constants(width))
 
 
-def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, launch: Launch) -> Compiled:
+def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, given: dict[str, Any]) -> Compiled:
     """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
-    given = launch.constants(width)
-    options = {name: given.pop(name) for name in ("num_warps", "num_stages")}
-    constants = {name: value for name, value in given.items() if name in kernel.arg_names}
+    options = {name: value for name, value in given.items() if name.startswith("num_")}
+    constants = {name: value for name, value in given.items() if name not in options}
     signature = {name: _type(name, dtype) if name not in constants else "constexpr" for name in kernel.arg_names}
     aligned = [name.endswith(("_ptr", "_batch", "_head", "_row")) for name in kernel.arg_names]
     source = ASTSource(
@@ -106,7 +112,7 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, lau
     built = triton.compile(source, target=TARGETS[target], options=options)
     read = _read_rocm if target == "gfx942" else _read_cuda
     registers, spilled, matrix = read(built.asm, MATRIX_INSTRUCTIONS[target])
-    tile = f"{launch.tile.queries}x{launch.tile.keys}"
+    tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
     shared, warps = built.metadata.shared, built.metadata.num_warps
     name = kernel.fn.__name__
     return Compiled(name, target, DTYPES[dtype], width, tile, warps, registers, spilled, shared, matrix)
@@ -114,7 +120,7 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, lau
 
 def _type(argument: str, dtype: torch.dtype) -> str:
     if not argument.endswith("_ptr"):
-        return "fp32" if argument == "scale" else "i32"
+        return "fp32" if argument in ("scale", "shortest") else "i32"
     if argument in _INT32:
         return "*i32"
     return "*fp32" if argument in _EXACT else f"*{DTYPES[dtype]}"

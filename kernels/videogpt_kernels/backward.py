@@ -20,7 +20,7 @@ from videogpt_kernels.launches import BackwardLaunches
 @triton.jit
 def dot_rows_kernel(
     x_ptr, y_ptr, dot_ptr, x_batch, x_head, x_row, y_batch, y_head, y_row, rows, heads,
-    D: tl.constexpr, WIDTH: tl.constexpr, TILE_M: tl.constexpr, EXACT: tl.constexpr,
+    D: tl.constexpr, WIDTH: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Scalar products of the rows of two tensors: of outputs and their gradients, "delta" in the papers."""
     tile, batch_and_head = tl.program_id(0), tl.program_id(1)
@@ -133,11 +133,10 @@ def backward(
     group = heads // key_heads
     delta_BHM = lse_BHM.new_empty(lse_BHM.shape)
     dq_BHMD, dk_BGND, dv_BGND = (x.new_empty(x.shape) for x in (q_BHMD, k_BGND, v_BGND))
-    dot_constants = launches.dq.constants(width)
-    del dot_constants["TILE_N"]
     query_tiles, key_tiles = key_visits_BT4.shape[1], query_visits_BS2.shape[1]
-    dot_rows_kernel[(query_tiles, batch * heads)](
-        out_BHMD, dout_BHMD, delta_BHM, *out_BHMD.stride()[:3], *dout_BHMD.stride()[:3], rows, heads, **dot_constants
+    dot_rows_kernel[(triton.cdiv(rows, launches.dot_rows.tile.queries), batch * heads)](
+        out_BHMD, dout_BHMD, delta_BHM, *out_BHMD.stride()[:3], *dout_BHMD.stride()[:3], rows, heads,
+        **launches.dot_rows.constants(width),
     )  # fmt: skip
     inputs = (*q_BHMD.stride()[:3], *k_BGND.stride()[:3], *v_BGND.stride()[:3], *dout_BHMD.stride()[:3])
     dq_kernel[(query_tiles, batch * heads)](

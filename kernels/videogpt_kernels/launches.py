@@ -5,7 +5,7 @@
 
 A table, and no autotuning decorator: the same call gives the same bits everywhere, nothing is timed in the
 middle of a training, and all that can be launched can be compiled and inspected beforehand (`aot`).
-Architectures without an entry take that of the nearest older one.
+Other GPUs take the entry of the one they resemble.
 """
 
 from typing import Any, NamedTuple
@@ -43,8 +43,10 @@ class Launch(NamedTuple):
 
 
 class BackwardLaunches(NamedTuple):
-    """Launches of the two gradient kernels."""
+    """Launches of the gradient kernels."""
 
+    dot_rows: Launch
+    """Its tiles have rows of queries only."""
     dq: Launch
     dkv: Launch
 
@@ -62,41 +64,47 @@ _T = TileShape
 _TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
     ("sm_80", 16): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_80", 32): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
-    ("sm_80", 64): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
-    ("sm_80", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 2)),
+    ("sm_80", 64): ((_T(128, 64), 8, 3), (_T(64, 64), 4, 2), (_T(32, 64), 4, 2)),
+    ("sm_80", 128): ((_T(128, 32), 8, 3), (_T(64, 64), 8, 2), (_T(64, 64), 8, 1)),
     ("sm_80", 256): ((_T(64, 32), 8, 2), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
     ("sm_90", 16): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_90", 32): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_90", 64): ((_T(128, 64), 8, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_90", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 2)),
-    ("sm_90", 256): ((_T(64, 32), 8, 2), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
+    ("sm_90", 256): ((_T(128, 32), 8, 2), (_T(64, 32), 8, 2), (_T(32, 64), 8, 1)),
     ("gfx942", 16): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
     ("gfx942", 32): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
     ("gfx942", 64): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
-    ("gfx942", 128): ((_T(128, 64), 8, 1), (_T(64, 64), 8, 1), (_T(64, 64), 8, 1)),
-    ("gfx942", 256): ((_T(64, 32), 8, 1), (_T(32, 32), 8, 1), (_T(32, 32), 8, 1)),
+    ("gfx942", 128): ((_T(128, 64), 8, 1), (_T(64, 32), 8, 1), (_T(64, 32), 8, 1)),
+    ("gfx942", 256): ((_T(64, 32), 8, 1), (_T(32, 32), 4, 1), (_T(32, 32), 4, 1)),
 }
-_SAME_AS = {"sm_86": "sm_80", "sm_89": "sm_80", "sm_100": "sm_90", "sm_103": "sm_90", "sm_120": "sm_80"}
-_WIDE = ((_T(32, 32), 4, 1),) * 3
-"""float32 and float64: exact rather than fast."""
+_DOT_ROWS = (_T(32, 32), 4, 1)
 
 
 def architecture_of(device: torch.device) -> str:
-    """The key of the table for a device; a CPU, under the interpreter, stands in for the oldest GPU."""
+    """The architecture in the table that a device resembles; a CPU, under the interpreter, stands in for the oldest."""
     if device.type != "cuda":
         return "sm_80"
     if torch.version.hip:
         return "gfx942"
-    major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"
+    # Data-centre GPUs from Hopper on have 228 KB of shared memory; all others about 100, as the rows of sm_80 suppose.
+    major, _ = torch.cuda.get_device_capability(device)
+    return "sm_90" if major in (9, 10, 11) else "sm_80"
 
 
 def launches_for(architecture: str, width: int, dtype: torch.dtype) -> Launches:
-    """Launches of all kernels for heads of `width` <= 256."""
+    """Launches of all kernels for heads of `width` <= 256 on an architecture of the table (or sm_100, as sm_90)."""
     column = next(w for w in WIDTHS if w >= width)
     if dtype.itemsize > 2:
-        entries, exact = _WIDE, torch.promote_types(dtype, torch.float32)
+        entries, exact = (_exact_entry(architecture, column),) * 3, torch.promote_types(dtype, torch.float32)
     else:
-        entries, exact = _TABLE[_SAME_AS.get(architecture, architecture), column], torch.float32
+        entries, exact = _TABLE["sm_90" if architecture == "sm_100" else architecture, column], torch.float32
     forward, dq, dkv = (Launch(*entry, exact) for entry in entries)
-    return Launches(forward, BackwardLaunches(dq, dkv))
+    return Launches(forward, BackwardLaunches(Launch(*_DOT_ROWS, exact), dq, dkv))
+
+
+def _exact_entry(architecture: str, width: int) -> tuple[TileShape, int, int]:
+    """Of all kernels for float32 and float64: exact rather than fast."""
+    if width <= 64:
+        return _T(32, 32), 4, 1
+    return _T(16, 16), 4 if architecture == "gfx942" else 8, 1

@@ -42,6 +42,8 @@ def key_visits(limits_B4M: Tensor, num_keys: int, shape: TileShape) -> Tensor:
     high_BT = _reduce(highs_BM, shape.queries, -1, "amax").clamp(max=num_keys - 1)
     prefix_end_BT = (prefix_end_BT + shape.keys - 1) // shape.keys
     prefix_first_BT = torch.minimum(prefix_start_BT // shape.keys, prefix_end_BT)
+    # In a tile that holds rows of several documents, the rest may begin before the last of the prefixes.
+    prefix_first_BT = torch.minimum(prefix_first_BT, low_BT // shape.keys)
     first_BT = torch.maximum(low_BT // shape.keys, prefix_end_BT)
     end_BT = torch.maximum(high_BT // shape.keys + 1, first_BT)
     return torch.stack([prefix_first_BT, prefix_end_BT, first_BT, end_BT], dim=-1).int().contiguous()

@@ -20,7 +20,11 @@ from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
 
+INTERPRETED = triton.knobs.runtime.interpret
+"""Whether the kernels were imported under TRITON_INTERPRET=1."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+OLDEST = (8, 0)
 
 
 class Plan(NamedTuple):
@@ -35,8 +39,10 @@ class Plan(NamedTuple):
 def why_not_triton(q_BHMD: Tensor) -> str | None:
     """Why these kernels cannot run for such queries, or None when they can."""
     device = q_BHMD.device.type
-    if device != "cuda" and not (device == "cpu" and triton.knobs.runtime.interpret):
+    if device != "cuda" and not (device == "cpu" and INTERPRETED):
         return f"the device is {device}"
+    if device == "cuda" and torch.cuda.get_device_capability(q_BHMD.device) < OLDEST:
+        return "the GPU is older than compute capability 8.0"
     if q_BHMD.dtype not in DTYPES:
         return f"q is {q_BHMD.dtype}"
     if q_BHMD.shape[3] > WIDTHS[-1]:

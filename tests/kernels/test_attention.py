@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from videogpt_kernels import Visibility, attention
+from videogpt_kernels import Document, Visibility, attention
 from videogpt_kernels.attention import _report
 from videogpt_kernels.row_blocks import why_not_row_blocks
 
@@ -23,6 +23,13 @@ def with_text(length: int, **settings) -> Visibility:
     return Visibility.text_video(prefix_B, video_start, **settings)
 
 
+def with_documents(length: int, **settings) -> Visibility:
+    """Three packed sequences: of short documents, of long ones, of none; padding ends all."""
+    short = [Document(2, 9), Document(0, 5), Document(11, 0), Document(4, 20)]
+    long = [Document(length // 5, length // 3), Document(3, length // 4)]
+    return Visibility.packed([short, long, []], **settings)
+
+
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "causal": lambda length: Visibility.causal(3),
     "text": with_text,
@@ -31,6 +38,10 @@ VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "window": lambda length: with_text(length, frame_tokens=7, window_frames=2),
     "window of frames": lambda length: with_text(
         length, frame_tokens=16, frame_offset=0, window_frames=3, bidirectional_frames=True
+    ),
+    "documents": with_documents,
+    "window in documents": lambda length: with_documents(
+        length, frame_tokens=6, window_frames=2, bidirectional_prefix=True
     ),
 }
 every_impl = pytest.mark.parametrize("impl", IMPLS)
@@ -243,7 +254,7 @@ def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
         ({"k": torch.zeros(3, 2, 13, 8)}, "v is of shape"),
         ({"query_start": 1}, "query_start is 1"),
         ({"query_start": -1}, "query_start is -1"),
-        ({"impl": "fastest"}, "choose auto, row_blocks, sdpa, reference"),
+        ({"impl": "fastest"}, "choose auto, triton, row_blocks, sdpa, reference"),
     ],
 )
 def test_misfits_are_refused_by_name(change: dict, word: str):

@@ -1,6 +1,7 @@
 """The decoder: its equivalences (cached = whole, batched and padded = alone), causality, learning."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from videogpt.cache import KVCache
 from videogpt.layout import Layout, LayoutConfig, TokenSequence
 from videogpt.model import Block, VideoGPT, VideoGPTConfig, rms_norm
 from videogpt.rotary import Rotation
+from videogpt_kernels import Visibility, attention, qk_rope
 
 LAYOUT = Layout(
     LayoutConfig(
@@ -193,6 +195,37 @@ def test_it_learns_four_sequences_by_heart() -> None:
     assert loss < 0.02
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"bidirectional_prefix": True},
+        {"frame_tokens": 12, "bidirectional_frames": True},
+        {"frame_tokens": 12, "window_frames": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("impl, rope_impl", [("triton", "triton"), ("sdpa", "torch"), ("row_blocks", "torch")])
+def test_every_implementation_gives_the_same_logits_and_gradients(
+    impl: str, rope_impl: str, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, packed = network(depth=1).to(device), LAYOUT.pack(TEXTS, clips())
+    visibility = Visibility.text_video(packed.visibility.prefix_B, packed.visibility.video_start, **rules)
+    sequence = dataclasses.replace(packed, visibility=visibility).to(device)
+
+    def logits_and_gradients(impl: str, rope_impl: str) -> list[torch.Tensor]:
+        monkeypatch.setattr("videogpt.model.attention", partial(attention, impl=impl))
+        monkeypatch.setattr("videogpt.model.qk_rope", partial(qk_rope, impl=rope_impl))
+        logits = model(sequence)
+        up = torch.linspace(-1, 1, logits.numel()).mul(9).cos().view(logits.shape).to(device)
+        return [logits.detach(), *torch.autograd.grad(logits, list(model.parameters()), up)]
+
+    expected = logits_and_gradients("reference", "torch")
+    for x, y in zip(logits_and_gradients(impl, rope_impl), expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
+
+
 def test_the_norm_is_that_of_torch_and_safe_at_zero() -> None:
     x = torch.randn(5, 48, dtype=torch.float64).float()
     assert_equal(rms_norm(x), F.rms_norm(x, (48,), eps=0.0))
@@ -207,7 +240,7 @@ def test_rotary_scores_depend_on_distance_in_each_axis(axis: int) -> None:
 
     def score(q_place: list[int], k_place: list[int]) -> float:
         turned = [
-            Rotation.at(torch.tensor([[place]]), head_dim=24, base=100.0)(x)
+            qk_rope(x, torch.ones(1), *Rotation.at(torch.tensor([[place]]), head_dim=24, base=100.0))
             for x, place in ((q, q_place), (k, k_place))
         ]
         return float((turned[0] * turned[1]).sum())
