@@ -1,4 +1,4 @@
-"""Attention over video tokens: two public functions and the small type that says who sees whom.
+"""Attention over video tokens, and the small type that says who sees whom.
 
     from videogpt_kernels import Visibility, attention, qk_rope
     out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility)
@@ -10,6 +10,7 @@ function always.
 
 from videogpt_kernels.attention import attention
 from videogpt_kernels.qk_rope import qk_rope
+from videogpt_kernels.tile_window import TileWindow, from_tile_order, to_tile_order
 from videogpt_kernels.visibility import Document, Visibility
 
-__all__ = ["Document", "Visibility", "attention", "qk_rope"]
+__all__ = ["Document", "TileWindow", "Visibility", "attention", "from_tile_order", "qk_rope", "to_tile_order"]

@@ -39,6 +39,7 @@ SHARED_BYTES = {"sm_80": 101_376, "sm_90": 232_448, "sm_100": 232_448, "gfx942":
 """Shared memory that one program may use (CUDA C++ Programming Guide, table of compute capabilities; CDNA 3 ISA).
 For sm_80 that of sm_86, sm_89 and sm_120, which take the same launches and have less than its 166,912."""
 MATRIX_INSTRUCTIONS = {"sm_80": r"\bHMMA", "sm_90": r"\bHGMMA", "sm_100": r"\bUTCHMMA|\bHMMA", "gfx942": r"v_mfma"}
+TILE_TOKENS = 64
 PRODUCTS = ("forward_kernel", "dq_kernel", "dkv_kernel")
 """Kernels that multiply matrices."""
 DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
@@ -53,6 +54,8 @@ class Compiled(NamedTuple):
     target: str
     dtype: str
     width: int
+    listed: bool
+    """For a `TileWindow`, with tiles of TILE_TOKENS rows at most."""
     tile: str
     warps: int
     registers: int
@@ -66,7 +69,7 @@ class Compiled(NamedTuple):
     @property
     def name(self) -> str:
         """The same for the same launch, whatever became of it."""
-        return f"{self.kernel} {self.target} {self.dtype} {self.width}"
+        return f"{self.kernel}{' listed' if self.listed else ''} {self.target} {self.dtype} {self.width}"
 
     def faults(self) -> list[str]:
         """What makes it unfit to be shipped."""
@@ -88,11 +91,12 @@ def compile_all(
         for dtype in dtypes:
             for width in widths:
                 launches = launches_for(target, width, dtype)
-                dot_rows, dq, dkv = launches.backward
-                yield compile_kernel(forward_kernel, target, dtype, width, launches.forward.constants(width))
-                yield compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows.constants(width))
-                yield compile_kernel(dq_kernel, target, dtype, width, dq.constants(width))
-                yield compile_kernel(dkv_kernel, target, dtype, width, dkv.constants(width))
+                dot_rows = launches.backward.dot_rows.constants(width)
+                yield compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows)
+                for listed, (forward, (_, dq, dkv)) in ((False, launches), (True, launches.fitted(TILE_TOKENS))):
+                    for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
+                        constants = {**launch.constants(width), "LISTED": listed}
+                        yield compile_kernel(kernel, target, dtype, width, constants)
                 yield compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width))
                 yield compile_kernel(qk_rope_backward_kernel, target, dtype, width, qk_rope_constants(width))
 
@@ -115,7 +119,8 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, giv
     tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
     shared, warps = built.metadata.shared, built.metadata.num_warps
     name = kernel.fn.__name__
-    return Compiled(name, target, DTYPES[dtype], width, tile, warps, registers, spilled, shared, matrix)
+    listed = constants.get("LISTED", False)
+    return Compiled(name, target, DTYPES[dtype], width, listed, tile, warps, registers, spilled, shared, matrix)
 
 
 def _type(argument: str, dtype: torch.dtype) -> str:

@@ -76,7 +76,7 @@ def attention(
         dtype = torch.get_autocast_dtype(device_type)
         q_BHMD, k_BGND, v_BGND = q_BHMD.to(dtype), k_BGND.to(dtype), v_BGND.to(dtype)
     _check(q_BHMD, k_BGND, v_BGND, visibility, query_start)
-    run = IMPLEMENTATIONS[_choose(impl, q_BHMD, k_BGND)]
+    run = IMPLEMENTATIONS[_choose(impl, q_BHMD, k_BGND, visibility)]
     scale = q_BHMD.shape[3] ** -0.5 if scale is None else scale
     if not autocast:
         return run(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start, scale=scale)
@@ -84,12 +84,12 @@ def attention(
         return run(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start, scale=scale)
 
 
-def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor) -> str:
+def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -> str:
     if impl == "auto":
-        impl, reason = _best(q_BHMD, k_BGND)
+        impl, reason = _best(q_BHMD, k_BGND, visibility)
     elif impl in IMPLEMENTATIONS:
         reason = "it was asked for"
-        why_not = _why_not_triton(q_BHMD) if impl == "triton" else None
+        why_not = _why_not_triton(q_BHMD, visibility) if impl == "triton" else None
         if why_not:
             raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
     else:
@@ -99,21 +99,21 @@ def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor) -> str:
     return impl
 
 
-def _best(q_BHMD: Tensor, k_BGND: Tensor) -> tuple[str, str]:
+def _best(q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -> tuple[str, str]:
     """The implementation that is fastest for such inputs, and why it is taken."""
     if q_BHMD.device.type == "cuda":
-        why_not = _why_not_triton(q_BHMD) or _why_not_worth_triton(q_BHMD)
+        why_not = _why_not_triton(q_BHMD, visibility) or _why_not_worth_triton(q_BHMD)
         return ("sdpa", why_not) if why_not else ("triton", "the device is cuda")
     why_not = why_not_row_blocks(q_BHMD, k_BGND)
     return ("sdpa", why_not) if why_not else ("row_blocks", "several query rows on a CPU")
 
 
-def _why_not_triton(q_BHMD: Tensor) -> str | None:
+def _why_not_triton(q_BHMD: Tensor, visibility: Visibility) -> str | None:
     try:
         from videogpt_kernels.triton_attention import why_not_triton
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
-    return why_not_triton(q_BHMD)
+    return why_not_triton(q_BHMD, visibility)
 
 
 def _why_not_worth_triton(q_BHMD: Tensor) -> str | None:

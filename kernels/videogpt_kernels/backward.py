@@ -1,6 +1,6 @@
 """Attention backward in Triton: one kernel for the queries' gradient, one for that of keys and values.
 
-    dq, dk, dv = backward(q, k, v, out, lse, dout, limits, query_visits, key_visits, scale, launches)
+    dq, dk, dv = backward(q, k, v, out, lse, dout, dq_plan, dkv_plan, scale, launches)
 
 The weights are computed anew from the scores and their log-sums (Dao et al., arXiv 2205.14135, appendix B).
 Every number is summed by one program in a fixed order, without atomics: the same inputs give the same bits.
@@ -11,8 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from videogpt_kernels.forward import LOG2_E, load_limits, load_tile, store_tile, visible
+from videogpt_kernels.forward import LOG2_E, exist, load_limits, load_tile, plan_of, store_tile, visible, visited_tile
 from videogpt_kernels.launches import BackwardLaunches
+from videogpt_kernels.tiles import Plan
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
 
@@ -36,31 +37,28 @@ def dq_kernel(
     q_ptr, k_ptr, v_ptr, dout_ptr, dq_ptr, lse_ptr, delta_ptr, limits_ptr, visits_ptr,
     q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row,
     dout_batch, dout_head, dout_row, dq_batch, dq_head, dq_row,
-    scale, rows, keys, heads, group,
+    scale, rows, keys, heads, group, rows_before, keys_before, longest,
     D: tl.constexpr, WIDTH: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr, EXACT: tl.constexpr,
+    LISTED: tl.constexpr,
 ):  # fmt: skip
     tile, batch_and_head = tl.program_id(0), tl.program_id(1)
     batch, head = (batch_and_head // heads).to(tl.int64), (batch_and_head % heads).to(tl.int64)
     key_head = head // group
-    row_M = tile * TILE_M + tl.arange(0, TILE_M)
+    row_M = tile * TILE_M - rows_before + tl.arange(0, TILE_M)
     q = load_tile(q_ptr + batch * q_batch + head * q_head, row_M, rows, q_row, D, WIDTH)
     dout = load_tile(dout_ptr + batch * dout_batch + head * dout_head, row_M, rows, dout_row, D, WIDTH)
     of_head = batch_and_head.to(tl.int64) * rows
-    lse = tl.load(lse_ptr + of_head + row_M, mask=row_M < rows, other=0.0)[:, None]
-    delta = tl.load(delta_ptr + of_head + row_M, mask=row_M < rows, other=0.0)[:, None]
+    lse = tl.load(lse_ptr + of_head + row_M, mask=exist(row_M, rows), other=0.0)[:, None]
+    delta = tl.load(delta_ptr + of_head + row_M, mask=exist(row_M, rows), other=0.0)[:, None]
     prefix_start, prefix_end, low, high = load_limits(limits_ptr + batch * 4 * rows, row_M, rows)
-    visits_ptr += (batch * tl.num_programs(0) + tile) * 4
-    prefix_first = tl.load(visits_ptr)
-    prefix_tiles = tl.load(visits_ptr + 1) - prefix_first
-    first = tl.load(visits_ptr + 2)
-    tiles = tl.load(visits_ptr + 3) - first
+    plan_ptr, visits, first, count, second = plan_of(visits_ptr, batch, tile, longest, LISTED)
 
     k_ptr += batch * k_batch + key_head * k_head
     v_ptr += batch * v_batch + key_head * v_head
     dq = tl.zeros((TILE_M, WIDTH), EXACT)
-    for visit in range(0, prefix_tiles + tiles):
-        key_tile = tl.where(visit < prefix_tiles, prefix_first + visit, first + visit - prefix_tiles)
-        key_N = key_tile * TILE_N + tl.arange(0, TILE_N)
+    for visit in range(0, visits):
+        key_tile = visited_tile(plan_ptr, visit, first, count, second, LISTED)
+        key_N = key_tile * TILE_N - keys_before + tl.arange(0, TILE_N)
         k = load_tile(k_ptr, key_N, keys, k_row, D, WIDTH)
         v = load_tile(v_ptr, key_N, keys, v_row, D, WIDTH)
         scores = tl.dot(q, tl.trans(k), out_dtype=EXACT, input_precision="ieee") * (scale * LOG2_E)
@@ -77,18 +75,23 @@ def dkv_kernel(
     q_ptr, k_ptr, v_ptr, dout_ptr, dk_ptr, dv_ptr, lse_ptr, delta_ptr, limits_ptr, visits_ptr,
     q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row,
     dout_batch, dout_head, dout_row, dk_batch, dk_head, dk_row, dv_batch, dv_head, dv_row,
-    scale, rows, keys, heads, group,
+    scale, rows, keys, heads, group, rows_before, keys_before, longest,
     D: tl.constexpr, WIDTH: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr, EXACT: tl.constexpr,
+    LISTED: tl.constexpr,
 ):  # fmt: skip
     tile, batch_and_key_head = tl.program_id(0), tl.program_id(1)
     key_heads = heads // group
     batch, key_head = (batch_and_key_head // key_heads).to(tl.int64), (batch_and_key_head % key_heads).to(tl.int64)
-    key_N = tile * TILE_N + tl.arange(0, TILE_N)
+    key_N = tile * TILE_N - keys_before + tl.arange(0, TILE_N)
     k = load_tile(k_ptr + batch * k_batch + key_head * k_head, key_N, keys, k_row, D, WIDTH)
     v = load_tile(v_ptr + batch * v_batch + key_head * v_head, key_N, keys, v_row, D, WIDTH)
-    visits_ptr += (batch * tl.num_programs(0) + tile) * 2
-    first = tl.load(visits_ptr)
-    tiles = tl.load(visits_ptr + 1) - first
+    if LISTED:
+        visits_ptr += tile * (longest + 1)
+        tiles, first = tl.load(visits_ptr), 0
+    else:
+        visits_ptr += (batch * tl.num_programs(0) + tile) * 2
+        first = tl.load(visits_ptr)
+        tiles = tl.load(visits_ptr + 1) - first
     limits_ptr += batch * 4 * rows
     q_ptr += batch * q_batch
     dout_ptr += batch * dout_batch
@@ -97,12 +100,16 @@ def dkv_kernel(
     dv = tl.zeros((TILE_N, WIDTH), EXACT)
     for visit in range(0, tiles * group):
         head = key_head * group + visit // tiles
-        row_M = (first + visit % tiles) * TILE_M + tl.arange(0, TILE_M)
+        if LISTED:
+            query_tile = tl.load(visits_ptr + 1 + visit % tiles)
+        else:
+            query_tile = first + visit % tiles
+        row_M = query_tile * TILE_M - rows_before + tl.arange(0, TILE_M)
         q = load_tile(q_ptr + head * q_head, row_M, rows, q_row, D, WIDTH)
         dout = load_tile(dout_ptr + head * dout_head, row_M, rows, dout_row, D, WIDTH)
         of_head = (batch * heads + head) * rows
-        lse = tl.load(lse_ptr + of_head + row_M, mask=row_M < rows, other=0.0)[:, None]
-        delta = tl.load(delta_ptr + of_head + row_M, mask=row_M < rows, other=0.0)[:, None]
+        lse = tl.load(lse_ptr + of_head + row_M, mask=exist(row_M, rows), other=0.0)[:, None]
+        delta = tl.load(delta_ptr + of_head + row_M, mask=exist(row_M, rows), other=0.0)[:, None]
         prefix_start, prefix_end, low, high = load_limits(limits_ptr, row_M, rows)
         scores = tl.dot(q, tl.trans(k), out_dtype=EXACT, input_precision="ieee") * (scale * LOG2_E)
         seen = visible(prefix_start, prefix_end, low, high, key_N, keys)
@@ -122,9 +129,8 @@ def backward(
     out_BHMD: Tensor,
     lse_BHM: Tensor,
     dout_BHMD: Tensor,
-    limits_B4M: Tensor,
-    key_visits_BT4: Tensor,
-    query_visits_BS2: Tensor,
+    dq_plan: Plan,
+    dkv_plan: Plan,
     scale: float,
     launches: BackwardLaunches,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,22 +139,21 @@ def backward(
     group = heads // key_heads
     delta_BHM = lse_BHM.new_empty(lse_BHM.shape)
     dq_BHMD, dk_BGND, dv_BGND = (x.new_empty(x.shape) for x in (q_BHMD, k_BGND, v_BGND))
-    query_tiles, key_tiles = key_visits_BT4.shape[1], query_visits_BS2.shape[1]
     dot_rows_kernel[(triton.cdiv(rows, launches.dot_rows.tile.queries), batch * heads)](
         out_BHMD, dout_BHMD, delta_BHM, *out_BHMD.stride()[:3], *dout_BHMD.stride()[:3], rows, heads,
         **launches.dot_rows.constants(width),
     )  # fmt: skip
     inputs = (*q_BHMD.stride()[:3], *k_BGND.stride()[:3], *v_BGND.stride()[:3], *dout_BHMD.stride()[:3])
-    dq_kernel[(query_tiles, batch * heads)](
-        q_BHMD, k_BGND, v_BGND, dout_BHMD, dq_BHMD, lse_BHM, delta_BHM, limits_B4M, key_visits_BT4,
+    dq_kernel[(dq_plan.tiles, batch * heads)](
+        q_BHMD, k_BGND, v_BGND, dout_BHMD, dq_BHMD, lse_BHM, delta_BHM, dq_plan.limits_B4M, dq_plan.visits,
         *inputs, *dq_BHMD.stride()[:3],
-        scale, rows, keys, heads, group,
-        **launches.dq.constants(width),
+        scale, rows, keys, heads, group, *dq_plan.margins, dq_plan.longest,
+        **launches.dq.constants(width), LISTED=dq_plan.listed,
     )  # fmt: skip
-    dkv_kernel[(key_tiles, batch * key_heads)](
-        q_BHMD, k_BGND, v_BGND, dout_BHMD, dk_BGND, dv_BGND, lse_BHM, delta_BHM, limits_B4M, query_visits_BS2,
+    dkv_kernel[(dkv_plan.tiles, batch * key_heads)](
+        q_BHMD, k_BGND, v_BGND, dout_BHMD, dk_BGND, dv_BGND, lse_BHM, delta_BHM, dkv_plan.limits_B4M, dkv_plan.visits,
         *inputs, *dk_BGND.stride()[:3], *dv_BGND.stride()[:3],
-        scale, rows, keys, heads, group,
-        **launches.dkv.constants(width),
+        scale, rows, keys, heads, group, *dkv_plan.margins, dkv_plan.longest,
+        **launches.dkv.constants(width), LISTED=dkv_plan.listed,
     )  # fmt: skip
     return dq_BHMD, dk_BGND, dv_BGND

@@ -33,7 +33,8 @@ class KeyBias(NamedTuple):
         """For the query rows query_start.. of sequences of which the keys 0..num_keys-1 exist."""
         keys = visibility.key_slices(query_start, num_queries, num_keys)
         video_start = visibility.common_video_start
-        if num_queries == 1 and video_start is not None and query_start >= video_start:
+        single_video_row = num_queries == 1 and video_start is not None and query_start >= video_start
+        if single_video_row and visibility.tile_window is None:
             reached = sum(part.stop - part.start for part in keys)
             return cls(keys, _padding_bias(visibility, reached, dtype))
         visible_BMN = visibility.dense(query_start, num_queries, num_keys)

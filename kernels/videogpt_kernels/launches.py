@@ -8,6 +8,7 @@ middle of a training, and all that can be launched can be compiled and inspected
 Other GPUs take the entry of the one they resemble.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,11 @@ class Launch(NamedTuple):
     stages: int
     exact: torch.dtype = torch.float32
     """Of accumulators, log-sums and everything else that is not handed in or out."""
+
+    def fitted(self, tile_tokens: int) -> "Launch":
+        """With tiles that divide those of a `TileWindow`; `tile_tokens` is 0 where there is none."""
+        queries, keys = (math.gcd(rows, tile_tokens) for rows in self.tile)
+        return self._replace(tile=TileShape(queries, keys))
 
     def constants(self, width: int) -> dict[str, Any]:
         """Keyword arguments of the kernel for heads of `width`."""
@@ -56,6 +62,11 @@ class Launches(NamedTuple):
 
     forward: Launch
     backward: BackwardLaunches
+
+    def fitted(self, tile_tokens: int) -> "Launches":
+        """See `Launch.fitted`."""
+        backward = BackwardLaunches(*(launch.fitted(tile_tokens) for launch in self.backward))
+        return Launches(self.forward.fitted(tile_tokens), backward)
 
 
 _T = TileShape

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videogpt_kernels import backward, forward
 from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, launches_for
-from videogpt_kernels.tiles import key_visits, query_visits, row_limits
+from videogpt_kernels.tiles import Margins, Plan, plan_keys, plan_queries, why_no_plan
 from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
@@ -27,16 +27,18 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OLDEST = (8, 0)
 
 
-class Plan(NamedTuple):
-    """Who sees whom, for the rows of one call: row limits, and the tiles that each kernel visits."""
+class Plans(NamedTuple):
+    """Who sees whom, for the rows of one call, as the operators take it."""
 
     limits_B4M: Tensor
-    forward_BT4: Tensor
-    dq_BT4: Tensor
-    dkv_BS2: Tensor
+    forward_visits: Tensor
+    dq_visits: Tensor
+    dkv_visits: Tensor
+    margins: list[int]
+    tile_tokens: int
 
 
-def why_not_triton(q_BHMD: Tensor) -> str | None:
+def why_not_triton(q_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
     """Why these kernels cannot run for such queries, or None when they can."""
     device = q_BHMD.device.type
     if device != "cuda" and not (device == "cpu" and INTERPRETED):
@@ -47,34 +49,34 @@ def why_not_triton(q_BHMD: Tensor) -> str | None:
         return f"q is {q_BHMD.dtype}"
     if q_BHMD.shape[3] > WIDTHS[-1]:
         return f"q has heads of width {q_BHMD.shape[3]}, above {WIDTHS[-1]}"
-    return None
+    return None if visibility is None else why_no_plan(visibility)
 
 
 def triton_attention(
     q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibility, *, query_start: int, scale: float
 ) -> Tensor:
     """As `videogpt_kernels.attention`."""
-    launches = _launches(q_BHMD)
+    launches = _launches(q_BHMD, 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens)
     key = (query_start, q_BHMD.shape[2], k_BGND.shape[2], launches)
-    plan = visibility.once("triton", key, lambda: _plan(visibility, *key))
+    plans = visibility.once("triton", key, lambda: _plan(visibility, *key))
     q_BHMD, k_BGND, v_BGND = (_channels_side_by_side(x) for x in (q_BHMD, k_BGND, v_BGND))
-    out_BHMD, _ = _attention(q_BHMD, k_BGND, v_BGND, *plan, scale)
+    out_BHMD, _ = _attention(q_BHMD, k_BGND, v_BGND, *plans, scale)
     return out_BHMD
 
 
-def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches) -> Plan:
-    limits_B4M = row_limits(visibility, query_start, num_queries)
-    dkv = launches.backward.dkv.tile
-    return Plan(
-        limits_B4M,
-        key_visits(limits_B4M, num_keys, launches.forward.tile),
-        key_visits(limits_B4M, num_keys, launches.backward.dq.tile),
-        query_visits(key_visits(limits_B4M, num_keys, dkv), num_keys, dkv),
-    )
+def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches) -> Plans:
+    rows = (visibility, query_start, num_queries, num_keys)
+    forward_plan = plan_queries(*rows, launches.forward.tile)
+    dq_plan = plan_queries(*rows, launches.backward.dq.tile)
+    dkv_plan = plan_keys(*rows, launches.backward.dkv.tile)
+    tile_tokens = 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens
+    visits = (forward_plan.visits, dq_plan.visits, dkv_plan.visits)
+    return Plans(forward_plan.limits_B4M, *visits, list(forward_plan.margins), tile_tokens)
 
 
-def _launches(q_BHMD: Tensor) -> Launches:
-    return launches_for(architecture_of(q_BHMD.device), q_BHMD.shape[3], q_BHMD.dtype)
+def _launches(q_BHMD: Tensor, tile_tokens: int) -> Launches:
+    launches = launches_for(architecture_of(q_BHMD.device), q_BHMD.shape[3], q_BHMD.dtype)
+    return launches.fitted(tile_tokens) if tile_tokens else launches
 
 
 def _channels_side_by_side(x: Tensor) -> Tensor:
@@ -88,17 +90,20 @@ def _attention(
     k_BGND: Tensor,
     v_BGND: Tensor,
     limits_B4M: Tensor,
-    forward_BT4: Tensor,
-    dq_BT4: Tensor,
-    dkv_BS2: Tensor,
+    forward_visits: Tensor,
+    dq_visits: Tensor,
+    dkv_visits: Tensor,
+    margins: list[int],
+    tile_tokens: int,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """Outputs, and base-2 log-sums of the scores' exponentials (B, H, M). The last two plans are for the gradient."""
-    return forward.forward(q_BHMD, k_BGND, v_BGND, limits_B4M, forward_BT4, scale, _launches(q_BHMD).forward)
+    """Outputs, and base-2 log-sums of the scores' exponentials (B, H, M). The gradient needs `dq_` and `dkv_visits`."""
+    plan = Plan(limits_B4M, forward_visits, Margins(*margins))
+    return forward.forward(q_BHMD, k_BGND, v_BGND, plan, scale, _launches(q_BHMD, tile_tokens).forward)
 
 
 @_attention.register_fake
-def _(q_BHMD, k_BGND, v_BGND, limits_B4M, forward_BT4, dq_BT4, dkv_BS2, scale):
+def _(q_BHMD, k_BGND, v_BGND, limits_B4M, forward_visits, dq_visits, dkv_visits, margins, tile_tokens, scale):
     return q_BHMD.new_empty(q_BHMD.shape), q_BHMD.new_empty(q_BHMD.shape[:3], dtype=_exact(q_BHMD))
 
 
@@ -111,8 +116,10 @@ def _attention_backward(
     out_BHMD: Tensor,
     lse_BHM: Tensor,
     limits_B4M: Tensor,
-    dq_BT4: Tensor,
-    dkv_BS2: Tensor,
+    dq_visits: Tensor,
+    dkv_visits: Tensor,
+    margins: list[int],
+    tile_tokens: int,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
@@ -123,27 +130,26 @@ def _attention_backward(
         out_BHMD,
         lse_BHM,
         _channels_side_by_side(dout_BHMD),
-        limits_B4M,
-        dq_BT4,
-        dkv_BS2,
+        Plan(limits_B4M, dq_visits, Margins(*margins)),
+        Plan(limits_B4M, dkv_visits, Margins(*margins)),
         scale,
-        _launches(q_BHMD).backward,
+        _launches(q_BHMD, tile_tokens).backward,
     )
 
 
 @_attention_backward.register_fake
-def _(dout_BHMD, q_BHMD, k_BGND, v_BGND, out_BHMD, lse_BHM, limits_B4M, dq_BT4, dkv_BS2, scale):
+def _(dout, q_BHMD, k_BGND, v_BGND, out, lse, limits, dq_visits, dkv_visits, margins, tile_tokens, scale):
     return tuple(x.new_empty(x.shape) for x in (q_BHMD, k_BGND, v_BGND))
 
 
 def _keep(ctx, inputs, output) -> None:
-    q_BHMD, k_BGND, v_BGND, limits_B4M, _, dq_BT4, dkv_BS2, ctx.scale = inputs
-    ctx.save_for_backward(q_BHMD, k_BGND, v_BGND, *output, limits_B4M, dq_BT4, dkv_BS2)
+    q_BHMD, k_BGND, v_BGND, limits_B4M, _, dq_visits, dkv_visits, *ctx.settings = inputs
+    ctx.save_for_backward(q_BHMD, k_BGND, v_BGND, *output, limits_B4M, dq_visits, dkv_visits)
     ctx.mark_non_differentiable(output[1])
 
 
 def _gradients(ctx, dout_BHMD: Tensor, _: Tensor):
-    return *_attention_backward(dout_BHMD, *ctx.saved_tensors, ctx.scale), None, None, None, None, None
+    return *_attention_backward(dout_BHMD, *ctx.saved_tensors, *ctx.settings), *[None] * 7
 
 
 _attention.register_autograd(_gradients, setup_context=_keep)

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from videogpt_kernels.tile_window import TileWindow
+
 # B batch, K documents of a sequence, M query rows, N key rows
 Value = TypeVar("Value")
 
@@ -72,6 +74,8 @@ class Visibility:
     """Video rows see their whole frame (block-causal); otherwise they are causal token by token."""
     window_frames: int | None = None
     """Video rows see video only of their own frame and the window_frames - 1 before it; None: no limit."""
+    tile_window: TileWindow | None = None
+    """Rows of frames, stored in the order of `to_tile_order`, see of the video only tiles within reach; None: all."""
     _memo: dict[str, tuple[Hashable, Any]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,6 +89,11 @@ class Visibility:
             raise ValueError(f"frame_offset is {self.frame_offset}; give 0..frame_tokens={self.frame_tokens}")
         if self.window_frames is not None and self.window_frames < 1:
             raise ValueError(f"window_frames is {self.window_frames}; give at least 1, or None for all")
+        if self.tile_window is not None and self.tile_window.frame_tokens != self.frame_tokens:
+            found = (
+                f"frame_tokens is {self.frame_tokens}, but a frame of tile_window has {self.tile_window.frame_tokens}"
+            )
+            raise ValueError(f"{found}: give the same number")
         if table.device.type == "cpu" and table.numel() and not torch.compiler.is_compiling():
             rows_BX = table.flatten(1)
             if rows_BX[:, 0].any() or (rows_BX[:, 1:] < rows_BX[:, :-1]).any():
@@ -166,14 +175,18 @@ class Visibility:
     @property
     def plain_causal(self) -> bool:
         """Whether row i sees exactly the keys 0..i; the table is not read, so no GPU is waited for."""
-        return self.common_video_start == 0 and not self.bidirectional_frames and self.window_frames is None
+        limited = self.bidirectional_frames or self.window_frames is not None or self.tile_window is not None
+        return self.common_video_start == 0 and not limited
 
     def to(self, device: torch.device | str) -> "Visibility":
         """The same visibility with its table on `device`."""
         return replace(self, documents_BK3=self.documents_BK3.to(device))
 
     def intervals(self, query_start: int, num_queries: int) -> Intervals:
-        """Limits of `num_queries` rows from `query_start` on. `high` may lie beyond the keys that exist."""
+        """Limits of `num_queries` rows from `query_start` on. `high` may lie beyond the keys that exist.
+
+        A `tile_window` hides some of what lies within these limits: see `dense`.
+        """
         row_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=self.device)
         first_BM, text_end_BM, video_start_BM, next_first_BM = self._documents_of(row_M)
         is_text_BM, is_video_BM = row_M < text_end_BM, row_M >= video_start_BM
@@ -194,7 +207,20 @@ class Visibility:
         """The same limits as a mask over the keys 0..num_keys-1: bool (B, M, N), True where visible."""
         start_BM1, end_BM1, low_BM1, high_BM1 = (x[..., None] for x in self.intervals(query_start, num_queries))
         key_N = torch.arange(num_keys, dtype=torch.int32, device=self.device)
-        return ((key_N >= start_BM1) & (key_N < end_BM1)) | ((key_N >= low_BM1) & (key_N <= high_BM1))
+        near_BMN = (key_N >= low_BM1) & (key_N <= high_BM1)
+        if self.tile_window is not None:
+            query_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=self.device)
+            tile_BM1, tile_B1N = self.tiles_of(query_M)[..., None], self.tiles_of(key_N)[:, None]
+            outside_BMN = (tile_BM1 < 0) | (tile_B1N < 0)
+            near_BMN &= outside_BMN | self.tile_window.near(tile_BM1, tile_B1N)
+        return ((key_N >= start_BM1) & (key_N < end_BM1)) | near_BMN
+
+    def tiles_of(self, row_M: Tensor) -> Tensor:
+        """The tile of each row within its document, -1 for rows before the first frame: int32 (B, M)."""
+        assert self.tile_window is not None
+        _, _, video_start_BM, _ = self._documents_of(row_M)
+        code_BM = row_M - video_start_BM - self.frame_offset
+        return torch.where(code_BM < 0, -1, code_BM.clamp(min=0) // self.tile_window.tile_tokens).int()
 
     def key_slices(self, query_start: int, num_queries: int, num_keys: int) -> tuple[slice, ...]:
         """The one or two ascending key ranges outside which those rows see nothing.

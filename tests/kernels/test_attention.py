@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from videogpt_kernels import Document, Visibility, attention
+from videogpt_kernels import Document, TileWindow, Visibility, attention
 from videogpt_kernels.attention import _report
 from videogpt_kernels.row_blocks import why_not_row_blocks
 
@@ -40,6 +40,12 @@ VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
         length, frame_tokens=16, frame_offset=0, window_frames=3, bidirectional_frames=True
     ),
     "documents": with_documents,
+    "tile window": lambda length: with_text(
+        length,
+        frame_tokens=24,
+        window_frames=2,
+        tile_window=TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1),
+    ),
     "window in documents": lambda length: with_documents(
         length, frame_tokens=6, window_frames=2, bidirectional_prefix=True
     ),

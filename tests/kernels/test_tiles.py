@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videogpt_kernels import Document, Visibility
-from videogpt_kernels.tiles import TileShape, key_visits, query_visits, row_limits
+from videogpt_kernels.tile_window import TileWindow
+from videogpt_kernels.tiles import Plan, TileShape, key_ranges, plan_keys, plan_queries, query_ranges, row_limits
 
 # B batch, M query rows, N key rows, T tiles of query rows, S tiles of key rows
 
@@ -56,15 +57,15 @@ def test_visits_are_what_is_needed(seed: int):
         shape = TileShape(random.choice([4, 16]), random.choice([4, 16]))
         needed_BTS = needed(visibility.dense(query_start, rows, keys), shape)
 
-        visits_BT4 = key_visits(row_limits(visibility, query_start, rows), keys, shape)
-        prefix_first, prefix_end, first, end = visits_BT4.unbind(-1)
+        ranges_BT4 = key_ranges(row_limits(visibility, query_start, rows), keys, shape)
+        prefix_first, prefix_end, first, end = ranges_BT4.unbind(-1)
         assert ((0 <= prefix_first) & (prefix_first <= prefix_end) & (prefix_end <= first) & (first <= end)).all()
         tiles = needed_BTS.shape[2]
         visited_BTS = inside(prefix_first, prefix_end, tiles) | inside(first, end, tiles)
         assert end.max() <= tiles
         assert (visited_BTS | ~needed_BTS).all() and (hull(needed_BTS) | ~visited_BTS).all()
 
-        first, end = query_visits(visits_BT4, keys, shape).unbind(-1)
+        first, end = query_ranges(ranges_BT4, keys, shape).unbind(-1)
         assert inside(first, end, needed_BTS.shape[1]).equal(hull(visited_BTS.mT))
 
 
@@ -72,12 +73,58 @@ def test_what_lies_between_the_text_and_the_window_is_skipped():
     """17 frames of 32 x 32, of which the last 4 are seen: about 2.8 times fewer tiles than of all before."""
     prefix_B, shape, rows = torch.tensor([64], dtype=torch.int32), TileShape(128, 64), 128 + 17 * 1024
     windowed = Visibility.text_video(prefix_B, 128, frame_tokens=1024, frame_offset=0, window_frames=4)
-    prefix_first, prefix_end, first, end = key_visits(row_limits(windowed, 0, rows), rows, shape).unbind(-1)
-    causal = key_visits(row_limits(Visibility.causal(1), 0, rows), rows, shape)
+    prefix_first, prefix_end, first, end = key_ranges(row_limits(windowed, 0, rows), rows, shape).unbind(-1)
+    causal = key_ranges(row_limits(Visibility.causal(1), 0, rows), rows, shape)
     assert (causal[..., 3] - causal[..., 2]).sum() > 2.6 * (prefix_end - prefix_first + end - first).sum()
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_lists_of_a_tile_window_are_what_is_needed(seed: int):
+    random.seed(seed)
+    window = TileWindow(
+        tile_tokens=16,
+        tiles_high=random.randint(1, 3),
+        tiles_wide=random.randint(1, 3),
+        reach_high=random.randint(0, 1),
+        reach_wide=random.randint(0, 1),
+    )
+    video_start = random.randint(0, 20)
+    visibility = Visibility.text_video(
+        torch.tensor([video_start // 2, video_start], dtype=torch.int32),
+        video_start,
+        frame_tokens=window.frame_tokens,
+        frame_offset=random.randint(0, 1),
+        bidirectional_frames=random.random() < 0.5,
+        window_frames=random.choice([None, 1, 2]),
+        tile_window=window,
+    )
+    query_start, rows = random.choice([0, random.randint(0, 40)]), random.randint(1, 200)
+    keys, shape = query_start + rows + random.choice([0, 11]), TileShape(random.choice([8, 16]), random.choice([8, 16]))
+    plan = plan_queries(visibility, query_start, rows, keys, shape)
+    before_rows, before_keys = plan.margins
+    visible_BMN = F.pad(visibility.dense(query_start, rows, keys), (before_keys, 0, before_rows, 0))
+    needed_TS = needed(visible_BMN, shape).any(0)
+
+    def listed(plan: Plan, others: int) -> Tensor:
+        found = torch.zeros(plan.tiles, others, dtype=torch.bool)
+        for tile, (count, *numbers) in enumerate(plan.visits.tolist()):
+            found[tile, numbers[:count]] = True
+        return found
+
+    visited_TS = listed(plan, needed_TS.shape[1])
+    assert (visited_TS | ~needed_TS).all()
+    first_code = video_start + visibility.frame_offset
+    before_codes_S = torch.arange(needed_TS.shape[1]) * shape.keys - before_keys < first_code
+    assert not (visited_TS & ~needed_TS)[:, ~before_codes_S].any(), "a tile of the video is visited for nothing"
+    assert listed(plan_keys(visibility, query_start, rows, keys, shape), len(needed_TS)).equal(visited_TS.mT)
+
+
 def test_plans_are_computed_where_the_visibility_lies():
-    limits_B4M = row_limits(Visibility.causal(2, "meta"), 0, 40)
-    visits_BT4 = key_visits(limits_B4M, 40, TileShape(16, 16))
-    assert query_visits(visits_BT4, 40, TileShape(16, 16)).device.type == "meta"
+    window = TileWindow(tile_tokens=16, tiles_high=1, tiles_wide=2, reach_high=0, reach_wide=0)
+    prefix_B = torch.zeros(2, dtype=torch.int32, device="meta")
+    for visibility in (
+        Visibility.causal(2, "meta"),
+        Visibility.text_video(prefix_B, 3, frame_tokens=32, tile_window=window),
+    ):
+        for plan in (plan_queries, plan_keys):
+            assert plan(visibility, 0, 40, 40, TileShape(16, 16)).visits.device.type == "meta"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from videogpt_kernels import Document, Visibility, attention, triton_attention
+from videogpt_kernels import Document, TileWindow, Visibility, attention, triton_attention
 from videogpt_kernels.launches import launches_for
 from videogpt_kernels.triton_attention import _attention, _launches, _plan
 
@@ -31,6 +31,10 @@ def with_documents(length: int, **rules) -> Visibility:
     return Visibility.packed([short, long], **rules)
 
 
+def window(tiles_high: int, tiles_wide: int, reach: int) -> TileWindow:
+    return TileWindow(tile_tokens=32, tiles_high=tiles_high, tiles_wide=tiles_wide, reach_high=reach, reach_wide=reach)
+
+
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "causal": lambda length: Visibility.causal(2),
     "text": with_text,
@@ -40,6 +44,12 @@ VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "documents": with_documents,
     "window in documents": lambda length: with_documents(
         length, frame_tokens=6, window_frames=2, bidirectional_frames=True, bidirectional_prefix=True
+    ),
+    "tile window": lambda length: with_text(
+        length, frame_tokens=64, window_frames=2, tile_window=window(2, 1, reach=0)
+    ),
+    "tile window, both ways": lambda length: with_text(
+        length, frame_tokens=64, bidirectional_frames=True, tile_window=window(1, 2, reach=1)
     ),
 }
 
@@ -141,6 +151,16 @@ def test_rows_in_pieces_equal_the_whole(name: str):
     torch.testing.assert_close(torch.cat(pieces, dim=2), whole, rtol=1e-5, atol=1e-5)
 
 
+def test_a_tile_window_without_common_tiles_is_refused():
+    q, k, v = random_qkv(40, torch.float32)
+    visibility = with_documents(40, frame_tokens=64, tile_window=window(2, 1, reach=0))
+    with pytest.raises(ValueError, match="cannot run here: tile_window with packed documents"):
+        attention(q, k, v, visibility.to(DEVICE), impl="triton")
+    odd = TileWindow(tile_tokens=6, tiles_high=1, tiles_wide=1, reach_high=0, reach_wide=0)
+    with pytest.raises(ValueError, match="tile_tokens is 6, no multiple of 16"):
+        attention(q, k, v, with_text(40, frame_tokens=6, tile_window=odd).to(DEVICE), impl="triton")
+
+
 def test_what_lies_behind_the_last_row_is_never_read():
     visibility, (q, k, v) = VISIBILITIES["window"](90).to(DEVICE), random_qkv(90, torch.float32)
     expected = attention(q, k, v, visibility, impl="reference")[:, :, :70]
@@ -180,7 +200,7 @@ def test_scale_is_obeyed():
 
 def test_operators_are_registered_as_torch_wants_them():
     q, k, v = (x.requires_grad_() for x in random_qkv(40, torch.float32))
-    plan = _plan(with_text(40).to(DEVICE), 0, 40, 40, _launches(q))
+    plan = _plan(with_text(40).to(DEVICE), 0, 40, 40, _launches(q, 0))
     torch.library.opcheck(_attention, (q, k, v, *plan, 0.25))
 
 

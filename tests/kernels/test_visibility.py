@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt_kernels import Document, Visibility
+from videogpt_kernels import Document, TileWindow, Visibility
 
 FAST = settings(max_examples=200, deadline=None)
 
@@ -21,7 +21,21 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
         "frame_offset": draw(st.integers(0, frame_tokens)),
         "bidirectional_frames": draw(st.booleans()),
         "window_frames": draw(st.none() | st.integers(1, 4)),
+        "tile_window": draw(st.none() | windows(frame_tokens)),
     }
+
+
+def windows(frame_tokens: int) -> st.SearchStrategy[TileWindow]:
+    """Frames of one row or one column of tiles, of one row or all rows of the frame each."""
+    shapes = st.sampled_from([(1, 1, frame_tokens), (1, frame_tokens, 1), (frame_tokens, 1, 1)])
+    return st.builds(
+        lambda shape, high, wide: TileWindow(
+            tile_tokens=shape[0], tiles_high=shape[1], tiles_wide=shape[2], reach_high=high, reach_wide=wide
+        ),
+        shapes,
+        st.integers(0, 2),
+        st.integers(0, 2),
+    )
 
 
 @st.composite
@@ -57,6 +71,14 @@ def sees(v: Visibility, table: list[list[int]], query: int, key: int) -> bool:
     frame, key_frame = frames[query - video_start], frames[key - video_start]
     if v.window_frames is not None and key_frame <= frame - v.window_frames:
         return False
+    if v.tile_window is not None and min(frame, key_frame) >= 0:
+        places = []
+        for row in (query, key):
+            tile = (row - video_start - v.frame_offset) % v.frame_tokens // v.tile_window.tile_tokens
+            places.append(divmod(tile, v.tile_window.tiles_wide))
+        (i, j), (key_i, key_j) = places
+        if abs(i - key_i) > v.tile_window.reach_high or abs(j - key_j) > v.tile_window.reach_wide:
+            return False
     return key < query or (v.bidirectional_frames and key_frame == frame)
 
 
@@ -90,7 +112,7 @@ def test_key_slices_hold_all_that_is_seen(v: Visibility, query_start: int, num_q
 
 
 @FAST
-@given(single(), query_starts, counts, st.integers(0, 10))
+@given(single().filter(lambda v: v.tile_window is None), query_starts, counts, st.integers(0, 10))
 def test_key_slices_end_at_keys_that_some_prefix_shows(
     v: Visibility, query_start: int, num_queries: int, further_keys: int
 ):
@@ -139,6 +161,7 @@ def test_causal_is_the_triangle():
         ({"frame_tokens": 0}, "frame_tokens is 0"),
         ({"frame_offset": 2}, "frame_offset is 2"),
         ({"window_frames": 0}, "window_frames is 0"),
+        ({"tile_window": TileWindow(tile_tokens=4, tiles_high=1, tiles_wide=1, reach_high=0, reach_wide=0)}, "has 4"),
     ],
 )
 def test_contradictions_are_refused_by_name(setting: dict, word: str):
