@@ -1,10 +1,11 @@
-"""Time `videogpt_kernels.attention` on this CPU against the call of torch that most people would write.
+"""Time `videogpt_kernels.attention` against what most people would use in its place.
 
-    python benchmarks/attention.py [--quick] [--output FILE.json]
+    python benchmarks/attention.py [--quick] [--output FILE.json] [--plot FILE.svg]
 
-The rival is `scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)` with a boolean mask made
-beforehand. Every result is compared with float64 before anything is timed; ours and the rival take turns, so
-that a busy machine disturbs both alike. A ratio above 1 is in our favour.
+On a GPU the rivals are those of `_attention_cuda.py`. On a CPU it is `scaled_dot_product_attention(q, k, v,
+attn_mask=mask, enable_gqa=True)` with a boolean mask made beforehand. Every result is compared with the reference
+before anything is timed; on a CPU ours and the rival take turns, so that a busy machine disturbs both alike. A
+ratio above 1 is in our favour.
 """
 
 import argparse
@@ -120,24 +121,55 @@ def decoding(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
     return Comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Attention on this CPU against torch's own call.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and batches")
-    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
-    args = parser.parse_args()
-    torch.manual_seed(0)
+def on_cpu(command: str, quick: bool) -> Report:
     torch.set_num_threads(1)
-    rounds = 5 if args.quick else 15
-    protocol = {"what": PROTOCOL.format(rounds=rounds), "threads": 1}
-    report = Report.start(" ".join(["python", *sys.argv]), protocol)
+    rounds = 5 if quick else 15
+    report = Report.start(command, {"what": PROTOCOL.format(rounds=rounds), "threads": 1})
     for time_one, batches in ((training, [16]), (decoding, [2, 16])):
-        for batch in batches if args.quick else [*batches, 32]:
+        for batch in batches if quick else [*batches, 32]:
             for dtype in (torch.float32, torch.bfloat16):
                 result = time_one(batch, dtype, rounds)
                 report.add(result.name, result.ours, "ms", rival=RIVAL, rival_value=result.rival)
+    return report
+
+
+def on_cuda(command: str, quick: bool) -> Report:
+    import _attention_cuda as cuda
+
+    report = Report.start(command, {"what": cuda.PROTOCOL.format(rows=cuda.CHECKED_ROWS)})
+    cuda.compare(report, quick)
+    return report
+
+
+def plot(report: Report) -> str:
+    """A bar for every comparison, as long as its ratio, as SVG; the line is where both take the same time."""
+    rows = [row for row in report.rows if row.ratio is not None]
+    unit, left, step = 120, 620, 18
+    lines = [f'<line x1="{left + unit}" y1="0" x2="{left + unit}" y2="{step * len(rows)}" stroke="black"/>']
+    for i, row in enumerate(rows):
+        y, length = step * i, unit * min(row.ratio or 0.0, 6.0)
+        lines.append(f'<rect x="{left}" y="{y + 2}" width="{length:.0f}" height="{step - 4}" fill="#7aa6c2"/>')
+        lines.append(f'<text x="{left - 6}" y="{y + 13}" text-anchor="end">{row.name} / {row.rival}</text>')
+        lines.append(f'<text x="{left + length + 4:.0f}" y="{y + 13}">{row.ratio:.2f}</text>')
+    size = f'width="{left + 7 * unit}" height="{step * len(rows)}"'
+    style = 'font-family="sans-serif" font-size="11"'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>', *lines, "</svg>"]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, batches and sizes")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios into this file")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    measure = on_cuda if torch.cuda.is_available() else on_cpu
+    report = measure(" ".join(["python", *sys.argv]), args.quick)
     print(report.table())
     if args.output:
         report.write(args.output)
+    if args.plot:
+        args.plot.write_text(plot(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

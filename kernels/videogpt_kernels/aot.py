@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -154,12 +155,12 @@ def _read_rocm(asm: dict[str, Any], matrix: str) -> tuple[int, int, int]:
 
 def main() -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="python -m videogpt_kernels.aot", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m videogpt_kernels.aot", description="Compile every launch of every kernel.")
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
     parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the table here")
     arguments = parser.parse_args()
-    if triton.knobs.runtime.interpret:
+    if knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set: nothing is compiled under the interpreter, unset it")
     table, faults = {}, []
     for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS):

@@ -7,6 +7,9 @@ Every number is summed by one program in a fixed order, without atomics: the sam
 The heads that share a key head are summed by the program that owns it.
 """
 
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# What @triton.jit makes of a function, and what is inside, is not Python to a type checker.
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -139,7 +142,7 @@ def backward(
     group = heads // key_heads
     delta_BHM = lse_BHM.new_empty(lse_BHM.shape)
     dq_BHMD, dk_BGND, dv_BGND = (x.new_empty(x.shape) for x in (q_BHMD, k_BGND, v_BGND))
-    dot_rows_kernel[(triton.cdiv(rows, launches.dot_rows.tile.queries), batch * heads)](
+    dot_rows_kernel[(-(-rows // launches.dot_rows.tile.queries), batch * heads)](
         out_BHMD, dout_BHMD, delta_BHM, *out_BHMD.stride()[:3], *dout_BHMD.stride()[:3], rows, heads,
         **launches.dot_rows.constants(width),
     )  # fmt: skip

@@ -7,6 +7,9 @@ that the scores are touched once. `lse_BHM` is the base-2 logarithm of the sum o
 backward pass needs. Refuses nothing: `triton_attention` has checked the inputs.
 """
 
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# What @triton.jit makes of a function, and what is inside, is not Python to a type checker.
+
 import triton
 import triton.language as tl
 from torch import Tensor

@@ -12,7 +12,6 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 
 from videogpt_kernels.tiles import TileShape
@@ -39,7 +38,7 @@ class Launch(NamedTuple):
         """Keyword arguments of the kernel for heads of `width`."""
         return {
             "D": width,
-            "WIDTH": max(16, triton.next_power_of_2(width)),
+            "WIDTH": max(16, 1 << (width - 1).bit_length()),
             "TILE_M": self.tile.queries,
             "TILE_N": self.tile.keys,
             "EXACT": {torch.float32: tl.float32, torch.float64: tl.float64}[self.exact],

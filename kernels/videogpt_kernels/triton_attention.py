@@ -10,8 +10,8 @@ and ROCm, and on a CPU under TRITON_INTERPRET=1, where bfloat16 arithmetic is no
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
+from triton import knobs
 
 from videogpt_kernels import backward, forward
 from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, launches_for
@@ -20,7 +20,7 @@ from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
 
-INTERPRETED = triton.knobs.runtime.interpret
+INTERPRETED = knobs.runtime.interpret
 """Whether the kernels were imported under TRITON_INTERPRET=1."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

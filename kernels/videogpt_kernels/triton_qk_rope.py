@@ -4,6 +4,9 @@ One program takes some rows of one head. Everything is computed in float32 and r
 gains is summed per program, then over programs by torch, in a fixed order.
 """
 
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# What @triton.jit makes of a function, and what is inside, is not Python to a type checker.
+
 import torch
 import triton
 import triton.language as tl
@@ -96,7 +99,7 @@ def triton_qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: 
 def _qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> Tensor:
     batch, rows, heads, width = qk_BNHD.shape
     y_BNHD = qk_BNHD.new_empty(qk_BNHD.shape)
-    qk_rope_kernel[(triton.cdiv(rows, TILE), batch * heads)](
+    qk_rope_kernel[(-(-rows // TILE), batch * heads)](
         qk_BNHD, gain_H, cos_BN1D, sin_BN1D, y_BNHD,
         *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *y_BNHD.stride()[:3],
         rows, heads, SHORTEST, **constants(width),
@@ -115,7 +118,7 @@ def _qk_rope_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of qk and gain."""
     batch, rows, heads, width = qk_BNHD.shape
-    tiles, dy_BNHD = triton.cdiv(rows, TILE), _side_by_side(dy_BNHD)
+    tiles, dy_BNHD = -(-rows // TILE), _side_by_side(dy_BNHD)
     dx_BNHD = qk_BNHD.new_empty(qk_BNHD.shape)
     dgain_TBH = qk_BNHD.new_empty((tiles, batch, heads), dtype=torch.float32)
     qk_rope_backward_kernel[(tiles, batch * heads)](
@@ -145,7 +148,7 @@ _qk_rope.register_autograd(_gradients, setup_context=_keep)
 def constants(width: int) -> dict[str, int]:
     """Keyword arguments of the kernels for heads of `width`."""
     pairs = width // 2
-    return {"PAIRS": pairs, "WIDTH": triton.next_power_of_2(pairs), "TILE_N": TILE, "num_warps": WARPS}
+    return {"PAIRS": pairs, "WIDTH": 1 << (pairs - 1).bit_length(), "TILE_N": TILE, "num_warps": WARPS}
 
 
 def _turn_strides(cos_BN1D: Tensor) -> tuple[int, int]:
