@@ -115,6 +115,6 @@ def launches_for(architecture: str, width: int, dtype: torch.dtype) -> Launches:
 
 def _exact_entry(architecture: str, width: int) -> tuple[TileShape, int, int]:
     """Of all kernels for float32 and float64: exact rather than fast."""
-    if width <= 64:
+    if width <= 32:
         return _T(32, 32), 4, 1
     return _T(16, 16), 4 if architecture == "gfx942" else 8, 1

@@ -57,7 +57,9 @@ def _why_not_triton(x: Tensor) -> str | None:
         from videogpt_kernels.triton_attention import why_not_triton
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
-    return "qk is torch.float64, and the kernel computes in float32" if x.dtype == torch.float64 else why_not_triton(x)
+    if x.dtype == torch.float64:
+        return "qk is torch.float64, and the kernel computes in float32"
+    return why_not_triton(x.transpose(1, 2))
 
 
 def _scale(x_BNHD: Tensor, gain_H: Tensor) -> Tensor:

@@ -23,8 +23,9 @@ from videogpt_kernels.visibility import Visibility
 INTERPRETED = knobs.runtime.interpret
 """Whether the kernels were imported under TRITON_INTERPRET=1."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 OLDEST = (8, 0)
+MOST_HEADS = 65_535
+"""The second axis of a CUDA grid."""
 
 
 class Plans(NamedTuple):
@@ -49,6 +50,8 @@ def why_not_triton(q_BHMD: Tensor, visibility: Visibility | None = None) -> str 
         return f"q is {q_BHMD.dtype}"
     if q_BHMD.shape[3] > WIDTHS[-1]:
         return f"q has heads of width {q_BHMD.shape[3]}, above {WIDTHS[-1]}"
+    if q_BHMD.shape[0] * q_BHMD.shape[1] > MOST_HEADS:
+        return f"q has {q_BHMD.shape[0]} x {q_BHMD.shape[1]} heads, above {MOST_HEADS} in all"
     return None if visibility is None else why_no_plan(visibility)
 
 

@@ -250,11 +250,13 @@ def test_every_architecture_has_launches(width: int, dtype: torch.dtype):
     [
         ({"dtype": torch.float8_e4m3fn}, "q is torch.float8_e4m3fn"),
         ({"width": 264}, "width 264, above 256"),
+        ({"heads": 40_000}, "2 x 40000 heads, above 65535 in all"),
         ({"device": "meta"}, "the device is meta"),
     ],
 )
 def test_what_cannot_run_is_refused_with_its_reason(change: dict, word: str):
-    shape = (2, 1, 9, change.pop("width", 16))
+    change = dict(change)
+    shape = (2, change.pop("heads", 1), 9, change.pop("width", 16))
     x = torch.empty(shape, **change)
     with pytest.raises(ValueError, match=f"impl is 'triton', which cannot run here: .*{word}"):
         attention(x, x, x, Visibility.causal(2, x.device), impl="triton")
