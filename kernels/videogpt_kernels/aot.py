@@ -59,7 +59,10 @@ class Compiled(NamedTuple):
     """For a `TileWindow`, with tiles of TILE_TOKENS rows at most."""
     tile: str
     warps: int
+    """As launched; more than asked for where the compiler made some of them load (warp specialisation)."""
     registers: int
+    stack: int
+    """Bytes of local memory per thread."""
     spilled: int
     """Instructions (CUDA) or registers (ROCm) that go to local memory for want of registers."""
     shared: int
@@ -116,12 +119,25 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, giv
     )
     built = triton.compile(source, target=TARGETS[target], options=options)
     read = _read_rocm if target == "gfx942" else _read_cuda
-    registers, spilled, matrix = read(built.asm, MATRIX_INSTRUCTIONS[target])
+    code = read(built.asm, MATRIX_INSTRUCTIONS[target])
     tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
     shared, warps = built.metadata.shared, built.metadata.num_warps
     name = kernel.fn.__name__
     listed = constants.get("LISTED", False)
-    return Compiled(name, target, DTYPES[dtype], width, listed, tile, warps, registers, spilled, shared, matrix)
+    return Compiled(
+        name,
+        target,
+        DTYPES[dtype],
+        width,
+        listed,
+        tile,
+        warps,
+        code.registers,
+        code.stack,
+        code.spilled,
+        shared,
+        code.matrix,
+    )
 
 
 def _type(argument: str, dtype: torch.dtype) -> str:
@@ -132,30 +148,45 @@ def _type(argument: str, dtype: torch.dtype) -> str:
     return "*fp32" if argument in _EXACT else f"*{DTYPES[dtype]}"
 
 
-def _read_cuda(asm: dict[str, Any], matrix: str) -> tuple[int, int, int]:
-    """Registers, spilling instructions and matrix instructions of a cubin."""
+class _Code(NamedTuple):
+    registers: int
+    stack: int
+    spilled: int
+    matrix: int
+
+
+def _read_cuda(asm: dict[str, Any], matrix: str) -> _Code:
+    """What NVIDIA's tool says of a cubin."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(asm["cubin"])
         usage, code = (
             subprocess.run([_TOOLS / "cuobjdump", what, file.name], capture_output=True, text=True, check=True).stdout
             for what in ("-res-usage", "-sass")
         )
-    registers = re.search(r"REG:(\d+)", usage)
-    assert registers is not None, usage
-    return int(registers[1]), len(re.findall(r"\b(?:STL|LDL)\b", code)), len(re.findall(matrix, code))
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found is not None, usage
+    spilled = len(re.findall(r"\b(?:STL|LDL)\b", code))
+    return _Code(int(found[1]), int(found[2]), spilled, len(re.findall(matrix, code)))
 
 
-def _read_rocm(asm: dict[str, Any], matrix: str) -> tuple[int, int, int]:
-    """The same of AMD's assembly, in which the compiler states registers and spills."""
+def _read_rocm(asm: dict[str, Any], matrix: str) -> _Code:
+    """The same of AMD's assembly, in which the compiler states it."""
     code = asm["amdgcn"]
-    registers, spilled = (re.search(rf"\.{word}:\s*(\d+)", code) for word in ("vgpr_count", "vgpr_spill_count"))
-    assert registers is not None and spilled is not None, code[-2000:]
-    return int(registers[1]), int(spilled[1]), len(re.findall(matrix, code))
+
+    def stated(word: str) -> int:
+        found = re.search(rf"\.{word}:\s*(\d+)", code)
+        assert found is not None, code[-2000:]
+        return int(found[1])
+
+    stack, spilled = stated("private_segment_fixed_size"), stated("vgpr_spill_count")
+    return _Code(stated("vgpr_count"), stack, spilled, len(re.findall(matrix, code)))
 
 
 def main() -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="python -m videogpt_kernels.aot", description="Compile every launch of every kernel.")
+    parser = argparse.ArgumentParser(
+        prog="python -m videogpt_kernels.aot", description="Compile every launch of every kernel."
+    )
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
     parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the table here")

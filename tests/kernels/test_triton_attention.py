@@ -1,7 +1,11 @@
 """The Triton kernels against attention in float64: compiled where there is a GPU, else in Triton's interpreter."""
 
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +110,15 @@ def test_agrees_for_every_visibility(name: str, dtype: torch.dtype):
 @pytest.mark.parametrize("name", ["text", "window in documents"])
 def test_agrees_for_every_length(name: str, length: int):
     assert_agrees(random_qkv(length, torch.float16), VISIBILITIES[name](length))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("width", [16, 64, 128])
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("name", VISIBILITIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_agrees_for_all_of_them(dtype: torch.dtype, name: str, length: int, width: int):
+    assert_agrees(random_qkv(length, dtype, heads=4, key_heads=2, width=width), VISIBILITIES[name](length))
 
 
 @pytest.mark.parametrize("width", [8, 32, 40, 64, 80, 128, 256])
@@ -276,3 +289,44 @@ def test_without_triton_attention_still_runs(monkeypatch: pytest.MonkeyPatch):
     assert attention(x, x, x, Visibility.causal(2)).shape == x.shape
     with pytest.raises(ValueError, match="Triton cannot be imported"):
         attention(x, x, x, Visibility.causal(2), impl="triton")
+
+
+ONE_OF_TWO = """
+import sys
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from videogpt_kernels import Visibility, attention
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(8, 48, bias=False)
+    def forward(self, x):
+        q, k, v = self.qkv(x)[:, None].chunk(3, dim=-1)
+        return attention(q, k, v, Visibility.causal(1), impl="triton")
+
+distributed.init_process_group("gloo")
+torch.manual_seed(0)
+layer, x = Layer(), torch.randn(2, 20, 8)
+parallel = DistributedDataParallel(layer)
+rank = distributed.get_rank()
+parallel(x[rank : rank + 1]).square().mean().backward()
+if rank == 0:
+    torch.save((layer.qkv.weight.detach(), x, layer.qkv.weight.grad), sys.argv[1])
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="the two processes run in the interpreter")
+def test_gradients_of_two_processes_are_averaged(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", ONE_OF_TWO, str(tmp_path / "gradient.pt")]
+    processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    weight, x, found = torch.load(tmp_path / "gradient.pt", weights_only=True)
+    q, k, v = (x @ weight.requires_grad_().T)[:, None].chunk(3, dim=-1)
+    attention(q, k, v, Visibility.causal(2), impl="reference").square().mean().backward()
+    torch.testing.assert_close(found, weight.grad)
