@@ -94,10 +94,10 @@ def compile_all(
     for target in targets:
         for dtype in dtypes:
             for width in widths:
-                launches = launches_for(target, width, dtype)
-                dot_rows = launches.backward.dot_rows.constants(width)
+                dot_rows = launches_for(target, width, dtype).backward.dot_rows.constants(width)
                 yield compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows)
-                for listed, (forward, (_, dq, dkv)) in ((False, launches), (True, launches.fitted(TILE_TOKENS))):
+                for listed in (False, True):
+                    forward, (_, dq, dkv) = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
                     for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
                         constants = {**launch.constants(width), "LISTED": listed}
                         yield compile_kernel(kernel, target, dtype, width, constants)
@@ -107,7 +107,7 @@ def compile_all(
 
 def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, given: dict[str, Any]) -> Compiled:
     """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
-    options = {name: value for name, value in given.items() if name.startswith("num_")}
+    options = {name: value for name, value in given.items() if name in ("num_warps", "num_stages", "maxnreg")}
     constants = {name: value for name, value in given.items() if name not in options}
     signature = {name: _type(name, dtype) if name not in constants else "constexpr" for name in kernel.arg_names}
     aligned = [name.endswith(("_ptr", "_batch", "_head", "_row")) for name in kernel.arg_names]
@@ -189,12 +189,14 @@ def main() -> int:
     )
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
     parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
+    parser.add_argument("--dtype", action="append", choices=DTYPES.values(), help="likewise")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the table here")
     arguments = parser.parse_args()
     if knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set: nothing is compiled under the interpreter, unset it")
     table, faults = {}, []
-    for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS):
+    dtypes = [dtype for dtype, name in DTYPES.items() if name in (arguments.dtype or DTYPES.values())]
+    for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS, dtypes):
         facts = compiled._asdict()
         print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
         table[compiled.name] = facts

@@ -28,15 +28,13 @@ class Launch(NamedTuple):
     stages: int
     exact: torch.dtype = torch.float32
     """Of accumulators, log-sums and everything else that is not handed in or out."""
-
-    def fitted(self, tile_tokens: int) -> "Launch":
-        """With tiles that divide those of a `TileWindow`; `tile_tokens` is 0 where there is none."""
-        queries, keys = (math.gcd(rows, tile_tokens) for rows in self.tile)
-        return self._replace(tile=TileShape(queries, keys))
+    registers: int | None = None
+    """Most per thread. None leaves it to the compiler, which may spill rather than let fewer warps run."""
 
     def constants(self, width: int) -> dict[str, Any]:
         """Keyword arguments of the kernel for heads of `width`."""
-        return {
+        limit = {} if self.registers is None else {"maxnreg": self.registers}
+        return limit | {
             "D": width,
             "WIDTH": max(16, 1 << (width - 1).bit_length()),
             "TILE_M": self.tile.queries,
@@ -62,11 +60,6 @@ class Launches(NamedTuple):
     forward: Launch
     backward: BackwardLaunches
 
-    def fitted(self, tile_tokens: int) -> "Launches":
-        """See `Launch.fitted`."""
-        backward = BackwardLaunches(*(launch.fitted(tile_tokens) for launch in self.backward))
-        return Launches(self.forward.fitted(tile_tokens), backward)
-
 
 _T = TileShape
 # (architecture, width): forward, dq, dkv as (tile, warps, stages), for 16-bit inputs. Chosen from the compiled
@@ -88,6 +81,11 @@ _TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
     ("gfx942", 128): ((_T(128, 64), 8, 1), (_T(64, 32), 8, 1), (_T(64, 32), 8, 1)),
     ("gfx942", 256): ((_T(64, 32), 8, 1), (_T(32, 32), 4, 1), (_T(32, 32), 4, 1)),
 }
+_LISTED = {("sm_90", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 1))}
+"""Rows that differ where visits are lists, which cost registers."""
+_EXACT = ((_T(16, 16), 4, 1),) * 3
+"""float32 and float64, at every width and everywhere: exact rather than fast."""
+_MOST_REGISTERS = 255
 _DOT_ROWS = (_T(32, 32), 4, 1)
 
 
@@ -102,19 +100,23 @@ def architecture_of(device: torch.device) -> str:
     return "sm_90" if major in (9, 10, 11) else "sm_80"
 
 
-def launches_for(architecture: str, width: int, dtype: torch.dtype) -> Launches:
-    """Launches of all kernels for heads of `width` <= 256 on an architecture of the table (or sm_100, as sm_90)."""
-    column = next(w for w in WIDTHS if w >= width)
+def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens: int = 0) -> Launches:
+    """Launches of all kernels.
+
+    Args:
+        architecture: of the table, or sm_100, which takes the rows of sm_90.
+        width: of the heads, at most 256.
+        dtype: of queries, keys and values.
+        tile_tokens: rows of the tiles of a `TileWindow`, which those of the kernels then divide; 0 without one.
+    """
+    row = ("sm_90" if architecture == "sm_100" else architecture, next(w for w in WIDTHS if w >= width))
+    exact = torch.promote_types(dtype, torch.float32)
+    entries = _LISTED.get(row, _TABLE[row]) if tile_tokens else _TABLE[row]
+    registers = None
     if dtype.itemsize > 2:
-        entries, exact = (_exact_entry(architecture, column),) * 3, torch.promote_types(dtype, torch.float32)
-    else:
-        entries, exact = _TABLE["sm_90" if architecture == "sm_100" else architecture, column], torch.float32
-    forward, dq, dkv = (Launch(*entry, exact) for entry in entries)
-    return Launches(forward, BackwardLaunches(Launch(*_DOT_ROWS, exact), dq, dkv))
-
-
-def _exact_entry(architecture: str, width: int) -> tuple[TileShape, int, int]:
-    """Of all kernels for float32 and float64: exact rather than fast."""
-    if width <= 32:
-        return _T(32, 32), 4, 1
-    return _T(16, 16), 4 if architecture == "gfx942" else 8, 1
+        entries, registers = _EXACT, None if architecture == "gfx942" else _MOST_REGISTERS
+    launches = [
+        Launch(TileShape(*(math.gcd(rows, tile_tokens) for rows in tile)), warps, stages, exact, registers)
+        for tile, warps, stages in entries
+    ]
+    return Launches(launches[0], BackwardLaunches(Launch(*_DOT_ROWS, exact), launches[1], launches[2]))

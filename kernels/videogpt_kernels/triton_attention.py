@@ -78,8 +78,7 @@ def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: 
 
 
 def _launches(q_BHMD: Tensor, tile_tokens: int) -> Launches:
-    launches = launches_for(architecture_of(q_BHMD.device), q_BHMD.shape[3], q_BHMD.dtype)
-    return launches.fitted(tile_tokens) if tile_tokens else launches
+    return launches_for(architecture_of(q_BHMD.device), q_BHMD.shape[3], q_BHMD.dtype, tile_tokens)
 
 
 def _channels_side_by_side(x: Tensor) -> Tensor:

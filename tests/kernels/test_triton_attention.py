@@ -103,7 +103,8 @@ def unwritten_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", VISIBILITIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_agrees_for_every_visibility(name: str, dtype: torch.dtype):
-    assert_agrees(random_qkv(129, dtype), VISIBILITIES[name](129))
+    length = 65 if dtype == torch.float32 else 129  # tiles of float32 are small, and time goes with their number
+    assert_agrees(random_qkv(length, dtype), VISIBILITIES[name](length))
 
 
 @pytest.mark.parametrize("length", LENGTHS)
