@@ -9,12 +9,15 @@ matrix instructions ends with exit code 1. Needs Triton's own tools only; not th
 """
 
 import argparse
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,20 +92,26 @@ class Compiled(NamedTuple):
 def compile_all(
     targets: Iterable[str] = TARGETS, widths: Iterable[int] = WIDTHS, dtypes: Iterable[torch.dtype] = DTYPES
 ) -> Iterator[Compiled]:
-    """Compile the launches of the table."""
-    widths, dtypes = tuple(widths), tuple(dtypes)
-    for target in targets:
-        for dtype in dtypes:
-            for width in widths:
-                dot_rows = launches_for(target, width, dtype).backward.dot_rows.constants(width)
-                yield compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows)
-                for listed in (False, True):
-                    forward, (_, dq, dkv) = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
-                    for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
-                        constants = {**launch.constants(width), "LISTED": listed}
-                        yield compile_kernel(kernel, target, dtype, width, constants)
-                yield compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width))
-                yield compile_kernel(qk_rope_backward_kernel, target, dtype, width, qk_rope_constants(width))
+    """Compile the launches of the table, on all cores."""
+    rows = list(itertools.product(targets, dtypes, widths))
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for compiled in pool.map(_compile_row, *zip(*rows, strict=True)):
+            yield from compiled
+
+
+def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[Compiled]:
+    dot_rows = launches_for(target, width, dtype).backward.dot_rows.constants(width)
+    compiled = [
+        compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows),
+        compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width)),
+        compile_kernel(qk_rope_backward_kernel, target, dtype, width, qk_rope_constants(width)),
+    ]
+    for listed in (False, True):
+        forward, (_, dq, dkv) = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
+        for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
+            constants = {**launch.constants(width), "LISTED": listed}
+            compiled.append(compile_kernel(kernel, target, dtype, width, constants))
+    return compiled
 
 
 def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, given: dict[str, Any]) -> Compiled:

@@ -83,8 +83,6 @@ _TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
 }
 _LISTED = {("sm_90", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 1))}
 """Rows that differ where visits are lists, which cost registers."""
-_EXACT = ((_T(16, 16), 4, 1),) * 3
-"""float32 and float64, at every width and everywhere: exact rather than fast."""
 _MOST_REGISTERS = 255
 _DOT_ROWS = (_T(32, 32), 4, 1)
 
@@ -113,8 +111,9 @@ def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens:
     exact = torch.promote_types(dtype, torch.float32)
     entries = _LISTED.get(row, _TABLE[row]) if tile_tokens else _TABLE[row]
     registers = None
-    if dtype.itemsize > 2:
-        entries, registers = _EXACT, None if architecture == "gfx942" else _MOST_REGISTERS
+    if dtype.itemsize > 2:  # exact rather than fast
+        entries = ((_T(16, 16), 8 if width > 128 and architecture != "gfx942" else 4, 1),) * 3
+        registers = None if architecture == "gfx942" else _MOST_REGISTERS
     launches = [
         Launch(TileShape(*(math.gcd(rows, tile_tokens) for rows in tile)), warps, stages, exact, registers)
         for tile, warps, stages in entries

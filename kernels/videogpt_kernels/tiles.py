@@ -92,8 +92,9 @@ def plan_keys(visibility: Visibility, query_start: int, num_queries: int, num_ke
 
 
 def row_limits(visibility: Visibility, query_start: int, num_queries: int) -> Tensor:
-    """`Visibility.intervals` as one int32 tensor (B, 4, M)."""
-    return torch.stack(visibility.intervals(query_start, num_queries), dim=1).contiguous()
+    """`Visibility.intervals` as one int32 tensor (B, 4, M), which all plans share."""
+    key = (query_start, num_queries)
+    return visibility.once("row limits", key, lambda: torch.stack(visibility.intervals(*key), dim=1))
 
 
 def key_ranges(limits_B4M: Tensor, num_keys: int, shape: TileShape) -> Tensor:
