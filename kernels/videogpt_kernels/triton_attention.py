@@ -23,6 +23,8 @@ from videogpt_kernels.visibility import Visibility
 INTERPRETED = knobs.runtime.interpret
 """Whether the kernels were imported under TRITON_INTERPRET=1."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WIDEST_FLOAT64 = 128
+"""Tiles of wider ones need more shared memory than some GPUs have."""
 OLDEST = (8, 0)
 MOST_HEADS = 65_535
 """The second axis of a CUDA grid."""
@@ -50,6 +52,8 @@ def why_not_triton(q_BHMD: Tensor, visibility: Visibility | None = None) -> str 
         return f"q is {q_BHMD.dtype}"
     if q_BHMD.shape[3] > WIDTHS[-1]:
         return f"q has heads of width {q_BHMD.shape[3]}, above {WIDTHS[-1]}"
+    if q_BHMD.dtype == torch.float64 and q_BHMD.shape[3] > WIDEST_FLOAT64:
+        return f"q is torch.float64 with heads of width {q_BHMD.shape[3]}, above {WIDEST_FLOAT64}"
     if q_BHMD.shape[0] * q_BHMD.shape[1] > MOST_HEADS:
         return f"q has {q_BHMD.shape[0]} x {q_BHMD.shape[1]} heads, above {MOST_HEADS} in all"
     return None if visibility is None else why_no_plan(visibility)

@@ -264,6 +264,7 @@ def test_every_architecture_has_launches(width: int, dtype: torch.dtype):
     [
         ({"dtype": torch.float8_e4m3fn}, "q is torch.float8_e4m3fn"),
         ({"width": 264}, "width 264, above 256"),
+        ({"width": 136, "dtype": torch.float64}, "torch.float64 with heads of width 136, above 128"),
         ({"heads": 40_000}, "2 x 40000 heads, above 65535 in all"),
         ({"device": "meta"}, "the device is meta"),
     ],
