@@ -64,6 +64,7 @@ class Launches(NamedTuple):
 _T = TileShape
 # (architecture, width): forward, dq, dkv as (tile, warps, stages), for 16-bit inputs. Chosen from the compiled
 # code: no spills on any target, shared memory within bounds, and matrix instructions of the widest kind.
+# sm_100 has rows only where those of sm_90 do not do.
 _TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
     ("sm_80", 16): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_80", 32): ((_T(128, 64), 4, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
@@ -75,6 +76,7 @@ _TABLE: dict[tuple[str, int], tuple[tuple[TileShape, int, int], ...]] = {
     ("sm_90", 64): ((_T(128, 64), 8, 3), (_T(64, 64), 4, 2), (_T(64, 64), 4, 2)),
     ("sm_90", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 8, 2)),
     ("sm_90", 256): ((_T(128, 32), 8, 2), (_T(64, 32), 8, 2), (_T(32, 64), 8, 1)),
+    ("sm_100", 128): ((_T(128, 64), 8, 2), (_T(64, 64), 8, 2), (_T(64, 64), 4, 2)),
     ("gfx942", 16): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
     ("gfx942", 32): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
     ("gfx942", 64): ((_T(128, 64), 4, 1), (_T(64, 64), 4, 1), (_T(64, 64), 4, 1)),
@@ -95,19 +97,21 @@ def architecture_of(device: torch.device) -> str:
         return "gfx942"
     # Data-centre GPUs from Hopper on have 228 KB of shared memory; all others about 100, as the rows of sm_80 suppose.
     major, _ = torch.cuda.get_device_capability(device)
-    return "sm_90" if major in (9, 10, 11) else "sm_80"
+    return {9: "sm_90", 10: "sm_100", 11: "sm_100"}.get(major, "sm_80")
 
 
 def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens: int = 0) -> Launches:
     """Launches of all kernels.
 
     Args:
-        architecture: of the table, or sm_100, which takes the rows of sm_90.
+        architecture: sm_80, sm_90, sm_100 or gfx942.
         width: of the heads, at most 256.
         dtype: of queries, keys and values.
         tile_tokens: rows of the tiles of a `TileWindow`, which those of the kernels then divide; 0 without one.
     """
-    row = ("sm_90" if architecture == "sm_100" else architecture, next(w for w in WIDTHS if w >= width))
+    row = (architecture, next(w for w in WIDTHS if w >= width))
+    if architecture == "sm_100" and row not in _TABLE:
+        row = ("sm_90", row[1])
     exact = torch.promote_types(dtype, torch.float32)
     entries = _LISTED.get(row, _TABLE[row]) if tile_tokens else _TABLE[row]
     registers = None
