@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from videogpt.evaluation.report import Report
 from videogpt_kernels import Document, TileWindow, Visibility, attention
@@ -62,6 +62,7 @@ def problems(quick: bool) -> Iterator[Problem]:
 
 def compare(report: Report, quick: bool) -> None:
     """Add a row for every problem, width, direction and rival."""
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     ceiling = matrix_ceiling()
     report.add("matrix product of 8192 x 8192, the ceiling", ceiling, "TFLOP/s", lower_is_better=False)
     for width in (64, 128):
@@ -83,6 +84,7 @@ def milliseconds(run: Run) -> float:
 
 
 def _compare_one(report: Report, problem: Problem, width: int, ceiling: float) -> None:
+    torch._dynamo.reset()  # it gives up on a function that was compiled for too many shapes, with one line of warning
     visibility = problem.visibility.to("cuda")
     shape = (problem.batch, problem.heads, problem.rows, width)
     q, k, v = (torch.randn(shape, device="cuda", dtype=DTYPE, requires_grad=True) for _ in range(3))
@@ -96,9 +98,9 @@ def _compare_one(report: Report, problem: Problem, width: int, ceiling: float) -
         speed = scores * per_score * width / time / 1e9
         report.add(f"{name}: {direction}", speed, "TFLOP/s", lower_is_better=False)
         report.add(f"{name}: {direction}, share of the ceiling", 100 * speed / ceiling, "%", lower_is_better=False)
-    for rival, run in _rivals(visibility, q, k, v):
+    for rival, make_ready in _rivals(visibility, q, k, v).items():
         try:
-            rival_times = _both_ways(run, (q, k, v), up)
+            rival_times = _both_ways(make_ready(), (q, k, v), up)
         except (RuntimeError, torch.OutOfMemoryError) as error:
             print(f"{name}: {rival} left out: {str(error).splitlines()[0]}", file=sys.stderr)
             continue
@@ -114,7 +116,8 @@ def _both_ways(run: Run, leaves: tuple[Tensor, ...], up: Tensor) -> tuple[float,
     return forward, milliseconds(lambda: torch.autograd.grad(out, leaves, up, retain_graph=True))
 
 
-def _rivals(visibility: Visibility, q: Tensor, k: Tensor, v: Tensor) -> Iterator[tuple[str, Run]]:
+def _rivals(visibility: Visibility, q: Tensor, k: Tensor, v: Tensor) -> dict[str, Callable[[], Run]]:
+    """What makes each rival ready to run."""
     rows = q.shape[2]
 
     def plain(backend: SDPBackend) -> Run:
@@ -124,20 +127,27 @@ def _rivals(visibility: Visibility, q: Tensor, k: Tensor, v: Tensor) -> Iterator
 
         return run
 
-    yield "SDPA flash, plainly causal", plain(SDPBackend.FLASH_ATTENTION)
-    yield "SDPA cuDNN, plainly causal", plain(SDPBackend.CUDNN_ATTENTION)
-    mask, flex = _flex_mask(visibility, rows), torch.compile(flex_attention, dynamic=False)
+    flex = torch.compile(flex_attention, dynamic=False)
     make = torch.compile(create_block_mask, dynamic=False)
-    kept = make(mask, q.shape[0], None, rows, rows, device="cuda")
-    yield "FlexAttention, block mask kept", lambda: flex(q, k, v, block_mask=kept)
 
-    def anew() -> Tensor:
-        return flex(q, k, v, block_mask=make(mask, q.shape[0], None, rows, rows, device="cuda"))
+    def block_mask() -> BlockMask:
+        return make(_flex_mask(visibility, rows), q.shape[0], None, rows, rows, device="cuda")
 
-    yield "FlexAttention, block mask made anew", anew
-    if rows <= LARGEST_MASK:
+    def kept() -> Run:
+        mask = block_mask()
+        return lambda: flex(q, k, v, block_mask=mask)
+
+    def masked() -> Run:
         visible_B1NN = visibility.dense(0, rows, rows)[:, None]
-        yield "SDPA, mask as a tensor", lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=visible_B1NN)
+        return lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=visible_B1NN)
+
+    rivals = {
+        "SDPA flash, plainly causal": lambda: plain(SDPBackend.FLASH_ATTENTION),
+        "SDPA cuDNN, plainly causal": lambda: plain(SDPBackend.CUDNN_ATTENTION),
+        "FlexAttention, block mask kept": kept,
+        "FlexAttention, block mask made anew": lambda: lambda: flex(q, k, v, block_mask=block_mask()),
+    }
+    return rivals if rows > LARGEST_MASK else rivals | {"SDPA, mask as a tensor": masked}
 
 
 def _flex_mask(visibility: Visibility, rows: int) -> Callable[..., Tensor]:

@@ -56,7 +56,8 @@ def attention(
     Args:
         q_BHMD: queries of the rows query_start.. of each sequence; any strides, any floating dtype.
         k_BGND: keys of the rows 0..N-1, with N at least query_start + M. H is a multiple of G: query head h
-            reads key head h // (H / G).
+            reads key head h // (H / G). Rows behind the last that any query can see are not read; among the
+            others none may be NaN, seen or not.
         v_BGND: values of the same rows.
         visibility: who sees whom, for the same B sequences, on the same device. Hand the same object to every
             layer of a step: the masks that some implementations need are built once per object.
@@ -76,6 +77,8 @@ def attention(
         dtype = torch.get_autocast_dtype(device_type)
         q_BHMD, k_BGND, v_BGND = q_BHMD.to(dtype), k_BGND.to(dtype), v_BGND.to(dtype)
     _check(q_BHMD, k_BGND, v_BGND, visibility, query_start)
+    end = visibility.key_slices(query_start, q_BHMD.shape[2], k_BGND.shape[2])[-1].stop
+    k_BGND, v_BGND = k_BGND[:, :, :end], v_BGND[:, :, :end]  # what no row sees may be anything, NaN too
     run = IMPLEMENTATIONS[_choose(impl, q_BHMD, k_BGND, visibility)]
     scale = q_BHMD.shape[3] ** -0.5 if scale is None else scale
     if not autocast:
@@ -143,8 +146,8 @@ def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibilit
         raise ValueError(f"q has heads of width {width}, k of {key_width}: they must be equal, and not 0")
     if key_heads == 0 or heads % key_heads:
         raise ValueError(f"q has {heads} heads, k has {key_heads}: give q a multiple of those of k")
-    if rows == 0:
-        raise ValueError("q has no rows: give at least 1")
+    if rows == 0 or batch == 0:
+        raise ValueError(f"q has {batch} sequences of {rows} rows: give at least 1 of each")
     if query_start < 0 or query_start + rows > num_keys:
         raise ValueError(
             f"query_start is {query_start} and q has {rows} rows, but k has {num_keys}: "

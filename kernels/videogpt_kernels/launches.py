@@ -8,7 +8,6 @@ middle of a training, and all that can be launched can be compiled and inspected
 Other GPUs take the entry of the one they resemble.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -119,7 +118,14 @@ def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens:
         entries = ((_T(16, 16), 8 if width > 128 and architecture != "gfx942" else 4, 1),) * 3
         registers = None if architecture == "gfx942" else _MOST_REGISTERS
     launches = [
-        Launch(TileShape(*(math.gcd(rows, tile_tokens) for rows in tile)), warps, stages, exact, registers)
+        Launch(TileShape(*(_dividing(tile_tokens, rows) for rows in tile)), warps, stages, exact, registers)
         for tile, warps, stages in entries
     ]
     return Launches(launches[0], BackwardLaunches(Launch(*_DOT_ROWS, exact), launches[1], launches[2]))
+
+
+def _dividing(tile_tokens: int, rows: int) -> int:
+    """`rows`, a power of 2, halved until it divides. Not math.gcd, which torch.compile cannot follow."""
+    while tile_tokens % rows:
+        rows //= 2
+    return rows

@@ -22,7 +22,7 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
     Args:
         qk_BNHD: heads of queries and keys; any strides, D even.
         gain_H: one number per head.
-        cos_BN1D: cosine of the angle of each channel's pair, in the dtype of the result; B may be 1.
+        cos_BN1D: cosine of the angle of each channel's pair; B may be 1. Where angles want gradients, PyTorch runs.
         sin_BN1D: sine of the same, negative for the first channel of a pair.
         impl: "auto", "triton" or "torch".
 
@@ -42,21 +42,23 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
     if impl not in ("auto", "triton", "torch"):
         raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
     if impl == "triton" or (impl == "auto" and qk_BNHD.device.type == "cuda"):
-        why_not = _why_not_triton(qk_BNHD)
+        why_not = _why_not_triton(qk_BNHD, cos_BN1D, sin_BN1D)
         if not why_not:
             from videogpt_kernels.triton_qk_rope import triton_qk_rope
 
             return triton_qk_rope(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
         if impl == "triton":
             raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
-    return _turn(_scale(qk_BNHD, gain_H), cos_BN1D, sin_BN1D)
+    return _turn(_scale(qk_BNHD, gain_H), cos_BN1D, sin_BN1D).to(qk_BNHD.dtype)
 
 
-def _why_not_triton(x: Tensor) -> str | None:
+def _why_not_triton(x: Tensor, cos: Tensor, sin: Tensor) -> str | None:
     try:
         from videogpt_kernels.triton_attention import why_not_triton
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
+    if cos.requires_grad or sin.requires_grad:
+        return "the kernel has no gradient of angles"
     if x.dtype == torch.float64:
         return "qk is torch.float64, and the kernel computes in float32"
     return why_not_triton(x.transpose(1, 2))

@@ -105,7 +105,8 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     """Outputs, and base-2 log-sums of the scores' exponentials (B, H, M). The gradient needs `dq_` and `dkv_visits`."""
     plan = Plan(limits_B4M, forward_visits, Margins(*margins))
-    return forward.forward(q_BHMD, k_BGND, v_BGND, plan, scale, _launches(q_BHMD, tile_tokens).forward)
+    with torch.cuda.device_of(q_BHMD):  # Triton launches on the current device
+        return forward.forward(q_BHMD, k_BGND, v_BGND, plan, scale, _launches(q_BHMD, tile_tokens).forward)
 
 
 @_attention.register_fake
@@ -129,18 +130,19 @@ def _attention_backward(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
-    return backward.backward(
-        q_BHMD,
-        k_BGND,
-        v_BGND,
-        out_BHMD,
-        lse_BHM,
-        _channels_side_by_side(dout_BHMD),
-        Plan(limits_B4M, dq_visits, Margins(*margins)),
-        Plan(limits_B4M, dkv_visits, Margins(*margins)),
-        scale,
-        _launches(q_BHMD, tile_tokens).backward,
-    )
+    with torch.cuda.device_of(q_BHMD):
+        return backward.backward(
+            q_BHMD,
+            k_BGND,
+            v_BGND,
+            out_BHMD,
+            lse_BHM,
+            _channels_side_by_side(dout_BHMD),
+            Plan(limits_B4M, dq_visits, Margins(*margins)),
+            Plan(limits_B4M, dkv_visits, Margins(*margins)),
+            scale,
+            _launches(q_BHMD, tile_tokens).backward,
+        )
 
 
 @_attention_backward.register_fake

@@ -99,11 +99,12 @@ def triton_qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: 
 def _qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> Tensor:
     batch, rows, heads, width = qk_BNHD.shape
     y_BNHD = qk_BNHD.new_empty(qk_BNHD.shape)
-    qk_rope_kernel[(-(-rows // TILE), batch * heads)](
-        qk_BNHD, gain_H, cos_BN1D, sin_BN1D, y_BNHD,
-        *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *y_BNHD.stride()[:3],
-        rows, heads, SHORTEST, **constants(width),
-    )  # fmt: skip
+    with torch.cuda.device_of(qk_BNHD):  # Triton launches on the current device
+        qk_rope_kernel[(-(-rows // TILE), batch * heads)](
+            qk_BNHD, gain_H, cos_BN1D, sin_BN1D, y_BNHD,
+            *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *y_BNHD.stride()[:3],
+            rows, heads, SHORTEST, **constants(width),
+        )  # fmt: skip
     return y_BNHD
 
 
@@ -121,11 +122,12 @@ def _qk_rope_backward(
     tiles, dy_BNHD = -(-rows // TILE), _side_by_side(dy_BNHD)
     dx_BNHD = qk_BNHD.new_empty(qk_BNHD.shape)
     dgain_TBH = qk_BNHD.new_empty((tiles, batch, heads), dtype=torch.float32)
-    qk_rope_backward_kernel[(tiles, batch * heads)](
-        qk_BNHD, gain_H, cos_BN1D, sin_BN1D, dy_BNHD, dx_BNHD, dgain_TBH,
-        *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *dy_BNHD.stride()[:3], *dx_BNHD.stride()[:3],
-        rows, heads, SHORTEST, **constants(width),
-    )  # fmt: skip
+    with torch.cuda.device_of(qk_BNHD):  # Triton launches on the current device
+        qk_rope_backward_kernel[(tiles, batch * heads)](
+            qk_BNHD, gain_H, cos_BN1D, sin_BN1D, dy_BNHD, dx_BNHD, dgain_TBH,
+            *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *dy_BNHD.stride()[:3], *dx_BNHD.stride()[:3],
+            rows, heads, SHORTEST, **constants(width),
+        )  # fmt: skip
     return dx_BNHD, dgain_TBH.sum((0, 1)).to(gain_H.dtype)
 
 

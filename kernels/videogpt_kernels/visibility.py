@@ -187,33 +187,39 @@ class Visibility:
 
         A `tile_window` hides some of what lies within these limits: see `dense`.
         """
-        row_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=self.device)
-        first_BM, text_end_BM, video_start_BM, next_first_BM = self._documents_of(row_M)
-        is_text_BM, is_video_BM = row_M < text_end_BM, row_M >= video_start_BM
-        text_high_BM = text_end_BM - 1 if self.bidirectional_prefix else row_M
-        low_BM, high_BM = self._video_limits(row_M, video_start_BM)
+        return self.intervals_of(self._rows(query_start, num_queries))
+
+    def intervals_of(self, row_BM: Tensor) -> Intervals:
+        """The same of any rows, int32 of shape (M,), or (B, M) where they differ from sequence to sequence."""
+        first_BM, text_end_BM, video_start_BM, next_first_BM = self._documents_of(row_BM)
+        is_text_BM, is_video_BM = row_BM < text_end_BM, row_BM >= video_start_BM
+        text_high_BM = text_end_BM - 1 if self.bidirectional_prefix else row_BM
+        low_BM, high_BM = self._video_limits(row_BM, video_start_BM)
         return Intervals(
             prefix_start_BM=first_BM,
             prefix_end_BM=torch.where(is_video_BM, text_end_BM, first_BM),
-            low_BM=torch.where(is_video_BM, low_BM, torch.where(is_text_BM, first_BM, row_M)),
+            low_BM=torch.where(is_video_BM, low_BM, torch.where(is_text_BM, first_BM, row_BM)),
             high_BM=torch.where(
                 is_video_BM,
                 torch.minimum(high_BM, next_first_BM - 1),
-                torch.where(is_text_BM, text_high_BM, row_M),
+                torch.where(is_text_BM, text_high_BM, row_BM),
             ),
         )
 
     def dense(self, query_start: int, num_queries: int, num_keys: int) -> Tensor:
         """The same limits as a mask over the keys 0..num_keys-1: bool (B, M, N), True where visible."""
-        start_BM1, end_BM1, low_BM1, high_BM1 = (x[..., None] for x in self.intervals(query_start, num_queries))
-        key_N = torch.arange(num_keys, dtype=torch.int32, device=self.device)
-        near_BMN = (key_N >= low_BM1) & (key_N <= high_BM1)
+        return self.visible(self._rows(query_start, num_queries), self._rows(0, num_keys))
+
+    def visible(self, query_BM: Tensor, key_BN: Tensor) -> Tensor:
+        """Whether rows see others, given by number as in `intervals_of`: bool (B, M, N)."""
+        start_BM1, end_BM1, low_BM1, high_BM1 = (x[..., None] for x in self.intervals_of(query_BM))
+        key_B1N = key_BN[..., None, :]
+        near_BMN = (key_B1N >= low_BM1) & (key_B1N <= high_BM1)
         if self.tile_window is not None:
-            query_M = torch.arange(query_start, query_start + num_queries, dtype=torch.int32, device=self.device)
-            tile_BM1, tile_B1N = self.tiles_of(query_M)[..., None], self.tiles_of(key_N)[:, None]
+            tile_BM1, tile_B1N = self.tiles_of(query_BM)[..., None], self.tiles_of(key_BN)[:, None]
             outside_BMN = (tile_BM1 < 0) | (tile_B1N < 0)
             near_BMN &= outside_BMN | self.tile_window.near(tile_BM1, tile_B1N)
-        return ((key_N >= start_BM1) & (key_N < end_BM1)) | near_BMN
+        return ((key_B1N >= start_BM1) & (key_B1N < end_BM1)) | near_BMN
 
     def tiles_of(self, row_M: Tensor) -> Tensor:
         """The tile of each row within its document, -1 for rows before the first frame: int32 (B, M)."""
@@ -250,14 +256,18 @@ class Visibility:
 
         The layers of one step ask for the same mask in turn: the first builds it, the others share it.
         """
-        if torch.compiler.is_compiling():
-            return build()
+        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if torch.compiler.is_compiling() or capturing:
+            return build()  # part of what is compiled, or of the graph, which then needs nothing kept alive
         known = self._memo.get(kind)
         if known is None or known[0] != key:
             # A mask first built under inference_mode must still be usable for training later.
             with torch.inference_mode(False):
                 known = self._memo[kind] = (key, build())
         return known[1]
+
+    def _rows(self, start: int, count: int) -> Tensor:
+        return torch.arange(start, start + count, dtype=torch.int32, device=self.device)
 
     def _documents_of(self, row_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """First row, text_end, video_start and first row of the next, for the document of each row: BM each."""

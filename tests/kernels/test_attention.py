@@ -245,6 +245,16 @@ def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
     ]
 
 
+@pytest.mark.parametrize("impl", ["reference", "row_blocks", "sdpa", "triton"])
+def test_rows_that_nobody_sees_may_be_anything(impl: str):
+    q, k, v = torch.randn(3, 4, 5, 16), *torch.randn(2, 3, 2, 20, 16)
+    visibility = with_text(12)
+    expected = attention(q, k[:, :, :14], v[:, :, :14], visibility, query_start=9, impl="reference")
+    k[:, :, 14:] = v[:, :, 14:] = torch.nan  # a cache's memory behind the rows that it holds
+    found = attention(q, k, v, visibility, query_start=9, impl=impl)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     "change, word",
     [
@@ -253,7 +263,7 @@ def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
         ({"visibility": Visibility.causal(2)}, "q, k, visibility are of batch 3, 3, 2"),
         ({"q": torch.zeros(3, 3, 12, 8)}, "q has 3 heads, k has 2"),
         ({"q": torch.zeros(3, 4, 12, 16)}, "width 16"),
-        ({"q": torch.zeros(3, 4, 0, 8)}, "q has no rows"),
+        ({"q": torch.zeros(3, 4, 0, 8)}, "q has 3 sequences of 0 rows"),
         ({"q": torch.zeros(3, 4, 12, 8, dtype=torch.float64)}, "torch.float64, torch.float32"),
         ({"q": torch.zeros(3, 4, 12, 8, device="meta")}, "one device"),
         ({"visibility": Visibility.causal(3).to("meta")}, "one device"),

@@ -75,6 +75,15 @@ def test_scale_and_turn_are_what_they_say(impl: str):
     )
 
 
+def test_angles_that_want_gradients_get_them():
+    qk, gain = torch.randn(2, 5, 3, 16, device=DEVICE), torch.ones(3, device=DEVICE)
+    cos, sin = (x.requires_grad_() for x in turns(5, 16))
+    qk_rope(qk, gain, cos, sin).sum().backward()
+    assert cos.grad is not None and sin.grad is not None and bool(cos.grad.any() and sin.grad.any())
+    with pytest.raises(ValueError, match="the kernel has no gradient of angles"):
+        qk_rope(qk, gain, cos, sin, impl="triton")
+
+
 def test_operators_are_registered_as_torch_wants_them():
     from videogpt_kernels.triton_qk_rope import _qk_rope
 

@@ -230,6 +230,17 @@ def test_compiles_into_one_graph():
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
 
 
+def test_compiles_for_windows_of_several_tiles():
+    compiled = torch.compile(attention, backend="aot_eager", fullgraph=True)
+    for tile_tokens in (16, 32):  # the second makes the number a symbol
+        window = TileWindow(tile_tokens=tile_tokens, tiles_high=2, tiles_wide=1, reach_high=0, reach_wide=0)
+        rules = {"frame_tokens": window.frame_tokens, "tile_window": window}
+        visibility = Visibility.text_video(torch.tensor([3, 5], dtype=torch.int32, device=DEVICE), 5, **rules)
+        qkv = random_qkv(80, torch.float32)
+        exact = attention(*qkv, visibility, impl="reference")
+        torch.testing.assert_close(compiled(*qkv, visibility, impl="triton"), exact)
+
+
 def test_activation_checkpointing_changes_nothing():
     visibility, qkv = with_text(40).to(DEVICE), random_qkv(40, torch.float32)
     plain = out_and_gradients(qkv, visibility, "triton")
@@ -241,7 +252,7 @@ def test_activation_checkpointing_changes_nothing():
 
 
 def test_layers_share_a_plan(monkeypatch: pytest.MonkeyPatch):
-    visibility, qkv, planned = with_text(40), random_qkv(40, torch.float32), []
+    visibility, qkv, planned = with_text(40).to(DEVICE), random_qkv(40, torch.float32), []
     intervals = Visibility.intervals
     monkeypatch.setattr(Visibility, "intervals", lambda *args: planned.append(args) or intervals(*args))
     for _ in range(2):
@@ -272,7 +283,7 @@ def test_every_architecture_has_launches(width: int, dtype: torch.dtype):
 def test_what_cannot_run_is_refused_with_its_reason(change: dict, word: str):
     change = dict(change)
     shape = (2, change.pop("heads", 1), 9, change.pop("width", 16))
-    x = torch.empty(shape, **change)
+    x = torch.empty(shape, **({"device": DEVICE} | change))
     with pytest.raises(ValueError, match=f"impl is 'triton', which cannot run here: .*{word}"):
         attention(x, x, x, Visibility.causal(2, x.device), impl="triton")
 
