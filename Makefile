@@ -31,8 +31,8 @@ demo: setup  ## sample videos from three prompts with the shipped model, into sa
 		"a small green square grows and a yellow triangle moves up"
 	@echo "The videos, their settings (.json) and contact sheets (.png) are in $(CURDIR)/samples"
 
-test: setup  ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## run the tests, on up to four cores
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup  ## check style, formatting and the arrows between the packages
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What all tests share: two threads, the same random numbers each time, GPU tests only where a GPU is,
+"""What all tests share: two threads in all, the same random numbers each time, GPU tests only where a GPU is,
 and Triton's interpreter where none is."""
 
 import os
@@ -13,8 +13,11 @@ if not torch.cuda.is_available():
 
 
 def pytest_configure() -> None:
-    """Two threads at most, here and in the programs that tests start: tiny shapes gain nothing from more."""
-    threads = min(2, torch.get_num_threads())
+    """Two threads at most, here and in the programs that tests start: tiny shapes gain nothing from more.
+
+    Where several processes share the tests, each has one.
+    """
+    threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads())
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
 

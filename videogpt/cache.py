@@ -1,100 +1,242 @@
-"""Key/value cache: what the decoder keeps of the rows it has seen, in buffers of fixed size.
+"""Key/value cache: what the decoder keeps of the rows it has seen, in memory of a size known beforehand.
 
-    cache = KVCache.for_model(model.config, batch=2, capacity=343)
-    logits_BNV = model(prompt, cache)          # rows 0 .. N-1
+    cache = KVCache.for_model(model.config, prompts=2, prompt_rows=70, rows=256, batch=8)
+    logits_BNV = model(prompts, cache)         # rows 0 .. N-1 of two sequences
+    cache.fork([0, 0, 0, 0, 1, 1, 1, 1])       # now of eight, which share the rows of their prompts
     logits_BMV = model(next_rows, cache)       # sees those, and adds its own
-    cache.reset()                              # the next video, in the same memory
+    cache.rewind(3)                            # as if the last three had never been written
+    cache.reset()                              # the next videos, in the same memory
 
-The model writes, the sampler owns. Rows beyond the capacity are refused, never forgotten in silence.
+The model writes, the sampler owns. The first `prompt_rows` rows of a sequence stay; of the later ones the cache has
+room for `rows`, and when more come, the oldest make room, provided that the visibility shows them to nobody any
+longer. Rows that are still visible are never forgotten: what does not fit is refused before anything is written.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from videogpt_kernels import LayerPool, Step, Visibility
+
 if TYPE_CHECKING:
     from videogpt.model import VideoGPTConfig
 
-# L layers, B sequences, G key/value heads, C capacity in rows, M new rows, N rows up to the last new one,
-# D channels of a head
-
-
-class KeysValues(NamedTuple):
-    """Keys and values of one layer for all rows so far."""
-
-    keys_BGND: Tensor
-    values_BGND: Tensor
+# B sequences, P prompts, G key/value heads, S slots, M new rows, D channels of a head
 
 
 class KVCache:
-    """Keys and values of rows 0 .. length-1 in every layer."""
+    """Keys and values of rows 0 .. length-1 of every sequence, in every layer."""
 
-    def __init__(self, keys_LBGCD: Tensor, values_LBGCD: Tensor) -> None:
-        """Takes the two buffers as they are; see `for_model`."""
-        self.keys_LBGCD = keys_LBGCD
-        self.values_LBGCD = values_LBGCD
-        self.length = 0
-        """Rows held in every layer."""
+    def __init__(
+        self, pools: list[LayerPool], *, prompts: int, most_sequences: int, prompt_rows: int, rows: int
+    ) -> None:
+        """Takes the pools of the layers as they are; see `for_model`."""
+        self.pools = pools
+        self.prompts, self.most_sequences = prompts, most_sequences
+        self.prompt_rows, self.rows = prompt_rows, rows
+        self._places_B3 = torch.zeros(most_sequences, 3, dtype=torch.int32, device=pools[0].keys_GSD.device)
+        self.reset()
 
     @classmethod
     def for_model(
         cls,
         config: "VideoGPTConfig",
-        batch: int,
-        capacity: int,
+        *,
+        prompts: int,
+        rows: int,
+        prompt_rows: int = 0,
+        batch: int | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "KVCache":
-        """An empty cache for `batch` sequences of up to `capacity` rows.
+        """An empty cache.
 
         Args:
-            dtype: that of the model's weights.
+            prompts: sequences at first.
+            rows: room of each sequence for rows behind its prompt. Under a window of K frames of T tokens,
+                K * T + n - 1 are enough for any length, where n is the most rows written at once, or rewound.
+            prompt_rows: rows at the beginning that samples of a prompt share, and that stay. All text must be among
+                them where `rows` is less than the whole video.
+            batch: sequences there is room for, see `fork`; None is as many as prompts.
+            dtype: that of the model's weights, or int8, with a scale for each row of each head.
 
         Raises:
-            ValueError: a size below 1.
+            ValueError: a size below 1, prompt_rows below 0, or a batch below prompts.
         """
-        if batch < 1 or capacity < 1:
-            raise ValueError(f"batch {batch} and capacity {capacity} make no cache: give 1 or more of each")
-        shape = (config.depth, batch, config.kv_heads, capacity, config.head_dim)
-        keys, values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
-        return cls(keys, values)
+        batch = prompts if batch is None else batch
+        if prompts < 1 or rows < 1 or prompt_rows < 0 or batch < prompts:
+            sizes = f"prompts {prompts}, rows {rows}, prompt_rows {prompt_rows} and batch {batch}"
+            raise ValueError(f"{sizes} make no cache: give at least 1, 1, 0, and as many as prompts")
+        slots = prompts * prompt_rows + batch * rows
+        sizes = {"key_heads": config.kv_heads, "slots": slots, "width": config.head_dim}
+        pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
+        return cls(pools, prompts=prompts, most_sequences=batch, prompt_rows=prompt_rows, rows=rows)
 
-    @property
-    def capacity(self) -> int:
-        """Rows there is room for."""
-        return self.keys_LBGCD.shape[3]
+    @staticmethod
+    def bytes_for(
+        config: "VideoGPTConfig",
+        *,
+        prompts: int,
+        rows: int,
+        prompt_rows: int = 0,
+        batch: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> int:
+        """Memory that `for_model` would take for keys and values."""
+        per_row = config.head_dim * dtype.itemsize + (torch.float32.itemsize if dtype == torch.int8 else 0)
+        return 2 * config.depth * config.kv_heads * (prompts * prompt_rows + (batch or prompts) * rows) * per_row
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the buffers, whether filled or not."""
-        return self.keys_LBGCD.nbytes + self.values_LBGCD.nbytes
+        """Memory of keys and values, whether filled or not."""
+        return sum(x.nbytes for pool in self.pools for x in pool if x is not None)
 
-    def write(self, layer: int, keys_BGMD: Tensor, values_BGMD: Tensor) -> KeysValues:
-        """Put the next rows of one layer behind those held; `advance` follows when all layers have theirs.
+    @property
+    def batch(self) -> int:
+        """Sequences now."""
+        return len(self.lengths)
 
-        Returns:
-            Views of that layer's rows, the new ones last.
-
-        Raises:
-            ValueError: the rows do not fit, or are of another number of sequences.
-        """
-        batch, _, rows, _ = keys_BGMD.shape
-        start, end = self.length, self.length + rows
-        if end > self.capacity:
-            raise ValueError(f"{end} rows exceed the cache's capacity {self.capacity}: make it larger")
-        if batch != self.keys_LBGCD.shape[1]:
-            raise ValueError(f"{batch} sequences for a cache of batch {self.keys_LBGCD.shape[1]}")
-        keys_BGCD, values_BGCD = self.keys_LBGCD[layer], self.values_LBGCD[layer]
-        keys_BGCD[:, :, start:end] = keys_BGMD
-        values_BGCD[:, :, start:end] = values_BGMD
-        return KeysValues(keys_BGCD[:, :, :end], values_BGCD[:, :, :end])
-
-    def advance(self, rows: int) -> None:
-        """Count rows that every layer has written as held."""
-        assert 0 < rows <= self.capacity - self.length
-        self.length += rows
+    @property
+    def length(self) -> int:
+        """Rows held of every sequence. Raises ValueError where they differ: see `lengths`."""
+        if len(set(self.lengths)) > 1:
+            raise ValueError(f"the sequences hold {self.lengths} rows: read lengths")
+        return self.lengths[0]
 
     def reset(self) -> None:
-        """Hold no rows; the memory stays."""
-        self.length = 0
+        """Hold no rows of `prompts` sequences; the memory stays."""
+        self.lengths = [0] * self.prompts
+        """Rows held of each sequence."""
+        self._written = [0] * self.prompts
+        """Rows written behind which each ring still holds its oldest: no less than the lengths."""
+        self._prompt_of = list(range(self.prompts))
+        self._ring_of = list(range(self.prompts))
+        self._place()
+
+    def step(self, visibility: Visibility, rows: int) -> Step:
+        """What `write_cache` and `decode_attention` need for the next `rows` rows of each sequence.
+
+        `advance` follows when all layers have written them. Nothing waits for the device.
+
+        Raises:
+            ValueError: another number of sequences or another device than the cache's; rows for which there is no room.
+        """
+        if visibility.batch != self.batch:
+            raise ValueError(f"{visibility.batch} sequences for a cache of {self.batch}: give as many, or fork")
+        device = self._places_B3.device
+        if visibility.device != device:
+            raise ValueError(f"visibility is on {visibility.device}, the cache on {device}: move one with its to()")
+        for length, written in set(zip(self.lengths, self._written, strict=True)):
+            self._check_room(visibility, length, max(written, length + rows), rows)
+        return Step(
+            rows=rows,
+            lengths=tuple(self.lengths),
+            places_B3=self._places_B3[: self.batch],
+            straight=self._straight and self.lengths[0] + rows <= self.prompt_rows + self.rows,
+            prompt_rows=self.prompt_rows,
+            ring_rows=self.rows,
+            visibility=visibility,
+        )
+
+    def advance(self, rows: int) -> None:
+        """Count rows that every layer has written as held, on the host and on the device."""
+        self._places_B3[: self.batch, 0] += rows
+        self.count(rows)
+
+    def count(self, rows: int) -> None:
+        """Count rows on the host alone: after the replay of a CUDA graph that holds a call of `advance`."""
+        self.lengths = [length + rows for length in self.lengths]
+        self._written = [max(pair) for pair in zip(self._written, self.lengths, strict=True)]
+        self._see_whether_straight()
+
+    def rewind(self, rows: int | Sequence[int]) -> None:
+        """Forget the last rows of every sequence, all the same number or each its own.
+
+        Raises:
+            ValueError: a number below 0, or one that reaches into the prompt.
+        """
+        counts = [rows] * self.batch if isinstance(rows, int) else list(rows)
+        if len(counts) != self.batch:
+            raise ValueError(f"rows to rewind are {len(counts)} numbers for {self.batch} sequences: give as many")
+        for count, length in zip(counts, self.lengths, strict=True):
+            if not 0 <= count <= max(length - self.prompt_rows, 0):
+                found = f"cannot rewind {count} of {length} rows, {self.prompt_rows} of them the prompt's"
+                raise ValueError(f"{found}: give 0..{max(length - self.prompt_rows, 0)}")
+        self.lengths = [length - count for count, length in zip(counts, self.lengths, strict=True)]
+        self._place()
+
+    def fork(self, sources: Sequence[int]) -> None:
+        """Go on with as many sequences as there are sources, the i-th as a copy of sequence sources[i].
+
+        Rows of prompts are shared, later ones copied.
+
+        Raises:
+            ValueError: a source that does not exist, or more sequences than there is room for.
+        """
+        if not 1 <= len(sources) <= self.most_sequences:
+            raise ValueError(
+                f"cannot fork into {len(sources)} sequences: the cache has room for 1..{self.most_sequences}"
+            )
+        for source in sources:
+            if not 0 <= source < self.batch:
+                raise ValueError(f"cannot fork sequence {source}: there are 0..{self.batch - 1}")
+        rings = list(range(len(sources)))
+        used = max((self._written[source] for source in sources), default=0) - self.prompt_rows
+        if used > 0:
+            old, new = (self._ring_slots(x, min(used, self.rows)) for x in ([self._ring_of[s] for s in sources], rings))
+            for held in (x for pool in self.pools for x in pool if x is not None):
+                held[:, new] = held[:, old]  # gathered before it is scattered: rings may change places
+        self._prompt_of = [self._prompt_of[source] for source in sources]
+        self.lengths = [self.lengths[source] for source in sources]
+        self._written = [self._written[source] for source in sources]
+        self._ring_of = rings
+        self._place()
+
+    def _check_room(self, visibility: Visibility, length: int, end: int, rows: int) -> None:
+        """Refuse rows that would take the place of rows which they see, or which follow them."""
+        overwritten = end - self.rows
+        if overwritten <= self.prompt_rows:
+            return
+        first_seen = visibility.key_slices(length, rows, length + rows)
+        text_end = visibility.common_video_start
+        if text_end is not None and text_end <= self.prompt_rows and first_seen[-1].start >= overwritten:
+            return
+        held = f"{self.prompt_rows} of the prompt and {self.rows} later ones"
+        raise ValueError(
+            f"rows {length}..{length + rows - 1} do not fit into a cache of {held}: row {overwritten - 1} would be "
+            "lost, which is visible still; give more rows, or a visibility with a shorter window"
+        )
+
+    @property
+    def _alone(self) -> bool:
+        """Whether each prompt is followed by one ring; where there are more rings, they follow all prompts."""
+        return self.most_sequences == self.prompts
+
+    def _prompt_slot(self, prompt: int) -> int:
+        return prompt * (self.prompt_rows + (self.rows if self._alone else 0))
+
+    def _ring_slot(self, ring: int) -> int:
+        if self._alone:
+            return self._prompt_slot(ring) + self.prompt_rows
+        return self.prompts * self.prompt_rows + ring * self.rows
+
+    def _ring_slots(self, rings: list[int], count: int) -> Tensor:
+        starts = torch.tensor([[self._ring_slot(ring)] for ring in rings])
+        return (starts + torch.arange(count)).flatten().to(self._places_B3.device)
+
+    def _place(self) -> None:
+        """Tell the device what the host knows."""
+        rows = [
+            (length, self._prompt_slot(prompt), self._ring_slot(ring))
+            for length, prompt, ring in zip(self.lengths, self._prompt_of, self._ring_of, strict=True)
+        ]
+        self._places_B3[: self.batch] = torch.tensor(rows, dtype=torch.int32).to(self._places_B3.device)
+        self._see_whether_straight()
+
+    def _see_whether_straight(self) -> None:
+        """Whether every sequence lies in one piece, in order, and all are of one length."""
+        in_order = self._alone and self._prompt_of == self._ring_of == list(range(self.prompts))
+        within = max(self._written) <= self.prompt_rows + self.rows
+        self._straight = in_order and within and len(set(self.lengths)) == 1

@@ -11,6 +11,7 @@ axes. It knows ids, positions and visibility, and nothing of what they mean: no 
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 from videogpt.cache import KVCache
 from videogpt.layout import TokenSequence
 from videogpt.rotary import Rotation
-from videogpt_kernels import Visibility, attention, qk_rope
+from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
-# H query heads, G key/value heads, D width of the model, or of a head where there are heads
+# H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads
 
 SHORTEST = 1e-6
 """Vectors below this length are too close to zero to be scaled up by a norm."""
@@ -89,6 +90,13 @@ def rms_norm(x: Tensor) -> Tensor:
     return x * scale.to(x.dtype)
 
 
+class Held(NamedTuple):
+    """What one layer keeps of earlier rows, and where this step's rows go."""
+
+    pool: LayerPool
+    step: Step
+
+
 class Attention(nn.Module):
     """Grouped-query attention with QK-norm; a gain per head sets how sharply it can attend."""
 
@@ -99,20 +107,21 @@ class Attention(nn.Module):
         self.qk_gain_H = nn.Parameter(torch.ones(config.heads + config.kv_heads))
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(
-        self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cache: KVCache | None, layer: int
-    ) -> Tensor:
-        qkv_BMHD = rearrange(self.qkv(x_BMD), "b m (h d) -> b m h d", d=self.head_dim)
-        # Queries and keys are normalised and turned as one tensor: decoding waits for the number of calls.
-        qk_BMHD, v_BMGD = qkv_BMHD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        qk_BMHD = qk_rope(qk_BMHD, self.qk_gain_H, rotation.cos_BN1D, rotation.sin_BN1D)
-        q_BHMD, k_BGND = rearrange(qk_BMHD, "b m h d -> b h m d").split([self.heads, self.kv_heads], dim=1)
-        v_BGND = rearrange(v_BMGD, "b m g d -> b g m d")
-        query_start = 0
-        if cache is not None:
-            query_start = cache.length
-            k_BGND, v_BGND = cache.write(layer, k_BGND, v_BGND)
-        out_BHMD = attention(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start)
+    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, held: Held | None) -> Tensor:
+        qkv_BMAD = rearrange(self.qkv(x_BMD), "b m (a d) -> b m a d", d=self.head_dim)
+        turns = (rotation.cos_BN1D, rotation.sin_BN1D)
+        if held is not None and held.step.follows:
+            q_BHMD = write_cache(qkv_BMAD, self.qk_gain_H, *turns, held.pool, held.step)
+            out_BHMD = decode_attention(q_BHMD, held.pool, held.step)
+            return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
+        # Queries and keys are normalised and turned as one tensor: short sequences wait for the number of calls.
+        qk_BMHD, v_BMGD = qkv_BMAD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        qk_BHMD = rearrange(qk_rope(qk_BMHD, self.qk_gain_H, *turns), "b m h d -> b h m d")
+        q_BHMD, k_BGMD = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
+        v_BGMD = rearrange(v_BMGD, "b m g d -> b g m d")
+        if held is not None:
+            store_rows(k_BGMD, v_BGMD, held.pool, held.step)
+        out_BHMD = attention(q_BHMD, k_BGMD, v_BGMD, visibility)
         return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
 
 
@@ -138,10 +147,8 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
-    def forward(
-        self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cache: KVCache | None, layer: int
-    ) -> Tensor:
-        x_BMD = x_BMD + self.dropout(self.attention(rms_norm(x_BMD), rotation, visibility, cache, layer))
+    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, held: Held | None) -> Tensor:
+        x_BMD = x_BMD + self.dropout(self.attention(rms_norm(x_BMD), rotation, visibility, held))
         return x_BMD + self.dropout(self.feed_forward(rms_norm(x_BMD)))
 
 
@@ -175,10 +182,14 @@ class VideoGPT(nn.Module):
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         rotation = Rotation.at(sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype)
-        for layer, block in enumerate(self.blocks):
-            x_BMD = block(x_BMD, rotation, sequence.visibility, cache, layer)
+        rows, kept = sequence.ids_BN.shape[1], [None] * config.depth
         if cache is not None:
-            cache.advance(sequence.ids_BN.shape[1])
+            step = cache.step(sequence.visibility, rows)
+            kept = [Held(pool, step) for pool in cache.pools]
+        for block, held in zip(self.blocks, kept, strict=True):
+            x_BMD = block(x_BMD, rotation, sequence.visibility, held)
+        if cache is not None:
+            cache.advance(rows)
         return rms_norm(x_BMD)
 
     def logits(self, hidden_BMD: Tensor, ids: range | None = None) -> Tensor:

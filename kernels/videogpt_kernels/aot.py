@@ -28,10 +28,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from videogpt_kernels.backward import dkv_kernel, dot_rows_kernel, dq_kernel
+from videogpt_kernels.decode import WIDEST_WINDOWED_FLOAT32
 from videogpt_kernels.forward import forward_kernel
 from videogpt_kernels.launches import WIDTHS, launches_for
+from videogpt_kernels.triton_decode import MOST_SPLITS, combine_constants, combine_kernel, decode_kernel, decode_launch
 from videogpt_kernels.triton_qk_rope import constants as qk_rope_constants
 from videogpt_kernels.triton_qk_rope import qk_rope_backward_kernel, qk_rope_kernel
+from videogpt_kernels.triton_write_cache import constants as write_constants
+from videogpt_kernels.triton_write_cache import write_cache_kernel
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -42,12 +46,24 @@ TARGETS = {
 SHARED_BYTES = {"sm_80": 101_376, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
 """Shared memory that one program may use (CUDA C++ Programming Guide, table of compute capabilities; CDNA 3 ISA).
 For sm_80 that of sm_86, sm_89 and sm_120, which take the same launches and have less than its 166,912."""
-MATRIX_INSTRUCTIONS = {"sm_80": r"\bHMMA", "sm_90": r"\bHGMMA", "sm_100": r"\bUTCHMMA|\bHMMA", "gfx942": r"v_mfma"}
+MATRIX_INSTRUCTIONS = {
+    "sm_80": r"\bmma\.sync",
+    "sm_90": r"\bwgmma\.mma_async|\bmma\.sync",
+    "sm_100": r"\btcgen05\.mma|\bmma\.sync",
+    "gfx942": r"\bv_mfma",
+}
+"""In PTX (PTX ISA 9.0) or AMD's assembly."""
 TILE_TOKENS = 64
-PRODUCTS = ("forward_kernel", "dq_kernel", "dkv_kernel")
+DECODED_ROWS, MOST_DECODED_ROWS = 16, 64
+PRODUCTS = ("forward_kernel", "dq_kernel", "dkv_kernel", "decode_kernel")
 """Kernels that multiply matrices."""
 DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-_INT32, _EXACT = ("limits_ptr", "visits_ptr"), ("lse_ptr", "delta_ptr", "dot_ptr", "gain_ptr", "dgain_ptr")
+_INT32, _HELD = ("limits_ptr", "visits_ptr", "places_ptr"), ("keys_ptr", "values_ptr")
+_EXACT = (
+    *("lse_ptr", "delta_ptr", "dot_ptr", "gain_ptr", "dgain_ptr"),
+    *("part_ptr", "key_scales_ptr", "value_scales_ptr"),
+)
+_ALIGNED = ("_ptr", "_batch", "_head", "_row", "_slot")
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -58,8 +74,9 @@ class Compiled(NamedTuple):
     target: str
     dtype: str
     width: int
-    listed: bool
-    """For a `TileWindow`, with tiles of TILE_TOKENS rows at most."""
+    variant: str
+    """"listed": for a `TileWindow`, with tiles of TILE_TOKENS rows at most. "windowed": decoding with one. "int8":
+    of an int8 cache. A number: new rows, times the query heads of a key head, where not as many as DECODED_ROWS."""
     tile: str
     warps: int
     """As launched; more than asked for where the compiler made some of them load (warp specialisation)."""
@@ -76,7 +93,7 @@ class Compiled(NamedTuple):
     @property
     def name(self) -> str:
         """The same for the same launch, whatever became of it."""
-        return f"{self.kernel}{' listed' if self.listed else ''} {self.target} {self.dtype} {self.width}"
+        return " ".join(filter(None, (self.kernel, self.variant, self.target, self.dtype, str(self.width))))
 
     def faults(self) -> list[str]:
         """What makes it unfit to be shipped."""
@@ -105,21 +122,44 @@ def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[Compiled]:
         compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows),
         compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width)),
         compile_kernel(qk_rope_backward_kernel, target, dtype, width, qk_rope_constants(width)),
+        compile_kernel(combine_kernel, target, dtype, width, combine_constants(width, MOST_SPLITS)),
     ]
     for listed in (False, True):
         forward, (_, dq, dkv) = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
         for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
             constants = {**launch.constants(width), "LISTED": listed}
-            compiled.append(compile_kernel(kernel, target, dtype, width, constants))
+            variant = "listed" if listed else ""
+            compiled.append(compile_kernel(kernel, target, dtype, width, constants, variant))
+    for quantized in (False, True):
+        variant, constants = ("int8" if quantized else ""), {**write_constants(width), "QUANTIZED": quantized}
+        compiled.append(compile_kernel(write_cache_kernel, target, dtype, width, constants, variant, quantized))
+        for rows, windowed in ((DECODED_ROWS, False), (DECODED_ROWS, True), (MOST_DECODED_ROWS, False)):
+            exact = dtype == torch.float32  # with tiles of one size
+            if exact and (rows == MOST_DECODED_ROWS or (windowed and width > WIDEST_WINDOWED_FLOAT32)):
+                continue
+            kind = {"quantized": quantized, "windowed": windowed}
+            constants = decode_launch(target, rows, width, dtype, **kind).constants(width, **kind)
+            parts = (variant, "windowed" if windowed else "", str(rows) if rows != DECODED_ROWS else "")
+            name = " ".join(filter(None, parts))
+            compiled.append(compile_kernel(decode_kernel, target, dtype, width, constants, name, quantized))
     return compiled
 
 
-def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, given: dict[str, Any]) -> Compiled:
+def compile_kernel(
+    kernel: Any,
+    target: str,
+    dtype: torch.dtype,
+    width: int,
+    given: dict[str, Any],
+    variant: str = "",
+    quantized: bool = False,
+) -> Compiled:
     """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
     options = {name: value for name, value in given.items() if name in ("num_warps", "num_stages", "maxnreg")}
     constants = {name: value for name, value in given.items() if name not in options}
-    signature = {name: _type(name, dtype) if name not in constants else "constexpr" for name in kernel.arg_names}
-    aligned = [name.endswith(("_ptr", "_batch", "_head", "_row")) for name in kernel.arg_names]
+    types = {name: _type(name, dtype, quantized) for name in kernel.arg_names}
+    signature = {name: types[name] if name not in constants else "constexpr" for name in kernel.arg_names}
+    aligned = [name.endswith(_ALIGNED) for name in kernel.arg_names]
     source = ASTSource(
         fn=kernel,
         signature=signature,
@@ -131,14 +171,12 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, giv
     code = read(built.asm, MATRIX_INSTRUCTIONS[target])
     tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
     shared, warps = built.metadata.shared, built.metadata.num_warps
-    name = kernel.fn.__name__
-    listed = constants.get("LISTED", False)
     return Compiled(
-        name,
+        kernel.fn.__name__,
         target,
         DTYPES[dtype],
         width,
-        listed,
+        variant,
         tile,
         warps,
         code.registers,
@@ -149,11 +187,13 @@ def compile_kernel(kernel: Any, target: str, dtype: torch.dtype, width: int, giv
     )
 
 
-def _type(argument: str, dtype: torch.dtype) -> str:
+def _type(argument: str, dtype: torch.dtype, quantized: bool) -> str:
     if not argument.endswith("_ptr"):
         return "fp32" if argument in ("scale", "shortest") else "i32"
     if argument in _INT32:
         return "*i32"
+    if quantized and argument in _HELD:
+        return "*i8"
     return "*fp32" if argument in _EXACT else f"*{DTYPES[dtype]}"
 
 
@@ -165,17 +205,20 @@ class _Code(NamedTuple):
 
 
 def _read_cuda(asm: dict[str, Any], matrix: str) -> _Code:
-    """What NVIDIA's tool says of a cubin."""
+    """What NVIDIA's tool says of a cubin. Taken apart, which takes longer than compiling, is only one with a stack."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(asm["cubin"])
-        usage, code = (
-            subprocess.run([_TOOLS / "cuobjdump", what, file.name], capture_output=True, text=True, check=True).stdout
-            for what in ("-res-usage", "-sass")
-        )
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    assert found is not None, usage
-    spilled = len(re.findall(r"\b(?:STL|LDL)\b", code))
-    return _Code(int(found[1]), int(found[2]), spilled, len(re.findall(matrix, code)))
+
+        def dump(what: str) -> str:
+            command = [_TOOLS / "cuobjdump", what, file.name]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        usage = dump("-res-usage")
+        found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+        assert found is not None, usage
+        registers, stack = int(found[1]), int(found[2])
+        spilled = len(re.findall(r"\b(?:STL|LDL)\b", dump("-sass"))) if stack else 0
+    return _Code(registers, stack, spilled, len(re.findall(matrix, asm["ptx"])))
 
 
 def _read_rocm(asm: dict[str, Any], matrix: str) -> _Code:

@@ -64,6 +64,16 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_parts: ModelParts, config: S
     assert torch.equal(together, torch.cat(alone))
 
 
+@pytest.mark.parametrize("config", SETTINGS, ids=str)
+def test_sharing_prompts_changes_no_code(
+    tiny_parts: ModelParts, config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [TEXTS[0], TEXTS[2], TEXTS[0], TEXTS[1], TEXTS[0]]
+    apart = sample(tiny_parts, config, texts, list(range(5)))
+    monkeypatch.setattr("videogpt.sampling.sampler.shares_prompts", lambda device: True)
+    assert torch.equal(sample(tiny_parts, config, texts, list(range(5))), apart)
+
+
 def test_prompt_seed_and_guidance_all_matter(tiny_parts: ModelParts) -> None:
     plain = sample(tiny_parts, SamplingConfig())
     assert not torch.equal(plain[0], plain[3])  # the same seed, another prompt

@@ -10,6 +10,7 @@ device, so that it does not depend on what else is in its batch. Guidance (Ho an
 2207.12598) runs the rows with and without prompt as one batch.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -25,6 +26,7 @@ from videogpt.sampling.filters import filter_logits, gumbel_noise
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens of a row,
 # D width, V codebook, N codes of a video, F codes of a latent frame, H/W latent grid
 
+logger = logging.getLogger(__name__)
 SEED_LIMIT = 2**32
 """Seeds are below this: the CPU's generator looks at no more than 32 bits of them."""
 
@@ -84,6 +86,11 @@ class VideoSampler:
         return (filter_logits(logits_BV, self.config) + noise_BV).argmax(dim=-1)
 
 
+def shares_prompts(device: torch.device) -> bool:
+    """Whether samples of a prompt read it from one place. A CPU reads what lies in one piece sooner."""
+    return device.type != "cpu"
+
+
 class _Decoding:
     """The network's side of one batch: codes in, float32 logits (R, V) of the codes that follow out."""
 
@@ -91,15 +98,30 @@ class _Decoding:
         self.model, self.layout = model, layout
         self.rows = len(texts)
         self.device, video_tokens = model.embedding.weight.device, latent_frames * layout.frame_tokens
-        self.prompt = layout.prompt(texts).to(self.device)
+        self.visibility = layout.prompt(texts).to(self.device).visibility
         self.positions_1N3 = layout.video_positions(0, video_tokens).to(self.device)
-        capacity = self.prompt.ids_BN.shape[1] + video_tokens - 1  # nothing follows the last code
-        self.cache = KVCache.for_model(model.config, self.rows, capacity, model.embedding.weight.dtype, self.device)
+        different = list(dict.fromkeys(map(tuple, texts))) if shares_prompts(self.device) else list(map(tuple, texts))
+        self.prompt = layout.prompt([list(text) for text in different]).to(self.device)
+        self.prompt_of = [different.index(tuple(text)) for text in texts] if len(different) < self.rows else None
+        self.cache = KVCache.for_model(
+            model.config,
+            prompts=len(different),
+            prompt_rows=self.prompt.ids_BN.shape[1],
+            rows=max(video_tokens - 1, 1),  # nothing follows the last code
+            batch=self.rows,
+            dtype=model.embedding.weight.dtype,
+            device=self.device,
+        )
+        logger.info("the cache of %d sequences takes %.1f MiB", self.rows, self.cache.memory_bytes / 2**20)
         self.codes_read = 0
 
     def start(self) -> Tensor:
         """Read the prompts."""
-        return self._logits(self.prompt)
+        logits_RV = self._logits(self.prompt)
+        if self.prompt_of is None:
+            return logits_RV
+        self.cache.fork(self.prompt_of)
+        return logits_RV[self.prompt_of]
 
     def step(self, codes_B: Tensor) -> Tensor:
         """Read the next code of every sample, which is the same in its row without the prompt."""
@@ -107,7 +129,7 @@ class _Decoding:
         sequence = TokenSequence(
             ids_BN=self.layout.codes_to_ids(codes_R1),
             positions_BN3=self.positions_1N3[:, self.codes_read : self.codes_read + 1],
-            visibility=self.prompt.visibility,
+            visibility=self.visibility,
         )
         self.codes_read += 1
         return self._logits(sequence)

@@ -1,0 +1,286 @@
+"""Time decoding: `decode_attention` over a cache, and a whole step of a model, against what most people write.
+
+    python benchmarks/decode.py [--quick] [--output FILE.json]
+
+The rival of open video models expands the shared key heads, and masks the whole static cache. On a GPU there are
+more, see `_decode_cuda.py`. On a CPU a step of a small model is compared with its matrix products alone, which it
+cannot do without. Every result is compared with float64 before anything is timed; ours and the rival take
+turns, so that a busy machine disturbs both alike. A ratio above 1 is in our favour.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+from videogpt.cache import KVCache
+from videogpt.evaluation.report import Report
+from videogpt.layout import Layout, TokenSequence
+from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.pipeline import Pipeline
+from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
+
+# B sequences, H query heads, G key heads, M new rows, N rows held, C rows of room, D channels of a head
+HEADS, WIDTH, TEXT, FRAME = 8, 64, 64, 256
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.int8: 3e-2}
+PROTOCOL = (
+    "medians of {rounds} rounds taken in turns, wall time, {threads} threads; attention: 1 sequence, 8 query heads of "
+    "64, a cache with room for a quarter more rows than it holds; outputs within 1e-5 (float32), 1e-2 (bfloat16) or "
+    "3e-2 (int8) of float64; a step: one new row of two sequences (guidance), half of 320 codes in a float32 cache; "
+    "errors are relative (Frobenius), on keys and values of the shipped model"
+)
+
+
+def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
+    """Milliseconds of one call of each, in turns."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for own, run in zip(times, runs, strict=True):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                run()
+            own.append((time.perf_counter() - start) * 1e3 / repeats)
+    return [statistics.median(own) for own in times]
+
+
+class Problem(NamedTuple):
+    """New rows over a cache."""
+
+    held: int
+    """Rows in the cache, the new ones among them."""
+    rows: int
+    group: int
+    """Query heads per key head."""
+    dtype: torch.dtype
+    window_frames: int | None = None
+
+    @property
+    def name(self) -> str:
+        window = "" if self.window_frames is None else f", last {self.window_frames} frames of {FRAME}"
+        kind = "int8 (bfloat16)" if self.dtype == torch.int8 else str(self.dtype).removeprefix("torch.")
+        return f"{self.rows} new of {self.held} rows, groups of {self.group}, {kind}{window}"
+
+
+class Scene(NamedTuple):
+    """A problem's tensors: a cache, the same as plain tensors, queries and the mask over the whole cache."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pool: LayerPool
+    step: Step
+    mask_B1MC: Tensor
+
+
+def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
+    """Random keys and values of rows 0 .. held-1, and a cache with room for a quarter more."""
+    room = problem.held + problem.held // 4
+    exact = torch.bfloat16 if problem.dtype == torch.int8 else problem.dtype
+    key_heads = HEADS // problem.group
+    q = torch.randn(batch, HEADS, problem.rows, WIDTH, dtype=exact, device=device)
+    k, v = torch.randn(2, batch, key_heads, problem.held, WIDTH, dtype=exact, device=device)
+    rules = {} if problem.window_frames is None else {"frame_tokens": FRAME, "window_frames": problem.window_frames}
+    prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
+    visibility = Visibility.text_video(prefix_B, TEXT, **rules)
+    pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
+
+    def step(start: int, rows: int) -> Step:
+        first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
+        places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
+        return Step(
+            rows=rows,
+            lengths=(start,) * batch,
+            places_B3=places_B3,
+            straight=True,
+            prompt_rows=TEXT,
+            ring_rows=room - TEXT,
+            visibility=visibility,
+        )
+
+    store_rows(k, v, pool, step(0, problem.held))
+    start = problem.held - problem.rows
+    mask_B1MC = visibility.dense(start, problem.rows, room)[:, None]
+    return Scene(q, k, v, pool, step(start, problem.rows), mask_B1MC)
+
+
+def check(scene: Scene, dtype: torch.dtype) -> None:
+    """Ends the program where a result is wrong."""
+    found = decode_attention(scene.q, scene.pool, scene.step)
+    q, k, v = (x.double() for x in scene[:3])
+    exact = attention(q, k, v, scene.step.visibility, query_start=scene.step.start, impl="reference")
+    error = float((found.double() - exact).norm() / exact.norm())
+    if not error < TOLERANCE[dtype]:
+        raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {TOLERANCE[dtype]:.0e}")
+
+
+def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:
+    """What open video models do at every step: expand the whole static cache, and mask what is not there."""
+    group, room = scene.q.shape[1] // scene.k.shape[1], scene.mask_B1MC.shape[-1]
+    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
+
+    def run() -> Tensor:
+        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v))
+        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC)
+
+    return run
+
+
+def grouped(scene: Scene) -> Callable[[], Tensor]:
+    """The same without expansion."""
+    room = scene.mask_B1MC.shape[-1]
+    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
+    return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
+
+
+RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
+
+
+def attention_on_cpu(report: Report, quick: bool, rounds: int) -> None:
+    problems = [
+        Problem(4096, rows, group, dtype, window)
+        for dtype in (torch.float32, torch.bfloat16, torch.int8)
+        for rows, group, window in ((1, 8, None), (1, 4, None), (24, 4, None), (1, 4, 4))
+    ]
+    for problem in problems[1::2] if quick else problems:
+        scene = scene_of(problem)
+        check(scene, problem.dtype)
+        # A new step derives its limits anew; the layers of a model share one.
+        ours = lambda: decode_attention(scene.q, scene.pool, scene.step)  # noqa: B023, E731
+        rivals = {name: make(scene) for name, make in RIVALS.items()}
+        time_of_ours, *times = medians([ours, *rivals.values()], rounds, repeats=5)
+        for rival, time_of_rival in zip(rivals, times, strict=True):
+            report.add(problem.name, time_of_ours, "ms", rival=rival, rival_value=time_of_rival)
+
+
+class Drawing(NamedTuple):
+    """A model in the middle of drawing a video, with guidance: two sequences, half the codes in the cache."""
+
+    model: VideoGPT
+    layout: Layout
+    last: TokenSequence
+    cache: KVCache
+
+    def step(self) -> Tensor:
+        """Logits of the next code, which is then forgotten."""
+        hidden_RMD = self.model.hidden(self.last, self.cache)
+        self.cache.rewind(1)
+        return self.model.logits(hidden_RMD[:, -1], self.layout.video_ids)
+
+    def products(self) -> None:
+        """The matrix products of a step, and nothing else."""
+        for linear in self.model.modules():
+            if isinstance(linear, torch.nn.Linear) and linear is not self.model.head:
+                F.linear(torch.ones(2, linear.in_features), linear.weight)
+        self.model.logits(torch.ones(2, self.model.config.width), self.layout.video_ids)
+
+
+def drawing(model: VideoGPT, layout: Layout, dtype: torch.dtype = torch.float32) -> Drawing:
+    """With random codes, the same for every call."""
+    prompt, half = layout.prompt([[5, 6, 7, 8, 9], []]), layout.video_tokens // 2
+    generator = torch.Generator().manual_seed(0)
+    codes_RN = torch.randint(layout.config.codebook_size, (1, half + 1), generator=generator).expand(2, -1)
+    whole = TokenSequence(
+        ids_BN=layout.codes_to_ids(codes_RN),
+        positions_BN3=layout.video_positions(0, half + 1),
+        visibility=prompt.visibility,
+    )
+    first, last = (
+        dataclasses.replace(whole, ids_BN=whole.ids_BN[:, part], positions_BN3=whole.positions_BN3[:, part])
+        for part in (slice(0, half), slice(half, None))
+    )
+    room = {"prompt_rows": prompt.ids_BN.shape[1], "rows": layout.video_tokens}
+    cache = KVCache.for_model(model.config, prompts=2, **room, dtype=dtype)
+    for sequence in (prompt, first):
+        model.hidden(sequence, cache)
+    return Drawing(model, layout, last, cache)
+
+
+@torch.inference_mode()
+def steps_on_cpu(report: Report, rounds: int) -> None:
+    """A step of a model of 10 million weights against its matrix products alone."""
+    layout = Pipeline.from_pretrained("shapes").parts.layout
+    config = VideoGPTConfig(vocab_size=layout.vocab_size, width=384, depth=6, heads=6, kv_heads=2)
+    ours = drawing(VideoGPT(config).eval(), layout)
+    name = f"step of a model of {ours.model.num_parameters / 1e6:.1f} million weights"
+    whole, least = medians([ours.step, ours.products], rounds, repeats=20)
+    report.add(name, whole, "ms", rival="its matrix products alone", rival_value=least)
+    report.add(f"{name}: share outside of matrix products", 100 * (1 - least / whole), "%")
+
+
+@torch.inference_mode()
+def errors_of_int8(report: Report) -> None:
+    """What an int8 cache costs, on the keys and values of the shipped model."""
+    parts = Pipeline.from_pretrained("shapes").parts
+    plain, rounded = (drawing(parts.model, parts.layout, dtype) for dtype in (torch.float32, torch.int8))
+    exact = plain.step()
+    report.add("logits with an int8 cache, error", 100 * float((rounded.step() - exact).norm() / exact.norm()), "%")
+    report.add("attention with an int8 cache, error, mean of the layers", int8_error(plain.cache), "%")
+
+
+def int8_error(cache: KVCache) -> float:
+    """Of outputs of attention against those of a bfloat16 cache, in percent; the cache's keys serve as queries, too."""
+    errors = []
+    for pool in cache.pools:
+        key_heads, slots, _ = pool.keys_GSD.shape
+        room = slots // 2
+        held = slice(0, cache.length)
+        k, v = (x.unflatten(1, (2, room))[:, :1, held].transpose(0, 1) for x, _ in pool.parts())
+        outs = []
+        for dtype in (torch.bfloat16, torch.int8):
+            other = LayerPool.empty(key_heads=key_heads, slots=room, width=k.shape[-1], dtype=dtype)
+            step = Step(
+                rows=cache.length,
+                lengths=(0,),
+                places_B3=torch.tensor([[0, 0, 1]], dtype=torch.int32),
+                straight=True,
+                prompt_rows=1,
+                ring_rows=room - 1,
+                visibility=Visibility.causal(1),
+            )
+            store_rows(k, v, other, step)
+            outs.append(decode_attention(k.bfloat16(), other, step).float())
+        errors.append(100 * float((outs[1] - outs[0]).norm() / outs[0].norm()))
+    return statistics.mean(errors)
+
+
+def on_cpu(command: str, quick: bool) -> Report:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    rounds = 7 if quick else 31
+    what = PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads())
+    report = Report.start(command, {"what": what})
+    with torch.inference_mode():
+        attention_on_cpu(report, quick, rounds)
+    steps_on_cpu(report, rounds)
+    errors_of_int8(report)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and problems")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    command = " ".join(["python", *sys.argv])
+    if torch.cuda.is_available():
+        import _decode_cuda as cuda
+
+        report = cuda.measure(command, args.quick)
+    else:
+        report = on_cpu(command, args.quick)
+    print(report.table())
+    if args.output:
+        report.write(args.output)
+
+
+if __name__ == "__main__":
+    main()

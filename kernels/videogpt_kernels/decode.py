@@ -1,0 +1,148 @@
+"""Attention of a few new rows over a cache: what a step of sampling waits for.
+
+    out_BHMD = decode_attention(q_BHMD, pool, step)
+
+One to 64 rows, each with its own limit, so that speculative and diagonal decoding need nothing else; more are
+allowed. On CUDA the keys are split among programs whose results are combined (Dao et al., "Flash-Decoding",
+2023), and the query heads that share a key head are rows of one tile, so that the cache is read once. Elsewhere
+PyTorch does it. Refuses what does not fit together, naming it, without waiting for the device.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from videogpt_kernels.attention import attention
+from videogpt_kernels.key_bias import KeyBias
+from videogpt_kernels.pool import LayerPool, Step
+from videogpt_kernels.write_cache import why_not_triton
+
+# B sequences, H query heads, G key heads, M new rows, N rows held, S slots, D channels of a head
+
+WIDEST_WINDOWED_FLOAT32 = 128
+"""With wider ones the kernel has too few registers for the mask."""
+
+
+def decode_attention(
+    q_BHMD: Tensor, pool: LayerPool, step: Step, *, scale: float | None = None, impl: str = "auto"
+) -> Tensor:
+    """softmax(scale * q k^T) v over the rows in the cache that the step's visibility shows to each new row.
+
+    Args:
+        q_BHMD: queries of the step's rows, whose keys and values are in the cache already (`write_cache`). H is a
+            multiple of G: query head h reads key head h // (H / G).
+        pool: the layer's keys and values.
+        step: rows, places and visibility.
+        scale: factor on the scores; None is D ** -0.5.
+        impl: "auto", "triton" or "torch".
+
+    Returns:
+        Shape and dtype of q. Never NaN for finite inputs.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit together, or an `impl` that is unknown or cannot run.
+    """
+    _check(q_BHMD, pool, step)
+    scale = float(q_BHMD.shape[3] ** -0.5 if scale is None else scale)
+    if impl not in ("auto", "triton", "torch"):
+        raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
+    if impl == "triton" or (impl == "auto" and q_BHMD.device.type == "cuda"):
+        why_not = why_not_triton(q_BHMD.transpose(1, 2)) or _why_no_window(q_BHMD, step)
+        if not why_not:
+            from videogpt_kernels.triton_decode import triton_decode_attention
+
+            return triton_decode_attention(q_BHMD, pool, step, scale)
+        if impl == "triton":
+            raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
+    # In 16 bits a CPU copies a text and a window side by side sooner than it multiplies twice with a few rows.
+    if step.straight and not pool.quantized and (q_BHMD.dtype.itemsize == 2 or _in_one_piece(step)):
+        k_BGND, v_BGND = (held_GSD.unflatten(1, (len(q_BHMD), -1)).transpose(0, 1) for held_GSD, _ in pool.parts())
+        return attention(q_BHMD, k_BGND, v_BGND, step.visibility, query_start=step.start, scale=scale)
+    pieces, bias_B1MN = _straight_pieces(pool, step, q_BHMD.dtype) if step.straight else _all_rows(pool, step)
+    return _attend(q_BHMD, pieces, bias_B1MN, scale)
+
+
+class Piece(NamedTuple):
+    """Some rows of all sequences: of a view of the pool where that can be, for nothing is copied but what must be."""
+
+    k_GBND: Tensor
+    v_GBND: Tensor
+    k_scales_GBN: Tensor | None
+    v_scales_GBN: Tensor | None
+
+    @classmethod
+    def of(cls, pool: LayerPool, take: Callable[[Tensor], Tensor]) -> "Piece":
+        """What `take` makes of each tensor of the pool, from (G, S, ...) to (G, B, N, ...)."""
+        (k, k_scales), (v, v_scales) = pool.parts()
+        scales = (None if x is None else take(x) for x in (k_scales, v_scales))
+        return cls(take(k), take(v), *scales)
+
+
+def _in_one_piece(step: Step) -> bool:
+    return len(step.visibility.key_slices(step.start, step.rows, step.start + step.rows)) == 1
+
+
+def _straight_pieces(pool: LayerPool, step: Step, dtype: torch.dtype) -> tuple[list[Piece], Tensor]:
+    """The text and the window, or all rows so far, as views."""
+    key = (step.start, step.rows, step.start + step.rows, dtype)
+    bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
+    batch = len(step.lengths)
+    pieces = [Piece.of(pool, lambda x, rows=rows: x.unflatten(1, (batch, -1))[:, :, rows]) for rows in bias.keys]
+    return pieces, bias.bias_B1MS
+
+
+def _all_rows(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+    """A copy of all rows held, in the order of their places."""
+    return [Piece.of(pool, lambda x: x[:, step.held_slots_BN])], step.bias_B1MN
+
+
+def _attend(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
+    """Attention over keys that lie in several places, which are not brought together.
+
+    int8 is not multiplied by its scales: scores and weights are, of which there are fewer.
+    """
+    key_heads, batch, rows = pieces[0].k_GBND.shape[0], len(q_BHMD), q_BHMD.shape[2]
+    q_XYD = rearrange(q_BHMD, "b (g r) m d -> (g b) (r m) d", g=key_heads)
+
+    def products(k_GBND: Tensor, scales_GBN: Tensor | None) -> Tensor:
+        k_XND = k_GBND.flatten(0, 1).to(q_XYD.dtype)
+        scores_XYN = torch.baddbmm(q_XYD.new_empty(1, 1, 1), q_XYD, k_XND.mT, beta=0, alpha=scale)
+        return scores_XYN if scales_GBN is None else scores_XYN * scales_GBN.flatten(0, 1)[:, None].to(scores_XYN.dtype)
+
+    scores_XYN = torch.cat([products(piece.k_GBND, piece.k_scales_GBN) for piece in pieces], dim=-1)
+    scores_GBRMN = rearrange(scores_XYN, "(g b) (r m) n -> g b r m n", g=key_heads, m=rows)
+    weights_XYN = scores_GBRMN.add_(bias_B1MN).softmax(dim=-1).view(scores_XYN.shape)
+    out_XYD = torch.zeros_like(q_XYD)
+    parts = weights_XYN.split([piece.k_GBND.shape[2] for piece in pieces], dim=-1)
+    for piece, part_XYN in zip(pieces, parts, strict=True):
+        if piece.v_scales_GBN is not None:
+            part_XYN = part_XYN * piece.v_scales_GBN.flatten(0, 1)[:, None].to(part_XYN.dtype)
+        out_XYD.baddbmm_(part_XYN, piece.v_GBND.flatten(0, 1).to(q_XYD.dtype))
+    return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows)
+
+
+def _why_no_window(q_BHMD: Tensor, step: Step) -> str | None:
+    if step.visibility.tile_window is None:
+        return None
+    if step.visibility.common_video_start is None:
+        return "tile_window with packed documents has no common tiles"
+    if q_BHMD.dtype.itemsize > 2 and q_BHMD.shape[3] > WIDEST_WINDOWED_FLOAT32:
+        return f"q is {q_BHMD.dtype} with heads of width {q_BHMD.shape[3]}, and there is a tile_window"
+    return None
+
+
+def _check(q_BHMD: Tensor, pool: LayerPool, step: Step) -> None:
+    (batch, heads, rows, width), (key_heads, _, key_width) = q_BHMD.shape, pool.keys_GSD.shape
+    if (batch, rows) != (len(step.lengths), step.rows):
+        raise ValueError(f"q has {batch} x {rows} rows, the step has {len(step.lengths)} x {step.rows}")
+    if width != key_width or heads % key_heads:
+        found = f"q has {heads} heads of width {width}, the cache {key_heads} of width {key_width}"
+        raise ValueError(f"{found}: give equal widths, and a multiple of the cache's heads")
+    if not pool.quantized and q_BHMD.dtype != pool.keys_GSD.dtype:
+        raise ValueError(f"q is {q_BHMD.dtype}, the cache holds {pool.keys_GSD.dtype}: cast one, or use an int8 cache")
+    if not q_BHMD.device == pool.keys_GSD.device == step.places_B3.device == step.visibility.device:
+        devices = f"{q_BHMD.device}, {pool.keys_GSD.device}, {step.places_B3.device}, {step.visibility.device}"
+        raise ValueError(f"q, cache, step, visibility are on {devices}: move all to one device with their to()")

@@ -1,0 +1,283 @@
+"""Decoding: attention over a cache, and the write into it, against attention over whole sequences in float64."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from videogpt_kernels import (
+    LayerPool,
+    Step,
+    TileWindow,
+    Visibility,
+    attention,
+    decode_attention,
+    qk_rope,
+    store_rows,
+    triton_decode,
+    write_cache,
+)
+from videogpt_kernels.pool import quantize
+from videogpt_kernels.triton_decode import _decode_attention, splits_for, window_numbers
+from videogpt_kernels.triton_write_cache import _write_cache
+
+# B sequences, H query heads, G key heads, M new rows, N rows, S slots, D channels of a head
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+NORMS = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
+IMPLS = ("torch", "triton")
+VIDEO_START = 11
+WINDOW = TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1)
+RULES = {
+    "text": {},
+    "bidirectional text": {"bidirectional_prefix": True},
+    "block-causal": {"frame_tokens": 12, "bidirectional_frames": True},
+    "window": {"frame_tokens": 12, "window_frames": 2},
+    "window, block-causal": {"frame_tokens": 12, "window_frames": 2, "bidirectional_frames": True},
+    "tile window": {"frame_tokens": 24, "window_frames": 2, "tile_window": WINDOW},
+}
+
+
+def visibility_of(batch: int, rules: dict) -> Visibility:
+    prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
+    return Visibility.text_video(prefix_B, VIDEO_START, **rules).to(DEVICE)
+
+
+class Scene(NamedTuple):
+    """Sequences as they would be without a cache, and the cache that holds all of them but the last rows' queries."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pool: LayerPool
+    step: Step
+
+    def exact(self) -> Tensor:
+        """Outputs of the step's rows, one sequence after another, in float64."""
+        step, outs = self.step, []
+        for b, length in enumerate(step.lengths):
+            visibility = replace(step.visibility, documents_BK3=step.visibility.documents_BK3[b : b + 1])
+            end = length + step.rows
+            q, k, v = (x[b : b + 1].double() for x in (self.q, self.k[:, :, :end], self.v[:, :, :end]))
+            outs.append(attention(q, k, v, visibility, query_start=length, impl="reference"))
+        return torch.cat(outs)
+
+
+def scene(
+    rules: dict,
+    lengths: tuple[int, ...],
+    rows: int,
+    *,
+    prompt_rows: int = VIDEO_START,
+    ring_rows: int = 200,
+    dtype: torch.dtype = torch.float32,
+    held: torch.dtype | None = None,
+    heads: tuple[int, int] = (4, 2),
+    width: int = 16,
+    shared: bool = False,
+) -> Scene:
+    """Random rows; where `shared`, all sequences have the same prompt and one copy of it. Free slots hold NaN."""
+    batch, end = len(lengths), max(lengths) + rows
+    visibility = visibility_of(batch, rules)
+    if shared:
+        table = visibility.documents_BK3[-1:].expand(batch, 1, 3).contiguous()
+        visibility = replace(visibility, documents_BK3=table)
+    k, v = (torch.randn(batch, heads[1], end, width).to(DEVICE, dtype) for _ in range(2))
+    if shared:
+        k[:, :, :prompt_rows], v[:, :, :prompt_rows] = k[:1, :, :prompt_rows], v[:1, :, :prompt_rows]
+    size = prompt_rows + ring_rows
+    pool = LayerPool.empty(
+        key_heads=heads[1], slots=batch * size, width=width, dtype=held or dtype, device=torch.device(DEVICE)
+    )
+    for x in pool:
+        if x is not None and x.is_floating_point():
+            x.fill_(torch.nan)
+    # Sequences lie in an order of their own, so that nothing works by chance.
+    first = [(b * 2 + 1) % batch * size if batch % 2 else (batch - 1 - b) * size for b in range(batch)]
+    places = [(0, first[0] if shared else slot, slot + prompt_rows) for slot in first]
+    base = {"prompt_rows": prompt_rows, "ring_rows": ring_rows, "visibility": visibility}
+    for row in range(end):
+        now = [min(row, length + rows - 1) for length in lengths]  # shorter sequences write their last row again
+        table = torch.tensor([(n, *place[1:]) for n, place in zip(now, places, strict=True)], dtype=torch.int32)
+        one = Step(rows=1, lengths=tuple(now), places_B3=table.to(DEVICE), **base)
+        index = torch.tensor(now, device=DEVICE)[:, None, None, None].expand(batch, heads[1], 1, width)
+        store_rows(k.gather(2, index), v.gather(2, index), pool, one)
+    table = torch.tensor([(n, *place[1:]) for n, place in zip(lengths, places, strict=True)], dtype=torch.int32)
+    step = Step(rows=rows, lengths=lengths, places_B3=table.to(DEVICE), **base)
+    q = torch.randn(batch, heads[0], rows, width).to(DEVICE, dtype)
+    return Scene(q, k, v, pool, step)
+
+
+def assert_agrees(made: Scene, impl: str, norm: float | None = None) -> None:
+    found, exact = decode_attention(made.q, made.pool, made.step, impl=impl), made.exact()
+    assert found.shape == made.q.shape and found.dtype == made.q.dtype
+    assert not found.isnan().any()
+    assert float((found.double() - exact).norm() / exact.norm()) < (norm or NORMS[made.q.dtype])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("rows", [1, 5, 20])
+@pytest.mark.parametrize("name", RULES)
+def test_agrees_for_every_visibility(name: str, rows: int, impl: str):
+    assert_agrees(scene(RULES[name], (40, 17, 61), rows), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("rows, ring_rows", [(1, 24), (1, 29), (6, 29), (6, 40)])
+@pytest.mark.parametrize("name", ["window", "window, block-causal"])
+def test_a_ring_of_the_window_is_as_good_as_all_rows(name: str, rows: int, ring_rows: int, impl: str):
+    if name == "window, block-causal":
+        ring_rows += 12  # the rows of the frame that come next are seen, and must be there
+    assert_agrees(scene(RULES[name], (130, 12, 71), rows, ring_rows=ring_rows), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("rows", [1, 7])
+def test_sequences_share_a_prompt(rows: int, impl: str):
+    assert_agrees(scene({}, (31, 44, 11), rows, shared=True), impl)
+
+
+@pytest.mark.parametrize("dtype", NORMS, ids=str)
+@pytest.mark.parametrize("heads", [(1, 1), (4, 1), (8, 1), (6, 2)])
+def test_query_heads_share_key_heads(heads: tuple[int, int], dtype: torch.dtype):
+    for rows in (1, 9):
+        assert_agrees(scene(RULES["window"], (50, 20), rows, heads=heads, dtype=dtype), "triton")
+
+
+@pytest.mark.parametrize("width", [8, 40, 64, 128, 256])
+def test_agrees_for_every_width(width: int):
+    assert_agrees(scene({}, (30,), 3, width=width, dtype=torch.float16), "triton")
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 63, 64])
+def test_agrees_for_every_number_of_new_rows(rows: int):
+    assert_agrees(scene(RULES["window"], (70, 33), rows, dtype=torch.float16, heads=(8, 2)), "triton")
+
+
+@pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (3, 11)])
+@pytest.mark.parametrize("impl", IMPLS)
+def test_rows_of_text_are_rows_like_others(lengths: tuple[int, ...], impl: str):
+    for rows in (1, 14):
+        assert_agrees(scene({"bidirectional_prefix": False}, lengths, rows), impl)
+
+
+@pytest.mark.parametrize("programs", [1, 16, 4000])
+@pytest.mark.parametrize("name", ["text", "window"])
+def test_splits_do_not_matter_even_empty_ones(name: str, programs: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(triton_decode, "PROGRAMS_PER_PROCESSOR", programs)
+    assert_agrees(scene(RULES[name], (90, 11, 12), 2, ring_rows=900), "triton")
+
+
+def test_splits_keep_processors_busy_and_know_no_length():
+    assert splits_for(programs=1, most_keys=100_000, keys=64, processors=132) == 64
+    assert splits_for(programs=1, most_keys=200, keys=64, processors=132) == 4
+    assert splits_for(programs=1000, most_keys=100_000, keys=64, processors=132) == 1
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("rows", [1, 8])
+def test_int8_agrees_with_the_numbers_it_holds(rows: int, impl: str):
+    made = scene(RULES["window"], (60, 31), rows, held=torch.int8, width=64)
+    assert_agrees(made, impl, norm=2e-2)
+    rounded = []
+    for x in (made.k, made.v):
+        steps, scale = quantize(x)
+        rounded.append(steps.float() * scale[..., None])
+    assert_agrees(made._replace(k=rounded[0], v=rounded[1]), impl)
+
+
+def test_int8_is_right_to_half_a_step_and_keeps_zeros():
+    x = torch.randn(3, 7, 32)
+    x[1, 2] = 0
+    steps, scale = quantize(x)
+    assert steps.dtype == torch.int8 and steps.abs().amax() == 127 and not steps[1, 2].any()
+    assert ((steps * scale[..., None] - x).abs() <= scale[..., None] * 0.5001).all()
+
+
+@pytest.mark.parametrize("held", [None, torch.int8], ids=str)
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("dtype", NORMS, ids=str)
+def test_the_write_is_norm_and_turn_into_the_right_slots(dtype: torch.dtype, rows: int, held: torch.dtype | None):
+    made = scene(RULES["window"], (130, 12, 71), rows, ring_rows=31, dtype=dtype, held=held)
+    qkv = torch.randn(3, rows, 8, 16, device=DEVICE).to(dtype)
+    gain = torch.rand(6, device=DEVICE) + 0.5
+    angle = 9 * torch.randn(3, rows, 1, 8, device=DEVICE)
+    cos = torch.cat([angle.cos()] * 2, dim=-1).to(dtype)
+    sin = torch.cat([-angle.sin(), angle.sin()], dim=-1).to(dtype)
+    pools = {impl: LayerPool(*(None if x is None else x.clone() for x in made.pool)) for impl in IMPLS}
+    q = {impl: write_cache(qkv, gain, cos, sin, pools[impl], made.step, impl=impl) for impl in IMPLS}
+    exact = qk_rope(qkv[:, :, :6].double(), gain.double(), cos.double(), sin.double(), impl="torch")
+    for impl in IMPLS:
+        assert float((q[impl].transpose(1, 2).double() - exact[:, :, :4]).norm() / exact.norm()) < NORMS[dtype]
+        for (x, scales), rows_BMGD in zip(pools[impl].parts(), (exact[:, :, 4:], qkv[:, :, 6:].double()), strict=True):
+            new = x[:, made.step.new_slots_BM].double()
+            norm = NORMS[dtype]
+            if scales is not None:
+                new, norm = new * scales[:, made.step.new_slots_BM][..., None], 1e-2
+            expected = rows_BMGD.permute(2, 0, 1, 3)
+            assert float((new - expected).norm() / expected.norm()) < norm
+        for before, after in zip(made.pool, pools[impl], strict=True):
+            if before is not None:
+                kept = torch.ones(before.shape[1], dtype=torch.bool, device=DEVICE)
+                kept[made.step.new_slots_BM.flatten()] = False
+                assert torch.equal(before[:, kept].nan_to_num(7.0), after[:, kept].nan_to_num(7.0))
+    if held == torch.int8:
+        for x, y in zip(pools["torch"], pools["triton"], strict=True):
+            apart = (x.nan_to_num(7.0) - y.nan_to_num(7.0)).abs().amax()
+            assert apart <= (1 if x.dtype == torch.int8 else 1e-2)
+
+
+def test_strides_do_not_matter():
+    made = scene({}, (30, 20), 5)
+    q = torch.empty(2, 5, 4, 32, device=DEVICE)[..., ::2].transpose(1, 2).copy_(made.q)
+    for impl in IMPLS:
+        plain = decode_attention(made.q, made.pool, made.step, impl=impl)
+        torch.testing.assert_close(decode_attention(q, made.pool, made.step, impl=impl), plain)
+
+
+def test_operators_are_registered_as_torch_wants_them():
+    made = scene(RULES["tile window"], (60, 31), 2)
+    step, pool = made.step, LayerPool(*(None if x is None else x.nan_to_num() for x in made.pool))
+    places = (step.places_B3, step.prompt_rows, step.ring_rows)
+    window = window_numbers(step.visibility)
+    torch.library.opcheck(_decode_attention, (made.q, *pool, step.limits_B4M, *places, 211, window, 0.25))
+    qkv, turn = torch.randn(2, 2, 8, 16, device=DEVICE), torch.ones(1, 2, 1, 16, device=DEVICE)
+    torch.library.opcheck(_write_cache, (qkv, torch.ones(6, device=DEVICE), turn, turn, *pool, *places))
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"q": torch.zeros(2, 4, 3, 16)}, "q has 2 x 3 rows, the step has 2 x 2"),
+        ({"q": torch.zeros(1, 4, 2, 16)}, "q has 1 x 2 rows, the step has 2 x 2"),
+        ({"q": torch.zeros(2, 3, 2, 16)}, "q has 3 heads"),
+        ({"q": torch.zeros(2, 4, 2, 24)}, "width 24, the cache 2 of width 16"),
+        ({"q": torch.zeros(2, 4, 2, 16).half()}, "q is torch.float16, the cache holds torch.float32"),
+        ({"q": torch.zeros(2, 4, 2, 16, device="meta")}, "move all to one device"),
+        ({"impl": "fastest"}, "choose auto, triton, torch"),
+    ],
+)
+def test_misfits_are_refused_by_name(change: dict, word: str):
+    made = scene({}, (20, 14), 2)
+    given = {"q": made.q, "impl": "auto"} | {
+        key: value.to(DEVICE) if isinstance(value, Tensor) and value.device.type == "cpu" else value
+        for key, value in change.items()
+    }
+    with pytest.raises(ValueError, match=word):
+        decode_attention(given["q"], made.pool, made.step, impl=given["impl"])
+
+
+@pytest.mark.parametrize(
+    "shape, gains, word",
+    [
+        ((2, 3, 8, 16), 6, "qkv has 2 x 3 rows"),
+        ((2, 2, 4, 16), 2, "qkv has 4 heads"),
+        ((2, 2, 8, 24), 6, "width 24"),
+        ((2, 2, 8, 16), 8, "a number for each of 6 heads"),
+    ],
+)
+def test_what_is_written_must_fit(shape: tuple[int, ...], gains: int, word: str):
+    made, turn = scene({}, (20, 14), 2), torch.ones(1, 2, 1, 16, device=DEVICE)
+    with pytest.raises(ValueError, match=word):
+        write_cache(torch.zeros(shape, device=DEVICE), torch.ones(gains, device=DEVICE), turn, turn, *made[3:])
