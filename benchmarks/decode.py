@@ -183,24 +183,31 @@ class Drawing(NamedTuple):
         self.model.logits(torch.ones(2, self.model.config.width), self.layout.video_ids)
 
 
-def drawing(model: VideoGPT, layout: Layout, dtype: torch.dtype = torch.float32) -> Drawing:
-    """With random codes, the same for every call."""
-    prompt, half = layout.prompt([[5, 6, 7, 8, 9], []]), layout.video_tokens // 2
+def drawing(
+    model: VideoGPT, layout: Layout, dtype: torch.dtype = torch.float32, copies: int = 1, shared: bool = False
+) -> Drawing:
+    """With random codes, the same for every call; `copies` of each sequence, which may share its prompt."""
+    texts, half = [[5, 6, 7, 8, 9], []], layout.video_tokens // 2
     generator = torch.Generator().manual_seed(0)
-    codes_RN = torch.randint(layout.config.codebook_size, (1, half + 1), generator=generator).expand(2, -1)
+    codes_RN = torch.randint(layout.config.codebook_size, (1, half + 1), generator=generator).expand(2 * copies, -1)
+    all_texts = [text for text in texts for _ in range(copies)]
     whole = TokenSequence(
         ids_BN=layout.codes_to_ids(codes_RN),
         positions_BN3=layout.video_positions(0, half + 1),
-        visibility=prompt.visibility,
+        visibility=layout.prompt(all_texts).visibility,
     )
     first, last = (
         dataclasses.replace(whole, ids_BN=whole.ids_BN[:, part], positions_BN3=whole.positions_BN3[:, part])
         for part in (slice(0, half), slice(half, None))
     )
-    room = {"prompt_rows": prompt.ids_BN.shape[1], "rows": layout.video_tokens}
-    cache = KVCache.for_model(model.config, prompts=2, **room, dtype=dtype)
-    for sequence in (prompt, first):
-        model.hidden(sequence, cache)
+    room = {"prompt_rows": whole.visibility.video_start + 1, "rows": layout.video_tokens}
+    prompts = texts if shared else all_texts
+    prompt = layout.prompt(prompts)
+    cache = KVCache.for_model(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)
+    model.hidden(prompt, cache)
+    if shared:
+        cache.fork([index for index in range(2) for _ in range(copies)])
+    model.hidden(first, cache)
     return Drawing(model, layout, last, cache)
 
 
@@ -214,6 +221,11 @@ def steps_on_cpu(report: Report, rounds: int) -> None:
     whole, least = medians([ours.step, ours.products], rounds, repeats=20)
     report.add(name, whole, "ms", rival="its matrix products alone", rival_value=least)
     report.add(f"{name}: share outside of matrix products", 100 * (1 - least / whole), "%")
+    apart, shared = (drawing(ours.model, layout, copies=8, shared=shared) for shared in (False, True))
+    if not torch.allclose(apart.step(), shared.step(), atol=1e-4):
+        raise SystemExit("sharing prompts changes the logits")
+    with_copies, without = medians([apart.step, shared.step], rounds, repeats=5)
+    report.add("step of 16 sequences of 2 prompts, shared", without, "ms", rival="apart", rival_value=with_copies)
 
 
 @torch.inference_mode()

@@ -101,7 +101,7 @@ class KVCache:
     @property
     def length(self) -> int:
         """Rows held of every sequence. Raises ValueError where they differ: see `lengths`."""
-        if len(set(self.lengths)) > 1:
+        if not _all_equal(self.lengths):
             raise ValueError(f"the sequences hold {self.lengths} rows: read lengths")
         return self.lengths[0]
 
@@ -128,8 +128,9 @@ class KVCache:
         device = self._places_B3.device
         if visibility.device != device:
             raise ValueError(f"visibility is on {visibility.device}, the cache on {device}: move one with its to()")
-        for length, written in set(zip(self.lengths, self._written, strict=True)):
-            self._check_room(visibility, length, max(written, length + rows), rows)
+        for index in range(1 if self._uniform else self.batch):
+            length = self.lengths[index]
+            self._check_room(visibility, length, max(self._written[index], length + rows), rows)
         return Step(
             rows=rows,
             lengths=tuple(self.lengths),
@@ -149,7 +150,7 @@ class KVCache:
         """Count rows on the host alone: after the replay of a CUDA graph that holds a call of `advance`."""
         self.lengths = [length + rows for length in self.lengths]
         self._written = [max(pair) for pair in zip(self._written, self.lengths, strict=True)]
-        self._see_whether_straight()
+        self._see_how_it_lies()
 
     def rewind(self, rows: int | Sequence[int]) -> None:
         """Forget the last rows of every sequence, all the same number or each its own.
@@ -233,10 +234,16 @@ class KVCache:
             for length, prompt, ring in zip(self.lengths, self._prompt_of, self._ring_of, strict=True)
         ]
         self._places_B3[: self.batch] = torch.tensor(rows, dtype=torch.int32).to(self._places_B3.device)
-        self._see_whether_straight()
+        self._see_how_it_lies()
 
-    def _see_whether_straight(self) -> None:
-        """Whether every sequence lies in one piece, in order, and all are of one length."""
+    def _see_how_it_lies(self) -> None:
+        """Whether all sequences are of one length, and every one lies in one piece, in order."""
         in_order = self._alone and self._prompt_of == self._ring_of == list(range(self.prompts))
         within = max(self._written) <= self.prompt_rows + self.rows
-        self._straight = in_order and within and len(set(self.lengths)) == 1
+        self._uniform = _all_equal(self.lengths) and _all_equal(self._written)
+        self._straight = in_order and within and self._uniform
+
+
+def _all_equal(numbers: list[int]) -> bool:
+    """Not by a set, in which torch.compile would take each number for a constant."""
+    return all(number == numbers[0] for number in numbers)

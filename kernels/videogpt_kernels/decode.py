@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from videogpt_kernels.attention import attention
@@ -57,69 +58,72 @@ def decode_attention(
             return triton_decode_attention(q_BHMD, pool, step, scale)
         if impl == "triton":
             raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
-    # In 16 bits a CPU copies a text and a window side by side sooner than it multiplies twice with a few rows.
-    if step.straight and not pool.quantized and (q_BHMD.dtype.itemsize == 2 or _in_one_piece(step)):
+    if pool.quantized:
+        return _attend_int8(q_BHMD, *(_straight_pieces if step.straight else _gathered_piece)(pool, step), scale)
+    if step.straight:
         k_BGND, v_BGND = (held_GSD.unflatten(1, (len(q_BHMD), -1)).transpose(0, 1) for held_GSD, _ in pool.parts())
         return attention(q_BHMD, k_BGND, v_BGND, step.visibility, query_start=step.start, scale=scale)
-    pieces, bias_B1MN = _straight_pieces(pool, step, q_BHMD.dtype) if step.straight else _all_rows(pool, step)
-    return _attend(q_BHMD, pieces, bias_B1MN, scale)
+    return _attend_gathered(q_BHMD, pool, step, scale)
+
+
+def _attend_gathered(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) -> Tensor:
+    """Attention over a copy of all rows held, in the order of their places."""
+    key_heads, heads = pool.keys_GSD.shape[0], q_BHMD.shape[1]
+    k_BGND, v_BGND = (held_GSD[:, step.held_slots_BN].transpose(0, 1) for held_GSD, _ in pool.parts())
+    # Query heads that share a key head as rows of one head: a CPU multiplies matrices faster than vectors.
+    q_BGRD = rearrange(q_BHMD, "b (g r) m d -> b g (r m) d", g=key_heads)
+    bias_B1RN = repeat(step.bias_B1MN.to(q_BHMD.dtype), "b 1 m n -> b 1 (r m) n", r=heads // key_heads)
+    out_BGRD = F.scaled_dot_product_attention(q_BGRD, k_BGND, v_BGND, attn_mask=bias_B1RN, scale=scale)
+    return rearrange(out_BGRD, "b g (r m) d -> b (g r) m d", m=step.rows)
 
 
 class Piece(NamedTuple):
-    """Some rows of all sequences: of a view of the pool where that can be, for nothing is copied but what must be."""
+    """Some rows of all sequences, in int8."""
 
     k_GBND: Tensor
     v_GBND: Tensor
-    k_scales_GBN: Tensor | None
-    v_scales_GBN: Tensor | None
+    k_scales_GBN: Tensor
+    v_scales_GBN: Tensor
 
     @classmethod
     def of(cls, pool: LayerPool, take: Callable[[Tensor], Tensor]) -> "Piece":
         """What `take` makes of each tensor of the pool, from (G, S, ...) to (G, B, N, ...)."""
-        (k, k_scales), (v, v_scales) = pool.parts()
-        scales = (None if x is None else take(x) for x in (k_scales, v_scales))
-        return cls(take(k), take(v), *scales)
+        k, v, k_scales, v_scales = pool
+        assert k_scales is not None and v_scales is not None
+        return cls(take(k), take(v), take(k_scales), take(v_scales))
 
 
-def _in_one_piece(step: Step) -> bool:
-    return len(step.visibility.key_slices(step.start, step.rows, step.start + step.rows)) == 1
-
-
-def _straight_pieces(pool: LayerPool, step: Step, dtype: torch.dtype) -> tuple[list[Piece], Tensor]:
-    """The text and the window, or all rows so far, as views."""
-    key = (step.start, step.rows, step.start + step.rows, dtype)
+def _straight_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+    """The text and the window, or all rows so far, as views; and the mask over them."""
+    key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
     batch = len(step.lengths)
     pieces = [Piece.of(pool, lambda x, rows=rows: x.unflatten(1, (batch, -1))[:, :, rows]) for rows in bias.keys]
     return pieces, bias.bias_B1MS
 
 
-def _all_rows(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
-    """A copy of all rows held, in the order of their places."""
+def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+    """A copy of all rows held, in the order of their places; and the mask over them."""
     return [Piece.of(pool, lambda x: x[:, step.held_slots_BN])], step.bias_B1MN
 
 
-def _attend(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
-    """Attention over keys that lie in several places, which are not brought together.
-
-    int8 is not multiplied by its scales: scores and weights are, of which there are fewer.
-    """
+def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
+    """Scores and weights are multiplied by the scales, not keys and values, of which there are more."""
     key_heads, batch, rows = pieces[0].k_GBND.shape[0], len(q_BHMD), q_BHMD.shape[2]
     q_XYD = rearrange(q_BHMD, "b (g r) m d -> (g b) (r m) d", g=key_heads)
 
-    def products(k_GBND: Tensor, scales_GBN: Tensor | None) -> Tensor:
-        k_XND = k_GBND.flatten(0, 1).to(q_XYD.dtype)
+    def scores(piece: Piece) -> Tensor:
+        k_XND = piece.k_GBND.flatten(0, 1).to(q_XYD.dtype)
         scores_XYN = torch.baddbmm(q_XYD.new_empty(1, 1, 1), q_XYD, k_XND.mT, beta=0, alpha=scale)
-        return scores_XYN if scales_GBN is None else scores_XYN * scales_GBN.flatten(0, 1)[:, None].to(scores_XYN.dtype)
+        return scores_XYN * piece.k_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
 
-    scores_XYN = torch.cat([products(piece.k_GBND, piece.k_scales_GBN) for piece in pieces], dim=-1)
+    scores_XYN = torch.cat([scores(piece) for piece in pieces], dim=-1)
     scores_GBRMN = rearrange(scores_XYN, "(g b) (r m) n -> g b r m n", g=key_heads, m=rows)
     weights_XYN = scores_GBRMN.add_(bias_B1MN).softmax(dim=-1).view(scores_XYN.shape)
     out_XYD = torch.zeros_like(q_XYD)
     parts = weights_XYN.split([piece.k_GBND.shape[2] for piece in pieces], dim=-1)
     for piece, part_XYN in zip(pieces, parts, strict=True):
-        if piece.v_scales_GBN is not None:
-            part_XYN = part_XYN * piece.v_scales_GBN.flatten(0, 1)[:, None].to(part_XYN.dtype)
+        part_XYN = part_XYN * piece.v_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
         out_XYD.baddbmm_(part_XYN, piece.v_GBND.flatten(0, 1).to(q_XYD.dtype))
     return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows)
 

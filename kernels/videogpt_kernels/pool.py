@@ -11,9 +11,8 @@ Lengths and places are read from the device, so that a captured CUDA graph serve
 are known on the host, so that nobody waits for the device. Refuses nothing: who makes steps checks them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -81,6 +80,7 @@ class Step:
     ring_rows: int
     visibility: Visibility
     """Of all sequences."""
+    _memo: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     @property
     def follows(self) -> bool:
@@ -92,20 +92,35 @@ class Step:
         """Rows held before, where that is the same for all sequences."""
         return self.lengths[0]
 
-    @cached_property
+    @property
     def rows_BM(self) -> Tensor:
         """Numbers of the new rows, int32."""
         return self.places_B3[:, :1] + torch.arange(self.rows, dtype=torch.int32, device=self.places_B3.device)
 
-    @cached_property
+    @property
     def limits_B4M(self) -> Tensor:
         """int32: prefix start, prefix end, low and high (inclusive) of the new rows, as `Visibility.intervals`."""
-        return torch.stack(self.visibility.intervals_of(self.rows_BM), dim=1)
+        return self._once("limits", lambda: torch.stack(self.visibility.intervals_of(self.rows_BM), dim=1))
 
-    @cached_property
+    @property
     def new_slots_BM(self) -> Tensor:
         """Slots of the new rows, int64."""
-        return self.slots_of(self.rows_BM)
+        return self._once("new slots", lambda: self.slots_of(self.rows_BM))
+
+    @property
+    def held_rows_BN(self) -> Tensor:
+        """Numbers of all rows that are held when the new ones are, int32; -1 in places of rows not there yet."""
+        return self._once("held rows", self._held_rows)
+
+    @property
+    def held_slots_BN(self) -> Tensor:
+        """Their slots, int64; any in places of rows not there yet."""
+        return self._once("held slots", lambda: self.slots_of(self.held_rows_BN.clamp(min=0)))
+
+    @property
+    def bias_B1MN(self) -> Tensor:
+        """0 where a new row sees a row held, -inf elsewhere: float32."""
+        return self._once("bias", self._bias)
 
     def slots_of(self, rows_BN: Tensor) -> Tensor:
         """Slots of rows, int64."""
@@ -113,28 +128,24 @@ class Step:
         later_BN = (rows_BN - self.prompt_rows).clamp(min=0) % self.ring_rows
         return torch.where(rows_BN < self.prompt_rows, prompt_B1 + rows_BN, ring_B1 + later_BN).long()
 
-    @cached_property
-    def held_rows_BN(self) -> Tensor:
-        """Numbers of all rows that are held when the new ones are, int32; -1 in places of rows not there yet."""
+    def _held_rows(self) -> Tensor:
         device, longest = self.places_B3.device, max(self.lengths) + self.rows
         ends_B1 = self.places_B3[:, :1] + self.rows
         prompt_S = torch.arange(min(longest, self.prompt_rows), dtype=torch.int32, device=device)
-        place_R = torch.arange(
-            min(max(longest - self.prompt_rows, 0), self.ring_rows), dtype=torch.int32, device=device
-        )
+        places = min(max(longest - self.prompt_rows, 0), self.ring_rows)
+        place_R = torch.arange(places, dtype=torch.int32, device=device)
         # The last row before the end that lies in a place of the ring: those of former rounds are gone.
         rounds_BR = (ends_B1 - 1 - self.prompt_rows - place_R).clamp(min=-1) // self.ring_rows
         later_BR = torch.where(rounds_BR < 0, -1, self.prompt_rows + place_R + rounds_BR * self.ring_rows)
         prompt_BS = torch.where(prompt_S < ends_B1, prompt_S, -1)
         return torch.cat([prompt_BS, later_BR], dim=1).int()
 
-    @cached_property
-    def held_slots_BN(self) -> Tensor:
-        """Their slots, int64; any in places of rows not there yet."""
-        return self.slots_of(self.held_rows_BN.clamp(min=0))
-
-    @cached_property
-    def bias_B1MN(self) -> Tensor:
-        """0 where a new row sees a row held, -inf elsewhere: float32."""
+    def _bias(self) -> Tensor:
         seen_BMN = self.visibility.visible(self.rows_BM, self.held_rows_BN) & (self.held_rows_BN >= 0)[:, None]
         return torch.zeros(seen_BMN.shape, device=seen_BMN.device).masked_fill_(~seen_BMN, float("-inf"))[:, None]
+
+    def _once(self, name: str, build: Callable[[], Tensor]) -> Tensor:
+        """What the layers share: the first builds it. (The standard library's cached_property cannot be compiled.)"""
+        if name not in self._memo:
+            self._memo[name] = build()
+        return self._memo[name]

@@ -286,6 +286,23 @@ def test_layers_share_what_a_step_derives(model: VideoGPT, monkeypatch: pytest.M
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("impl", ["torch", "triton"])
+def test_a_step_compiles_into_one_graph_for_every_length(
+    model: VideoGPT, impl: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for function in (decode_attention, write_cache):
+        monkeypatch.setattr(f"videogpt.model.{function.__name__}", partial(function, impl=impl))
+    scene = Scene(model, {})
+    hidden = torch.compile(model.hidden, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        for count in range(4):
+            sequence = sequence_of([[count]] * 3, scene.cache.length, scene.prefixes, {})
+            with torch.compiler.set_stance("fail_on_recompile" if count > 1 else "default"):
+                found = hidden(sequence, scene.cache)
+            scene.cache.rewind(1)
+            torch.testing.assert_close(found, model.hidden(sequence, scene.cache))
+
+
 def test_counting_alone_leaves_the_device_to_a_graph(model: VideoGPT) -> None:
     scene = Scene(model, {})
     step = dataclasses.replace(scene.cache.step(sequence_of([[1]] * 3, 0, [0] * 3, {}).visibility, 1))
