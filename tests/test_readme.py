@@ -14,8 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = {"--clips": "12", "--trainer.max_steps": "3"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, file: Path = ROOT / "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", file.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def commands() -> list[list[str]]:
@@ -53,6 +53,11 @@ def test_command(command, workplace, monkeypatch):
 def test_python(code, workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("code", blocks("python", ROOT / "kernels" / "README.md"), ids=["training", "decoding"])
+def test_python_of_the_kernels(code: str) -> None:
+    exec(compile(code, "kernels/README.md", "exec"), {})
 
 
 def test_the_test_command_is_the_one_that_ci_runs():

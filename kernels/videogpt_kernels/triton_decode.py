@@ -67,7 +67,7 @@ def decode_launch(
     # The mask of a window takes registers.
     queries = 16 if windowed or packed_rows <= 16 else 64
     keys = 64 if width <= 128 else 32
-    if windowed or (rocm and queries == 64):
+    if windowed or (queries == 64 and (rocm or quantized)):
         keys //= 2
     stages = 3 if width <= 64 and not (windowed or quantized) else 2
     return DecodeLaunch(queries, keys, 8 if queries == 64 else 4, stages, registers)
