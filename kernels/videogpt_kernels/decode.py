@@ -32,6 +32,8 @@ def decode_attention(
 ) -> Tensor:
     """softmax(scale * q k^T) v over the rows in the cache that the step's visibility shows to each new row.
 
+    Under autocast it is computed in the dtype of the cache.
+
     Args:
         q_BHMD: queries of the step's rows, whose keys and values are in the cache already (`write_cache`). H is a
             multiple of G: query head h reads key head h // (H / G).
@@ -46,6 +48,12 @@ def decode_attention(
     Raises:
         ValueError: shapes, dtypes or devices that do not fit together, or an `impl` that is unknown or cannot run.
     """
+    device_type, given = q_BHMD.device.type, q_BHMD.dtype
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        # The cache's dtype decides: to cast all that it holds would cost more than the product.
+        q_BHMD = q_BHMD if pool.quantized else q_BHMD.to(pool.keys_GSD.dtype)
+        with torch.autocast(device_type, enabled=False):
+            return decode_attention(q_BHMD, pool, step, scale=scale, impl=impl).to(given)
     _check(q_BHMD, pool, step)
     scale = float(q_BHMD.shape[3] ** -0.5 if scale is None else scale)
     if impl not in ("auto", "triton", "torch"):

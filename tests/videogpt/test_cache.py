@@ -164,6 +164,17 @@ def test_rewound_and_replayed_is_never_speculated(model: VideoGPT, dtype: torch.
         torch.testing.assert_close(rejected.append(1), plain.append(1), rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8], ids=str)
+def test_autocast_changes_little(model: VideoGPT, dtype: torch.dtype) -> None:
+    scene = Scene(model, RULES["window"], rows=RING, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        for rows in (1, 3, 1):
+            scene.assert_agrees(scene.append(rows).float(), INT8_NORM)
+    scene.fork([1, 0, 0])
+    with torch.autocast("cpu", torch.bfloat16):
+        scene.assert_agrees(scene.append(2).float(), INT8_NORM)
+
+
 def test_a_prompt_is_shared_not_copied(model: VideoGPT) -> None:
     scene = Scene(model, {})
     for pool in scene.cache.pools:
