@@ -141,6 +141,11 @@ def grouped(scene: Scene) -> Callable[[], Tensor]:
     return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
 
 
+def rival_name(rival: str, problem: Problem) -> str:
+    """Rivals know no int8."""
+    return f"{rival}, bfloat16" if problem.dtype == torch.int8 else rival
+
+
 RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
 
 
@@ -158,6 +163,7 @@ def attention_on_cpu(report: Report, quick: bool, rounds: int) -> None:
         rivals = {name: make(scene) for name, make in RIVALS.items()}
         time_of_ours, *times = medians([ours, *rivals.values()], rounds, repeats=5)
         for rival, time_of_rival in zip(rivals, times, strict=True):
+            rival = rival_name(rival, problem)
             report.add(problem.name, time_of_ours, "ms", rival=rival, rival_value=time_of_rival)
 
 

@@ -142,12 +142,20 @@ class KVCache:
         )
 
     def advance(self, rows: int) -> None:
-        """Count rows that every layer has written as held, on the host and on the device."""
+        """Count rows that every layer has written as held, on the host and on the device.
+
+        While a CUDA graph is captured nothing is written, and the host does not count: see `count`.
+        """
         self._places_B3[: self.batch, 0] += rows
+        if self._places_B3.is_cuda and torch.cuda.is_current_stream_capturing():
+            return
         self.count(rows)
 
     def count(self, rows: int) -> None:
-        """Count rows on the host alone: after the replay of a CUDA graph that holds a call of `advance`."""
+        """Count rows on the host alone: for each replay of a CUDA graph that holds a call of `advance`.
+
+        A replay asks nobody whether there is room: call `step` beforehand, which does.
+        """
         self.lengths = [length + rows for length in self.lengths]
         self._written = [max(pair) for pair in zip(self._written, self.lengths, strict=True)]
         self._see_how_it_lies()
@@ -158,7 +166,7 @@ class KVCache:
         Raises:
             ValueError: a number below 0, or one that reaches into the prompt.
         """
-        counts = [rows] * self.batch if isinstance(rows, int) else list(rows)
+        counts = [rows] * self.batch if isinstance(rows, int) else [int(count) for count in rows]
         if len(counts) != self.batch:
             raise ValueError(f"rows to rewind are {len(counts)} numbers for {self.batch} sequences: give as many")
         for count, length in zip(counts, self.lengths, strict=True):
@@ -171,10 +179,12 @@ class KVCache:
     def fork(self, sources: Sequence[int]) -> None:
         """Go on with as many sequences as there are sources, the i-th as a copy of sequence sources[i].
 
-        Rows of prompts are shared, later ones copied.
+        Rows of prompts are shared, later ones copied. The visibility of the next step must be that of the new
+        sequences. Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
 
         Raises:
-            ValueError: a source that does not exist, or more sequences than there is room for.
+            ValueError: a source that does not exist, more sequences than there is room for, or a prompt that is not
+                complete and would be continued twice.
         """
         if not 1 <= len(sources) <= self.most_sequences:
             raise ValueError(
@@ -183,6 +193,10 @@ class KVCache:
         for source in sources:
             if not 0 <= source < self.batch:
                 raise ValueError(f"cannot fork sequence {source}: there are 0..{self.batch - 1}")
+        for source in set(sources):
+            if self.lengths[source] < self.prompt_rows and sources.count(source) > 1:
+                found = f"sequence {source} holds {self.lengths[source]} of {self.prompt_rows} rows of its prompt"
+                raise ValueError(f"cannot fork: {found}, and two would write the others; read the whole prompt before")
         rings = list(range(len(sources)))
         used = max((self._written[source] for source in sources), default=0) - self.prompt_rows
         if used > 0:

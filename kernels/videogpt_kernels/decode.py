@@ -69,7 +69,8 @@ def decode_attention(
     if pool.quantized:
         return _attend_int8(q_BHMD, *(_straight_pieces if step.straight else _gathered_piece)(pool, step), scale)
     if step.straight:
-        k_BGND, v_BGND = (held_GSD.unflatten(1, (len(q_BHMD), -1)).transpose(0, 1) for held_GSD, _ in pool.parts())
+        end = step.start + step.rows
+        k_BGND, v_BGND = (x.unflatten(1, (len(q_BHMD), -1))[:, :, :end].transpose(0, 1) for x, _ in pool.parts())
         return attention(q_BHMD, k_BGND, v_BGND, step.visibility, query_start=step.start, scale=scale)
     return _attend_gathered(q_BHMD, pool, step, scale)
 
@@ -116,8 +117,12 @@ def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
 
 
 def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
-    """Scores and weights are multiplied by the scales, not keys and values, of which there are more."""
-    key_heads, batch, rows = pieces[0].k_GBND.shape[0], len(q_BHMD), q_BHMD.shape[2]
+    """Scores and weights are multiplied by the scales, not keys and values, of which there are more.
+
+    In float16 weights of many rows, times their scales, are too small to be told from zero: float32 takes its place.
+    """
+    key_heads, batch, rows, given = pieces[0].k_GBND.shape[0], len(q_BHMD), q_BHMD.shape[2], q_BHMD.dtype
+    q_BHMD = q_BHMD.float() if given == torch.float16 else q_BHMD
     q_XYD = rearrange(q_BHMD, "b (g r) m d -> (g b) (r m) d", g=key_heads)
 
     def scores(piece: Piece) -> Tensor:
@@ -133,7 +138,7 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: 
     for piece, part_XYN in zip(pieces, parts, strict=True):
         part_XYN = part_XYN * piece.v_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
         out_XYD.baddbmm_(part_XYN, piece.v_GBND.flatten(0, 1).to(q_XYD.dtype))
-    return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows)
+    return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows).to(given)
 
 
 def _why_no_window(q_BHMD: Tensor, step: Step) -> str | None:

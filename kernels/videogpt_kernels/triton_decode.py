@@ -190,6 +190,7 @@ def combine_kernel(
 
 def triton_decode_attention(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) -> Tensor:
     """As `videogpt_kernels.decode_attention`."""
+    pool.check()
     q_BHMD = q_BHMD if q_BHMD.stride(-1) == 1 else q_BHMD.contiguous()
     places = (step.limits_B4M, step.places_B3, step.prompt_rows, step.ring_rows)
     most_keys = step.prompt_rows + step.ring_rows

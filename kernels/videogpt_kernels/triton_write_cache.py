@@ -87,6 +87,7 @@ def triton_write_cache(
     qkv_BMAD: Tensor, gain_H: Tensor, cos_BM1D: Tensor, sin_BM1D: Tensor, pool: LayerPool, step: Step
 ) -> Tensor:
     """As `videogpt_kernels.write_cache`."""
+    pool.check()
     qkv_BMAD = qkv_BMAD if qkv_BMAD.stride(-1) == 1 else qkv_BMAD.contiguous()
     turns = (cos_BM1D.contiguous(), sin_BM1D.contiguous())
     return _write_cache(qkv_BMAD, gain_H.contiguous(), *turns, *pool, step.places_B3, step.prompt_rows, step.ring_rows)

@@ -54,6 +54,11 @@ def write_cache(
     if gain_H.shape != (heads - key_heads,):
         found = f"gain is of shape {tuple(gain_H.shape)}"
         raise ValueError(f"{found}: give a number for each of {heads - key_heads} heads of queries and keys")
+    if width % 2:
+        raise ValueError(f"qkv has heads of width {width}: positions turn pairs of channels, give an even one")
+    if cos_BM1D.shape != sin_BM1D.shape or cos_BM1D.shape not in {(b, rows, 1, width) for b in (1, batch)}:
+        found = f"cos, sin are of shape {tuple(cos_BM1D.shape)}, {tuple(sin_BM1D.shape)}"
+        raise ValueError(f"{found}: give both as ({batch} or 1, {rows}, 1, {width})")
     if impl not in ("auto", "triton", "torch"):
         raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
     if impl == "triton" or (impl == "auto" and qkv_BMAD.device.type == "cuda"):
@@ -82,7 +87,7 @@ def store_rows(k_BGMD: Tensor, v_BGMD: Tensor, pool: LayerPool, step: Step) -> N
 
 def _put(x_BGM: Tensor, held_GS: Tensor, step: Step) -> None:
     """Rows into their slots, whatever axes follow."""
-    x_GBM = x_BGM.transpose(0, 1).to(held_GS.dtype)
+    x_GBM = x_BGM.detach().transpose(0, 1).to(held_GS.dtype)
     if step.straight:
         new = slice(step.start, step.start + step.rows)
         held_GS.unflatten(1, (len(step.lengths), -1))[:, :, new] = x_GBM

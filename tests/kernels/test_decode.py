@@ -76,8 +76,12 @@ def scene(
     heads: tuple[int, int] = (4, 2),
     width: int = 16,
     shared: bool = False,
+    straight: bool = False,
 ) -> Scene:
-    """Random rows; where `shared`, all sequences have the same prompt and one copy of it. Free slots hold NaN."""
+    """Random rows; where `shared`, all sequences have the same prompt and one copy of it. Free slots hold NaN.
+
+    Where `straight`, sequences lie in their order, and steps say so.
+    """
     batch, end = len(lengths), max(lengths) + rows
     visibility = visibility_of(batch, rules)
     if shared:
@@ -95,6 +99,8 @@ def scene(
             x.fill_(torch.nan)
     # Sequences lie in an order of their own, so that nothing works by chance.
     first = [(b * 2 + 1) % batch * size if batch % 2 else (batch - 1 - b) * size for b in range(batch)]
+    if straight:
+        first = [b * size for b in range(batch)]
     places = [(0, first[0] if shared else slot, slot + prompt_rows) for slot in first]
     base = {"prompt_rows": prompt_rows, "ring_rows": ring_rows, "visibility": visibility}
     for row in range(end):
@@ -104,7 +110,7 @@ def scene(
         index = torch.tensor(now, device=DEVICE)[:, None, None, None].expand(batch, heads[1], 1, width)
         store_rows(k.gather(2, index), v.gather(2, index), pool, one)
     table = torch.tensor([(n, *place[1:]) for n, place in zip(lengths, places, strict=True)], dtype=torch.int32)
-    step = Step(rows=rows, lengths=lengths, places_B3=table.to(DEVICE), **base)
+    step = Step(rows=rows, lengths=lengths, places_B3=table.to(DEVICE), straight=straight, **base)
     q = torch.randn(batch, heads[0], rows, width).to(DEVICE, dtype)
     return Scene(q, k, v, pool, step)
 
@@ -121,6 +127,14 @@ def assert_agrees(made: Scene, impl: str, norm: float | None = None) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_agrees_for_every_visibility(name: str, rows: int, impl: str):
     assert_agrees(scene(RULES[name], (40, 17, 61), rows), impl)
+
+
+@pytest.mark.parametrize("held", [None, torch.int8], ids=str)
+@pytest.mark.parametrize("start, rows", [(40, 1), (40, 5), (3, 4), (0, 7)])
+@pytest.mark.parametrize("name", RULES)
+def test_sequences_in_one_piece_are_read_where_they_lie(name: str, start: int, rows: int, held: torch.dtype | None):
+    made = scene(RULES[name], (start, start), rows, held=held, straight=True)
+    assert_agrees(made, "torch", norm=None if held is None else 2e-2)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -185,6 +199,13 @@ def test_int8_agrees_with_the_numbers_it_holds(rows: int, impl: str):
         steps, scale = quantize(x)
         rounded.append(steps.float() * scale[..., None])
     assert_agrees(made._replace(k=rounded[0], v=rounded[1]), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_small_values_in_int8_survive_float16(impl: str):
+    made = scene({}, (900,), 1, ring_rows=1000, dtype=torch.float16, held=torch.int8)
+    pool = made.pool._replace(value_scales_GS=made.pool.value_scales_GS * 1e-3)
+    assert_agrees(made._replace(pool=pool, v=made.v.double() * 1e-3), impl, norm=2e-2)
 
 
 def test_int8_is_right_to_half_a_step_and_keeps_zeros():
@@ -281,3 +302,29 @@ def test_what_is_written_must_fit(shape: tuple[int, ...], gains: int, word: str)
     made, turn = scene({}, (20, 14), 2), torch.ones(1, 2, 1, 16, device=DEVICE)
     with pytest.raises(ValueError, match=word):
         write_cache(torch.zeros(shape, device=DEVICE), torch.ones(gains, device=DEVICE), turn, turn, *made[3:])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 16), (1, 0, 1, 16), (3, 2, 1, 16), (1, 2, 1, 8)])
+def test_angles_must_fit(shape: tuple[int, ...], impl: str):
+    made, turn = scene({}, (20, 14), 2), torch.ones(shape, device=DEVICE)
+    qkv, gain = torch.zeros(2, 2, 8, 16, device=DEVICE), torch.ones(6, device=DEVICE)
+    with pytest.raises(ValueError, match="cos, sin are of shape"):
+        write_cache(qkv, gain, turn, turn, *made[3:], impl=impl)
+
+
+def test_pools_of_another_make_are_refused():
+    made = scene({}, (20, 14), 2)
+    for values in (made.pool.values_GSD.mT.contiguous().mT, made.pool.values_GSD[:, :-1]):
+        with pytest.raises(ValueError, match="make both alike"):
+            decode_attention(made.q, made.pool._replace(values_GSD=values), made.step, impl="triton")
+    scales = torch.ones(2, 422, device=DEVICE)
+    with pytest.raises(ValueError, match="scales that do not fit"):
+        decode_attention(made.q, made.pool._replace(key_scales_GS=scales), made.step, impl="triton")
+
+
+def test_gradients_end_at_the_cache():
+    made, turn = scene({}, (20, 14), 2), torch.ones(1, 2, 1, 16, device=DEVICE)
+    qkv = torch.randn(2, 2, 8, 16, device=DEVICE, requires_grad=True)
+    write_cache(qkv, torch.ones(6, device=DEVICE), turn, turn, *made[3:], impl="torch")
+    assert not made.pool.keys_GSD.requires_grad and not made.pool.values_GSD.requires_grad

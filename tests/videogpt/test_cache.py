@@ -14,6 +14,7 @@ from videogpt.layout import TokenSequence
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt_kernels import TileWindow, Visibility, decode_attention, write_cache
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CONFIG = VideoGPTConfig(vocab_size=40, width=32, depth=2, heads=4, kv_heads=2)
 VIDEO_START, FRAME, MOST_ROWS = 5, 4, 6
 PREFIXES = (5, 0, 3)
@@ -35,7 +36,7 @@ INT8_NORM = 2e-2
 @pytest.fixture(scope="module")
 def model() -> VideoGPT:
     torch.manual_seed(0)
-    return VideoGPT(CONFIG).eval()
+    return VideoGPT(CONFIG).eval().to(DEVICE)
 
 
 def sequence_of(ids: list[list[int]], start: int, prefixes: list[int], rules: dict[str, Any]) -> TokenSequence:
@@ -44,7 +45,8 @@ def sequence_of(ids: list[list[int]], start: int, prefixes: list[int], rules: di
     row_N = torch.arange(start, start + ids_BN.shape[1])
     positions_N3 = torch.stack([row_N // FRAME, row_N % FRAME // 2, row_N % 2], dim=-1)
     visibility = Visibility.text_video(torch.tensor(prefixes, dtype=torch.int32), VIDEO_START, **rules)
-    return TokenSequence(ids_BN=ids_BN, positions_BN3=positions_N3.expand(len(ids), -1, 3), visibility=visibility)
+    positions_BN3 = positions_N3.expand(len(ids), -1, 3)
+    return TokenSequence(ids_BN=ids_BN, positions_BN3=positions_BN3, visibility=visibility).to(DEVICE)
 
 
 class Scene:
@@ -52,7 +54,7 @@ class Scene:
 
     def __init__(self, model: VideoGPT, rules: dict[str, Any], prompt_rows: int = VIDEO_START + 1, **room: Any) -> None:
         self.model, self.rules = model, rules
-        room = {"rows": 60, "batch": 6} | room
+        room = {"rows": 60, "batch": 6, "device": DEVICE} | room
         self.cache = KVCache.for_model(CONFIG, prompts=len(PREFIXES), prompt_rows=prompt_rows, **room)
         self.ids = [[] for _ in PREFIXES]
         self.prefixes = list(PREFIXES)
@@ -167,11 +169,11 @@ def test_rewound_and_replayed_is_never_speculated(model: VideoGPT, dtype: torch.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8], ids=str)
 def test_autocast_changes_little(model: VideoGPT, dtype: torch.dtype) -> None:
     scene = Scene(model, RULES["window"], rows=RING, dtype=dtype)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(DEVICE, torch.bfloat16):
         for rows in (1, 3, 1):
             scene.assert_agrees(scene.append(rows).float(), INT8_NORM)
     scene.fork([1, 0, 0])
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(DEVICE, torch.bfloat16):
         scene.assert_agrees(scene.append(2).float(), INT8_NORM)
 
 
@@ -188,7 +190,7 @@ def test_a_prompt_is_shared_not_copied(model: VideoGPT) -> None:
 def test_with_and_without_a_prompt_only_the_first_layer_is_alike(model: VideoGPT) -> None:
     """Why the rows of guidance share no video: what they have in common ends with the embedding."""
     ids = torch.randint(CONFIG.vocab_size, (1, 20)).tolist()
-    caches = [KVCache.for_model(CONFIG, prompts=1, rows=20) for _ in range(2)]
+    caches = [KVCache.for_model(CONFIG, prompts=1, rows=20, device=DEVICE) for _ in range(2)]
     for cache, prefix in zip(caches, (5, 0), strict=True):
         with torch.no_grad():
             model(sequence_of(ids, 0, [prefix], {}), cache)
@@ -269,8 +271,8 @@ def test_a_prompt_cannot_be_rewound(model: VideoGPT) -> None:
 def test_misfits_are_refused_by_name(model: VideoGPT) -> None:
     scene = Scene(model, {})
     with pytest.raises(ValueError, match="2 sequences for a cache of 3"):
-        scene.cache.step(Visibility.causal(2), 1)
-    with pytest.raises(ValueError, match="visibility is on meta, the cache on cpu"):
+        scene.cache.step(Visibility.causal(2, DEVICE), 1)
+    with pytest.raises(ValueError, match="visibility is on meta, the cache on "):
         scene.cache.step(Visibility.causal(3, "meta"), 1)
     for sources, word in (
         ([0] * 7, "7 sequences: the cache has room for 1..6"),
@@ -284,6 +286,10 @@ def test_misfits_are_refused_by_name(model: VideoGPT) -> None:
             KVCache.for_model(CONFIG, prompts=3, **room)
     scene.append(1)
     scene.rewind([0, 1, 0])
+    unfinished = KVCache.for_model(CONFIG, prompts=1, prompt_rows=12, rows=5, batch=2)
+    unfinished.advance(8)
+    with pytest.raises(ValueError, match="holds 8 of 12 rows of its prompt"):
+        unfinished.fork([0, 0])
     with pytest.raises(ValueError, match=r"hold \[7, 6, 7\] rows: read lengths"):
         _ = scene.cache.length
 
