@@ -1,6 +1,10 @@
 """Quantizers: inverse of themselves, equal to the library, moved by training, deaf to autocast."""
 
 import math
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,7 +16,9 @@ CONFIGS = [
     QuantizerConfig(kind="fsq", levels=(8, 5, 5, 5)),
     QuantizerConfig(kind="fsq", levels=(7, 6, 4, 3)),
     QuantizerConfig(kind="vq", codebook_size=64, codebook_dim=6),
+    QuantizerConfig(kind="simvq", codebook_size=64, codebook_dim=6),
     QuantizerConfig(kind="lfq", codebook_size=256),
+    QuantizerConfig(kind="bsq", codebook_size=256),
 ]
 
 
@@ -75,16 +81,34 @@ def test_training_sends_a_gradient_through(config):
     assert video.grad is not None and video.grad.abs().sum() > 0
 
 
-def test_codes_do_not_depend_on_autocast():
-    quantizer = make_quantizer(QuantizerConfig())
-    video = latents(4)
+@pytest.mark.parametrize("config", CONFIGS[2:], ids=str)
+def test_training_moves_latents_and_codebook_together(config):
+    quantizer = make_quantizer(config).train()
+    video = torch.nn.Parameter(latents(quantizer.dim))
+    optimizer = torch.optim.SGD([video, *quantizer.parameters()], lr=0.5)
+    first = last = None
+    for _ in range(30):
+        optimizer.zero_grad()
+        quantized = quantizer(video)
+        distance = 1 - torch.cosine_similarity(quantized.latents_BTHWD, video, dim=-1).mean().detach()
+        first, last = distance if first is None else first, distance
+        (quantized.loss * 100).backward()
+        optimizer.step()
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_codes_do_not_depend_on_autocast(config):
+    quantizer = make_quantizer(config).eval()
+    video = latents(quantizer.dim)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = quantizer(video).codes_BTHW
     assert torch.equal(inside, quantizer(video).codes_BTHW)
 
 
-def test_a_resumed_codebook_goes_on_as_if_never_interrupted():
-    config = QuantizerConfig(kind="vq", codebook_size=32, codebook_dim=4)
+@pytest.mark.parametrize("kind", ["vq", "simvq"])
+def test_a_resumed_codebook_goes_on_as_if_never_interrupted(kind):
+    config = QuantizerConfig(kind=kind, codebook_size=32, codebook_dim=4)
     trained, resumed = make_quantizer(config).train(), make_quantizer(config).train()
     trained(latents(4))
     resumed.load_state_dict(trained.state_dict())
@@ -94,6 +118,45 @@ def test_a_resumed_codebook_goes_on_as_if_never_interrupted():
         torch.manual_seed(0)  # dead codes restart from random latents
         quantizer(latents(4, scale=1.0))
     assert torch.equal(resumed.lookup_rows(every_code), trained.lookup_rows(every_code))
+
+
+ONE_OF_TWO = """
+import sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+for kind in ("vq", "simvq"):
+    torch.manual_seed(rank)
+    quantizer = make_quantizer(QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4)).train()
+    learned = any(parameter.requires_grad for parameter in quantizer.parameters())
+    trained = DistributedDataParallel(quantizer) if learned else quantizer
+    optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.1) if learned else None
+    for _ in range(4):
+        latents = torch.randn(1, 2, 8, 8, 4) + rank
+        loss = trained(latents).loss
+        if optimizer is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    mine = quantizer.lookup_rows(torch.arange(16)).detach()
+    both = [torch.empty_like(mine) for _ in range(2)]
+    distributed.all_gather(both, mine)
+    assert torch.equal(*both), kind
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_stay_in_step():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", ONE_OF_TWO]
+    processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
 
 
 def test_codes_outside_the_codebook_are_refused():

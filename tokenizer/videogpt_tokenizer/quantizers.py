@@ -12,13 +12,16 @@ with learned codebooks are that library's, imported when one is built.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 # B batch, T latent frames, D quantizer width, H/W latent grid, N vectors, K scalar levels
+
+
+Kind = Literal["fsq", "vq", "simvq", "lfq", "bsq"]
 
 
 class Quantized(NamedTuple):
@@ -36,28 +39,29 @@ class Quantized(NamedTuple):
 class QuantizerConfig:
     """Which quantizer, and how large its vocabulary is."""
 
-    kind: Literal["fsq", "vq", "lfq"] = "fsq"
-    """fsq: finite scalar (no learned state); vq: learned codebook with moving averages; lfq: one bit a channel."""
+    kind: Kind = "fsq"
+    """fsq: finite scalar (no learned state); vq: learned codebook with moving averages; simvq: random codebook behind a
+    learned matrix; lfq: one bit a channel; bsq: the same on the unit sphere."""
     levels: tuple[int, ...] = (8, 5, 5, 5)
     """fsq only: levels of each channel; the vocabulary is their product."""
     commitment: float = 0.0
     """fsq only: weight of the mean squared distance, in steps, from latents to the levels they are rounded to. Above 0
     fewer codes flip with what hardly changes: some PSNR for fewer bits that a language model must predict."""
     codebook_size: int = 1024
-    """vq and lfq only: size of the vocabulary (a power of two for lfq)."""
+    """All but fsq: size of the vocabulary (a power of two for lfq and bsq)."""
     codebook_dim: int = 8
-    """vq only: width of the codebook's vectors; low widths keep more of the codebook in use."""
+    """vq and simvq only: width of the codebook's vectors; low widths keep more of the codebook in use."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(self.levels))
-        if self.kind not in ("fsq", "vq", "lfq"):
-            raise ValueError(f"quantizer kind {self.kind!r} is not known: choose fsq, vq or lfq")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"quantizer kind {self.kind!r} is not known: choose {', '.join(get_args(Kind))}")
         if self.kind == "fsq" and (not self.levels or min(self.levels) < 3):
             raise ValueError(f"fsq levels {self.levels} must each be 3 or more, for example (8, 5, 5, 5)")
         if not 0 <= self.commitment < math.inf:
             raise ValueError(f"fsq commitment is {self.commitment}; it must be 0 or more, for example 0.05")
-        if self.kind == "lfq" and not math.log2(self.codebook_size).is_integer():
-            raise ValueError(f"lfq codebook_size {self.codebook_size} must be a power of two, for example 1024")
+        if self.kind in ("lfq", "bsq") and not math.log2(self.codebook_size).is_integer():
+            raise ValueError(f"{self.kind} codebook_size {self.codebook_size} must be a power of two, for example 1024")
 
 
 class Quantizer(nn.Module, ABC):
@@ -166,15 +170,39 @@ class VectorQuantizer(Quantizer):
         return self.codebook.get_codes_from_indices(codes_N[None])[0].float()
 
 
-class LookupFreeQuantizer(Quantizer):
-    """The sign of every channel is one bit of the code (Yu et al., 2023, arXiv 2310.05737), from the same library."""
+class SimpleVectorQuantizer(Quantizer):
+    """Nearest of random vectors behind a learned matrix, which moves all of them at once (Zhu et al., "Addressing
+    representation collapse in vector quantized models with one linear layer", arXiv 2411.02038), from the same library.
+    """
 
-    def __init__(self, codebook_size: int) -> None:
+    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
+        from vector_quantize_pytorch import SimVQ
+
+        super().__init__()
+        self.codebook_size, self.dim = codebook_size, codebook_dim
+        # The library's rotation of gradients inflates the commitment loss of this quantizer (its issue 177).
+        self.codebook = SimVQ(dim=codebook_dim, codebook_size=codebook_size, rotation_trick=False)
+
+    def quantize_rows(self, rows_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quantized_1ND, codes_1N, loss = self.codebook(rows_ND[None])
+        return quantized_1ND[0], codes_1N[0], loss
+
+    def lookup_rows(self, codes_N: Tensor) -> Tensor:
+        return self.codebook.indices_to_codes(codes_N[None])[0].float()
+
+
+class LookupFreeQuantizer(Quantizer):
+    """The sign of every channel is one bit of the code (Yu et al., 2023, arXiv 2310.05737), from the same library.
+
+    On the unit sphere it is binary spherical quantization (Zhao et al., 2024, arXiv 2406.07548).
+    """
+
+    def __init__(self, codebook_size: int, *, spherical: bool) -> None:
         from vector_quantize_pytorch import LFQ
 
         super().__init__()
         self.codebook_size, self.dim = codebook_size, int(math.log2(codebook_size))
-        self.codebook = LFQ(codebook_size=codebook_size, dim=self.dim, commitment_loss_weight=0.25)
+        self.codebook = LFQ(codebook_size=codebook_size, dim=self.dim, commitment_loss_weight=0.25, spherical=spherical)
 
     def quantize_rows(self, rows_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         result = self.codebook(rows_ND[None])
@@ -190,4 +218,6 @@ def make_quantizer(config: QuantizerConfig) -> Quantizer:
         return FiniteScalarQuantizer(config.levels, config.commitment)
     if config.kind == "vq":
         return VectorQuantizer(config.codebook_size, config.codebook_dim)
-    return LookupFreeQuantizer(config.codebook_size)
+    if config.kind == "simvq":
+        return SimpleVectorQuantizer(config.codebook_size, config.codebook_dim)
+    return LookupFreeQuantizer(config.codebook_size, spherical=config.kind == "bsq")
