@@ -365,6 +365,17 @@ def test_of_losses_looked_at_together_the_first_bad_one_is_named() -> None:
     assert trainer.global_step == 9
 
 
+def test_the_term_that_is_not_finite_is_named() -> None:
+    class InTerms(Toy):
+        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            return {"loss": loss, "terms": {"l1": torch.ones(()), "motion": loss.detach()}}
+
+    trainer = lightning.Trainer(max_steps=13, accelerator="cpu", callbacks=[FiniteLoss()], logger=False)
+    with pytest.raises(NotFiniteError, match=r"the loss of step 4 is nan \(motion is nan\)"):
+        trainer.fit(InTerms(nan_at=3), ToyData())
+
+
 def test_weights_that_are_not_finite_are_never_kept(capsys) -> None:
     assert fit("--model.lr=3.4e38", "--checkpoint.every_n_train_steps=1") == 2
     assert "weights are infinite or NaN after step 1" in errors(capsys)[0]

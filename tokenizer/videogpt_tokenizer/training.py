@@ -62,17 +62,19 @@ class TokenizerTraining(lightning.LightningModule):
         assert isinstance(tokenizer, VideoTokenizer)
         return tokenizer.eval()
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of one batch, with its terms and the codebook's use logged."""
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Loss of one batch and its terms, which are logged like the codebook's use."""
         video = batch["video"]
         with fast_autocast(self.device):
             reconstruction = self.tokenizer(video)
         losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config)
         loss = losses.total + reconstruction.quantizer_loss
         self.log("train/loss", loss, prog_bar=True)
-        self.log_dict({f"train/{name}": term for name, term in losses.terms.items()})
+        terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
+        terms = {name: term.detach() for name, term in terms.items()}
+        self.log_dict({f"train/{name}": term for name, term in terms.items()})
         self.log("train/codes_in_batch", float(reconstruction.codes_BTHW.unique().numel()))
-        return loss
+        return {"loss": loss, "terms": terms}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the average follow before anything can save a checkpoint between the two."""

@@ -2,7 +2,8 @@
 
     Trainer(callbacks=[FiniteLoss()])
 
-One step with such a loss makes every weight NaN; nothing that comes after is worth the time.
+One step with such a loss makes every weight NaN; nothing that comes after is worth the time. A training step may return
+its terms beside the loss, `{"loss": loss, "terms": {"l1": l1, ...}}`; the message then says which of them it was.
 """
 
 from pathlib import Path
@@ -26,6 +27,7 @@ class StepLoss(NamedTuple):
 
     step: int
     value: Tensor
+    terms: dict[str, Tensor]
 
 
 class FiniteLoss(Callback):
@@ -47,8 +49,8 @@ class FiniteLoss(Callback):
     ) -> None:
         if not outputs:
             return
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        self._recent.append(StepLoss(trainer.global_step, loss.detach()))
+        loss, terms = (outputs["loss"], outputs.get("terms", {})) if isinstance(outputs, dict) else (outputs, {})
+        self._recent.append(StepLoss(trainer.global_step, loss.detach(), terms))
         if len(self._recent) >= (self._together or (1 if loss.device.type == "cpu" else TOGETHER)):
             self._check_losses(trainer)
 
@@ -68,8 +70,14 @@ class FiniteLoss(Callback):
         bad = [loss for loss, fine in zip(self._recent, finite, strict=True) if not fine]
         self._recent = []
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
-            what = f"the loss of step {bad[0].step} is {float(bad[0].value)}" if bad else "the loss is not finite"
-            raise _not_finite(trainer, what)
+            raise _not_finite(trainer, _named(bad[0]) if bad else "the loss is not finite")
+
+
+def _named(loss: StepLoss) -> str:
+    """The step, the loss, and the terms of it that are to blame."""
+    terms = [f"{name} is {float(term)}" for name, term in loss.terms.items() if not term.isfinite()]
+    blamed = f" ({', '.join(terms)})" if terms else ""
+    return f"the loss of step {loss.step} is {float(loss.value)}{blamed}"
 
 
 def weights_are_finite(model: LightningModule) -> bool:
