@@ -1,0 +1,236 @@
+"""Time a video tokenizer, measure its memory against length, and its pictures against those of video codecs.
+
+    python benchmarks/tokenizer.py [--quick] [--tokenizer shapes] [--clips FOLDER --size N] [--output FILE.json]
+
+Rivals: for speed the same network through torch.compile, for memory a clip a hundredth as long, for pictures H.264 and
+AV1 at as many bits per pixel as the codes take, on the same clips. Without --clips, clips of the shapes world that no
+training has seen. A ratio above 1 is in our favour.
+"""
+
+import argparse
+import io
+import math
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from videogpt.evaluation.report import Report
+from videogpt.reconstruction import find_clips, reconstruct_clip
+from videogpt.tokenizer_folder import load_tokenizer
+from videogpt.worlds.shapes import FPS, sample_scene
+from videogpt.worlds.shapes_render import render
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.metrics import psnr, ssim
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+# B batch (1), C colours, T frames, H/W height and width
+FRAMES, SIDE, CHUNK = 17, 64, 32
+UNSEEN_SEED = 7_000_000
+CODECS = {
+    "H.264": ("libx264", {"preset": "medium"}, (8, 14, 20, 26, 32, 38, 44, 51)),
+    "AV1": ("libsvtav1", {"preset": "6"}, (8, 16, 24, 32, 40, 48, 56, 63)),
+}
+PROTOCOL = (
+    "speed: medians of {rounds} rounds in turns, wall time, {threads} threads, {frames} frames of {side} x {side}, "
+    "batch 1; memory: the largest resident set of a process that encodes and decodes random frames in chunks of "
+    "{chunk}; pictures: mean over {clips} clips of at most {most} frames, PSNR of RGB in 8 bits, bits of raw codes, "
+    "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings"
+)
+
+
+class Point(NamedTuple):
+    """What a codec makes of a clip at one setting."""
+
+    bits_per_pixel: float
+    psnr: float
+
+
+def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Seconds of one call of each, in turns."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for own, run in zip(times, runs, strict=True):
+            start = time.perf_counter()
+            run()
+            own.append(time.perf_counter() - start)
+    return [statistics.median(own) for own in times]
+
+
+@torch.inference_mode()
+def speed(report: Report, tokenizer: VideoTokenizer, rounds: int) -> None:
+    """Frames per second, whole clips, plain and compiled."""
+    video_BCTHW = torch.rand(1, 3, FRAMES, SIDE, SIDE) * 2 - 1
+    codes_BTHW = tokenizer.encode(video_BCTHW)
+    for name, run, given in (("encode", tokenizer.encode, video_BCTHW), ("decode", tokenizer.decode, codes_BTHW)):
+        runs = [lambda run=run, given=given: run(given)]
+        try:
+            compiled = torch.compile(run)
+            compiled(given)
+            runs.append(lambda compiled=compiled, given=given: compiled(given))
+        except Exception as error:  # noqa: BLE001 - whatever the compiler of this machine lacks
+            print(f"torch.compile left out: {str(error).splitlines()[0]}", file=sys.stderr)
+        plain, *others = medians(runs, rounds)
+        rival = {"rival": "torch.compile", "rival_value": FRAMES / others[0]} if others else {}
+        report.add(name, FRAMES / plain, "frames/s", lower_is_better=False, **rival)
+
+
+def peak_megabytes(tokenizer: str, frames: int) -> float:
+    """Largest resident set of a process that passes so many frames through, a chunk at a time."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_pass_through, (tokenizer, frames))
+
+
+@torch.inference_mode()
+def _pass_through(name: str, frames: int) -> float:
+    torch.set_num_threads(1)
+    stream = load_tokenizer(name).stream()
+    for start in range(0, frames, CHUNK):
+        video_BCTHW = torch.rand(1, 3, min(CHUNK, frames - start), SIDE, SIDE) * 2 - 1
+        stream.decode(stream.encode(video_BCTHW))
+    status = Path("/proc/self/status")  # Linux counts what a parent held before it started us, elsewhere
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def codec_points(clip: Clip, encoder: str, options: dict[str, str], qualities: tuple[int, ...]) -> list[Point]:
+    """A codec at several quality settings, by bits."""
+    points = []
+    for quality in qualities:
+        file = io.BytesIO()
+        bits = 8 * _encode(clip, file, encoder, {**options, "crf": str(quality)})
+        result = _video(Clip(_decode(file), clip.fps))
+        pixels = len(clip) * clip.height * clip.width
+        points.append(Point(bits / pixels, float(psnr(result, _video(clip)))))
+    return sorted(points)
+
+
+def psnr_at(points: list[Point], bits_per_pixel: float) -> float:
+    """Between two settings, by the logarithm of the bits; beyond the last, the last."""
+    logs = [math.log(point.bits_per_pixel) for point in points]
+    wanted = min(max(math.log(bits_per_pixel), logs[0]), logs[-1])
+    for (low, high), (below, above) in zip(
+        zip(logs, logs[1:], strict=False), zip(points, points[1:], strict=False), strict=True
+    ):
+        if wanted <= high:
+            share = (wanted - low) / max(high - low, 1e-9)
+            return below.psnr + share * (above.psnr - below.psnr)
+    return points[-1].psnr
+
+
+def _encode(clip: Clip, file: io.BytesIO, encoder: str, options: dict[str, str]) -> int:
+    """Bytes of all packets."""
+    import av
+
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream(encoder, rate=round(clip.fps) or 1, options=options)
+        stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
+        size = 0
+        for frame_HWC in clip.frames_THWC.numpy():
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")):
+                size += packet.size
+                container.mux(packet)
+        for packet in stream.encode():
+            size += packet.size
+            container.mux(packet)
+    return size
+
+
+def _decode(file: io.BytesIO) -> torch.Tensor:
+    import av
+
+    file.seek(0)
+    with av.open(file) as container:
+        return torch.stack([torch.from_numpy(x.to_ndarray(format="rgb24")) for x in container.decode(video=0)])
+
+
+def _video(clip: Clip) -> torch.Tensor:
+    return clip.video_CTHW()[None]
+
+
+def temporal_psnr(result: torch.Tensor, target: torch.Tensor) -> float:
+    """PSNR of the changes from frame to frame: what flickers or stands still costs here."""
+    return float(psnr(result.diff(dim=2), target.diff(dim=2))) if target.shape[2] > 1 else math.nan
+
+
+@torch.inference_mode()
+def pictures(report: Report, tokenizer: VideoTokenizer, clips: list[Clip]) -> None:
+    """What the codes keep, and what H.264 and AV1 keep in as many bits."""
+    figures: dict[str, list[float]] = {"PSNR": [], "temporal PSNR": [], "SSIM": [], "bits": []}
+    rivals: dict[str, list[float]] = {name: [] for name in CODECS}
+    for clip in clips:
+        result, num_codes = reconstruct_clip(clip, tokenizer)
+        video, target = _video(result), _video(clip)
+        bits = num_codes * math.log2(tokenizer.codebook_size) / (len(clip) * clip.height * clip.width)
+        found = (float(psnr(video, target)), temporal_psnr(video, target), float(ssim(video, target)), bits)
+        for own, value in zip(figures.values(), found, strict=True):
+            own.append(value)
+        for name, codec in CODECS.items():
+            rivals[name].append(psnr_at(codec_points(clip, *codec), bits))
+    mean = {name: statistics.mean(values) for name, values in figures.items()}
+    report.add("raw codes", mean["bits"], "bits per pixel")
+    report.add("SSIM", mean["SSIM"], "")
+    report.add("temporal PSNR", mean["temporal PSNR"], "dB", lower_is_better=False)
+    for name, values in rivals.items():
+        value = statistics.mean(values)
+        rival = f"{name}, as many bits"
+        report.add("PSNR", mean["PSNR"], "dB", lower_is_better=False, rival=rival, rival_value=value)
+
+
+def read_clips(folder: str | None, size: int, most_clips: int, most_frames: int) -> Iterator[Clip]:
+    """Clips spread evenly over a folder, or drawn anew from the shapes world."""
+    if folder is None:
+        for index in range(most_clips):
+            yield Clip(torch.from_numpy(render(sample_scene(UNSEEN_SEED, index))), FPS)
+        return
+    paths = find_clips([folder])
+    for path in paths[:: max(1, len(paths) // most_clips)][:most_clips]:
+        clip = Clip.read(path, size=size)
+        yield Clip(clip.frames_THWC[:most_frames], clip.fps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, clips and frames")
+    parser.add_argument("--tokenizer", default="shapes", metavar="DIR|NAME", help="tokenizer, or model that holds one")
+    parser.add_argument("--clips", metavar="FOLDER", help="clips for the pictures")
+    parser.add_argument("--size", type=int, default=128, metavar="N", help="clips are scaled and cut to N x N (128)")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    args = parser.parse_args()
+    os.environ["SVT_LOG"] = "0"
+    torch.manual_seed(0)
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    rounds, most_clips, most_frames, long = (5, 4, FRAMES, 1_000) if args.quick else (21, 40, 65, 10_000)
+    clips = list(read_clips(args.clips, args.size, most_clips, most_frames))
+    what = PROTOCOL.format(
+        rounds=rounds,
+        threads=torch.get_num_threads(),
+        frames=FRAMES,
+        side=SIDE,
+        chunk=CHUNK,
+        clips=len(clips),
+        most=most_frames,
+    )
+    tokenizer = load_tokenizer(args.tokenizer)
+    report = Report.start(" ".join(["python", *sys.argv]), {"what": what, "tokenizer": tokenizer.fingerprint()})
+    speed(report, tokenizer, rounds)
+    short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
+    rival = f"{long // 100:,} frames"
+    report.add(f"memory, {long:,} frames", whole, "MB", rival=rival, rival_value=short)
+    pictures(report, tokenizer, clips)
+    print(report.table())
+    if args.output:
+        report.write(args.output)
+
+
+if __name__ == "__main__":
+    main()
