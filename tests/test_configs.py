@@ -58,6 +58,8 @@ def test_it_runs_two_steps(config, material, tmp_path):
     }
     if kind == "videogpt":
         settings["model.init_args.tokenizer"] = material / "tokenizer"
+    if config.stem == "natural":
+        settings["data.init_args.validation_column"] = "caption"
     settings |= SMALLER.get(f"{kind}/{config.stem}", {})
     overrides = [f"--{key}={value}" for key, value in settings.items()]
     assert run(["fit", "--config", str(config), *overrides]) == 0

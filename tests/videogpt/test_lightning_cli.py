@@ -42,7 +42,7 @@ class Toy(lightning.LightningModule):
         self.seen += batch["index"].tolist()
         if self.global_step == self.fail_at:
             for number in self.signals:
-                os.kill(os.getpid(), number)
+                signal.raise_signal(number)  # to this thread: two in a row are never taken for one
             if self.poison:
                 self.net[1].weight.data.fill_(torch.nan)
             if not self.signals:

@@ -1,7 +1,7 @@
 """Pixels <-> tokens and text <-> tokens, usable without the language model.
 
     from videogpt_tokenizer import Clip, VideoTokenizer
-    tokenizer = VideoTokenizer.from_pretrained("path/to/folder")
+    tokenizer = VideoTokenizer.from_pretrained("natural")  # or a folder
     codes_BTHW = tokenizer.encode(Clip.read("clip.mp4", size=64).video_CTHW()[None])
 
 Public names are imported at first use: the video tokenizer needs only torch, einops and safetensors; PyAV,

@@ -17,9 +17,29 @@ from torch import Tensor
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CHECKSUM = "weights_sha256"
+SHIPPED = Path(__file__).parent / "pretrained"
 ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
 
 Config = TypeVar("Config")
+
+
+def shipped_tokenizers() -> list[str]:
+    """Names of the video tokenizers inside this package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG_NAME}"))
+
+
+def named_or_path(folder_or_name: str | Path) -> Path:
+    """The folder of a shipped tokenizer by its name, or the path itself. `./natural` is always a path.
+
+    Raises:
+        ValueError: there is no such name and no such folder.
+    """
+    names = shipped_tokenizers()
+    folder = SHIPPED / str(folder_or_name) if str(folder_or_name) in names else Path(folder_or_name)
+    if not folder.is_dir():
+        known = ", ".join(names) or "none is installed"
+        raise ValueError(f"tokenizer {str(folder_or_name)!r} is neither a folder nor a shipped one ({known})")
+    return folder
 
 
 def sha256_of(path: Path) -> str:

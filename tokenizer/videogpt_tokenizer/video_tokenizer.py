@@ -1,6 +1,6 @@
 """Video tokenizer: pixels <-> integer codes, causal in time, exact in chunks.
 
-    tokenizer = VideoTokenizer.from_pretrained("path/to/folder")
+    tokenizer = VideoTokenizer.from_pretrained("natural")       # shipped; or the path of a folder
     codes = tokenizer.encode(video)            # (B, 3, 1 + 4k, H, W) in [-1, 1] -> (B, 1 + k, H/8, W/8) int64
     video = tokenizer.decode(codes)            # and back
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.layers import Past
-from videogpt_tokenizer.pretrained_files import build_config, read_pretrained, write_pretrained
+from videogpt_tokenizer.pretrained_files import build_config, named_or_path, read_pretrained, write_pretrained
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
@@ -165,12 +165,13 @@ class VideoTokenizer(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "VideoTokenizer":
-        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
+        """Read a folder that `save_pretrained` wrote, or `natural`, which is shipped; the result is in evaluation mode.
 
         Raises:
-            ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
+            ValueError: there is no such folder or name, or a file is missing, truncated, altered, of another version,
+                or belongs to something else.
         """
-        folder = Path(folder)
+        folder = named_or_path(folder)
         config, weights = read_pretrained(folder, FORMAT, keys=("autoencoder", "quantizer"))
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
