@@ -53,6 +53,13 @@ def test_equal_to_the_package(context, settings, video, tmp_path):
     torch.testing.assert_close(loaded.decode(codes), tokenizer.decode(codes), rtol=0, atol=1e-5)
 
 
+def test_autocast_changes_no_code(video, folder):
+    loaded = standalone.load_tokenizer(folder)
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = loaded.encode(video)
+    assert torch.equal(codes, loaded.encode(video))
+
+
 @pytest.mark.parametrize("pieces", [[17], [1, 4, 4, 8], [2, 1, 3, 6, 5], [1] * 17])
 def test_chunks_equal_the_whole(pieces, video, folder):
     tokenizer, loaded = VideoTokenizer.from_pretrained(folder), standalone.load_tokenizer(folder)

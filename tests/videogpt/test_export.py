@@ -161,6 +161,20 @@ def test_files_that_differ_from_the_tokenizer_do_not_appear(chunk, said, workpla
     assert sorted(path.name for path in workplace_of_one.iterdir()) == ["spoiled.py", "tokenizer"]
 
 
+def test_inspect_knows_an_export_and_what_is_wrong_with_it(workplace_of_one, capsys):
+    assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
+    assert main(["inspect", "out"]) == 0
+    assert "out: video tokenizer exported as safetensors, 200 codes" in capsys.readouterr().out
+    (workplace_of_one / "out" / "load_tokenizer.py").write_text("import os\n")
+    (workplace_of_one / "out" / "config.json").unlink()
+    assert main(["inspect", "out"]) == 2
+    said = capsys.readouterr().err
+    assert "out/config.json is missing; out/load_tokenizer.py is truncated or altered" in said
+    (workplace_of_one / "out" / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
+    assert main(["inspect", "out"]) == 2
+    assert "is not complete ('tokenizer')" in capsys.readouterr().err
+
+
 def test_a_missing_package_is_named(workplace_of_one, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(["export", "tokenizer", "--format", "onnx", "--output", "out"]) == 2

@@ -181,8 +181,9 @@ class Stream:
         usable = max(0, (video_BCTHW.shape[2] - extra) // stride * stride + extra)
         self._waiting = video_BCTHW[:, :, usable:]
         if not usable:
-            return torch.zeros(shape[0], 0, *(side // space for side in shape[3:]), dtype=torch.long)
-        codes, self._encoder_past = self.tokenizer.encode_chunk(video_BCTHW[:, :, :usable], self._encoder_past)
+            return video_BCTHW.new_zeros((shape[0], 0, *(side // space for side in shape[3:])), dtype=torch.long)
+        with torch.autocast(video_BCTHW.device.type, enabled=False):  # codes must not depend on the machine
+            codes, self._encoder_past = self.tokenizer.encode_chunk(video_BCTHW[:, :, :usable], self._encoder_past)
         return codes
 
     @torch.no_grad()
