@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config
 
 from videogpt_tokenizer.standalone import StandaloneTokenizer
 from videogpt_tokenizer.video_tokenizer import FORMAT, VideoTokenizer
@@ -147,7 +148,7 @@ def write_graphs(graphs: dict[str, Graph], kind: str, folder: Path) -> Run:
 def _write_torch(graphs: dict[str, Graph], folder: Path) -> Run:
     for name, graph in graphs.items():
         example, axes = _example_and_axes(graph)
-        with _quietly():
+        with _tracing():
             program = torch.export.export(graph, example, dynamic_shapes=axes)
             # Tracing notes how memory lay at the example's sizes, such as "there is more than one frame", and refuses
             # others, though every operation in the graph runs at all sizes: ranges of the sizes are checked anyway.
@@ -173,7 +174,7 @@ def _write_onnx(graphs: dict[str, Graph], folder: Path) -> Run:
         raise ValueError(f"{error.name} is not installed: pip install 'videogpt-lm[export]'") from error
     for name, graph in graphs.items():
         example, axes = _example_and_axes(graph)
-        with _quietly():
+        with _tracing():
             program = torch.onnx.export(
                 graph,
                 example,
@@ -220,12 +221,12 @@ def _example_and_axes(graph: Graph) -> tuple[tuple[Tensor, ...], tuple[Any, ...]
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """What tracing says about its own inner workings is nothing that a user can act on."""
+def _tracing() -> Iterator[None]:
+    """A size of 1 is traced as any other, and what tracing says about its own inner workings is not passed on."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
             warnings.simplefilter("ignore")
             yield
     finally:
