@@ -28,6 +28,7 @@ COMMANDS = {
     "tokenize": "a folder of clips into token shards, to train a model on",
     "reconstruct": "clips through a video tokenizer and back, with PSNR, SSIM and bits",
     "evaluate": "figures of a model: bits per token, PSNR, SSIM, caption following, speed",
+    "export": "a video tokenizer as safetensors, ONNX or torch.export files for other programs",
     "inspect": "what is this file or folder, and is it sound?",
 }
 TRAINER_COMMANDS = ("fit", "validate", "test")

@@ -4,7 +4,7 @@
     print("\\n".join(found.lines)); found.faults
 
 Recognised by content, not by name: video and image files, folders of clips, video tokenizers, text
-tokenizers, token shards, models, run folders, Lightning checkpoints, safetensors, and the reports, records and
+tokenizers, token shards, exports, models, run folders, Lightning checkpoints, safetensors, and the reports, records and
 configurations of `documents`. Everything is read to the end and held against its checksums and declared sizes.
 Nothing is unpickled. Raises ValueError for what is damaged as a whole or not recognised.
 """
@@ -48,7 +48,7 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
     if not path.is_dir():
         return _file(path)
     if (path / "manifest.json").is_file():
-        return _token_shards(path)
+        return _export(path) if _is_export(path / "manifest.json") else _token_shards(path)
     if is_run_folder(path):
         return _run(path)
     if (path / "config.json").is_file():
@@ -188,6 +188,32 @@ def _token_shards(path: Path) -> Inspection:
         f"fingerprint of its video tokenizer: {shards.tokenizer_fingerprint}",
     ]
     return Inspection(lines, faults)
+
+
+def _is_export(manifest: Path) -> bool:
+    try:
+        contents = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # the reader of token shards says what is wrong with it
+    return isinstance(contents, dict) and contents.get("format") == "videogpt-tokenizer-export"
+
+
+def _export(path: Path) -> Inspection:
+    from videogpt_tokenizer.pretrained_files import sha256_of
+
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    try:
+        tokenizer, sums = manifest["tokenizer"], {name: file["sha256"] for name, file in manifest["files"].items()}
+        lines = [
+            f"{path}: video tokenizer exported as {manifest['kind']}, {tokenizer['codebook_size']} codes",
+            f"files: {', '.join(sums)}",
+            f"fingerprint of its video tokenizer: {tokenizer['fingerprint']}",
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'manifest.json'} is not complete ({error}): export the tokenizer again") from error
+    faults = [f"{path / name} is missing" for name in sums if not (path / name).is_file()]
+    altered = (name for name, sum_ in sums.items() if (path / name).is_file() and sha256_of(path / name) != sum_)
+    return Inspection(lines, faults + [f"{path / name} is truncated or altered" for name in altered])
 
 
 def _run(path: Path) -> Inspection:

@@ -1,0 +1,185 @@
+"""The loader of one file: equal to the package, strict about what it is given, in need of torch alone."""
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from videogpt_tokenizer import standalone
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+
+@pytest.fixture(scope="module")
+def video() -> torch.Tensor:
+    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def make_tokenizer(context: str, **settings: int) -> VideoTokenizer:
+    torch.manual_seed(0)
+    network = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1, encoder_context=context, **settings)
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=(8, 5, 5))))
+    for name, parameter in tokenizer.named_parameters():
+        if "mix" in name:  # zero at the start of training
+            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
+    return tokenizer.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_tokenizer("wide").save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("context", "settings"),
+    [("wide", {}), ("local", {}), ("patch", {}), ("wide", {"time_stride": 1}), ("local", {"time_stride": 2})],
+)
+def test_equal_to_the_package(context, settings, video, tmp_path):
+    tokenizer = make_tokenizer(context, **settings)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = standalone.load_tokenizer(tmp_path)
+    codes = tokenizer.encode(video)
+    assert codes.unique().numel() > 20 and torch.equal(loaded.encode(video), codes)
+    torch.testing.assert_close(loaded.decode(codes), tokenizer.decode(codes), rtol=0, atol=1e-5)
+
+
+def test_autocast_changes_no_code(video, folder):
+    loaded = standalone.load_tokenizer(folder)
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = loaded.encode(video)
+    assert torch.equal(codes, loaded.encode(video))
+
+
+@pytest.mark.parametrize("pieces", [[17], [1, 4, 4, 8], [2, 1, 3, 6, 5], [1] * 17])
+def test_chunks_equal_the_whole(pieces, video, folder):
+    tokenizer, loaded = VideoTokenizer.from_pretrained(folder), standalone.load_tokenizer(folder)
+    codes, stream = tokenizer.encode(video), loaded.stream()
+    assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(pieces, dim=2)], dim=1), codes)
+    frames = torch.cat([stream.decode(chunk) for chunk in codes.split([1, 3, 1], dim=1)], dim=2)
+    torch.testing.assert_close(frames, tokenizer.decode(codes), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("video", "codes"),
+    [
+        (torch.zeros(1, 3, 4, 32, 32), torch.full((1, 1, 4, 4), 200)),
+        (torch.zeros(1, 3, 1, 32, 36), torch.full((1, 1, 4, 4), -1)),
+        (torch.zeros(3, 1, 32, 32), torch.zeros(1, 4, 4, dtype=torch.long)),
+        (torch.zeros(1, 3, 1, 32, 32, dtype=torch.uint8), torch.zeros(1, 1, 4, 4)),
+    ],
+)
+def test_clips_and_codes_that_do_not_fit_are_refused(video, codes, folder):
+    loaded = standalone.load_tokenizer(folder)
+    with pytest.raises(ValueError, match="video"):
+        loaded.encode(video)
+    with pytest.raises(ValueError, match="codes"):
+        loaded.decode(codes)
+
+
+def rewrite(folder: Path, data: bytes, **changes: object) -> None:
+    """Other weights with a checksum that fits, and a changed configuration."""
+    (folder / "model.safetensors").write_bytes(data)
+    config = json.loads((folder / "config.json").read_text())
+    config = {**config, "weights_sha256": hashlib.sha256(data).hexdigest(), **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "misshapen", "half"])
+def test_a_tensor_that_does_not_fit_is_named(change, folder):
+    path, name = folder / "model.safetensors", "decoder.to_patches.2.bias"
+    tensors = load_file(path)
+    tensor = tensors.pop(name)
+    changed = {
+        "missing": {},
+        "unknown": {name: tensor, f"{name}.more": tensor.clone()},
+        "misshapen": {name: tensor[1:].clone()},
+    }
+    save_file(tensors | changed.get(change, {name: tensor.half()}), path)
+    rewrite(folder, path.read_bytes())
+    with pytest.raises(ValueError, match=name):
+        standalone.load_tokenizer(folder)
+
+
+def headed(header: object, body: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        struct.pack("<Q", 2**63) + b"{}",
+        headed({}, b"left"),
+        headed([]),
+        headed({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
+        headed({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"12345678"),
+        headed({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}),
+        headed({"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}, b"1234"),
+        headed({"a": {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]}}, b"1234"),
+        headed({"a": {"dtype": "F32", "shape": [1]}}, b"1234"),
+        headed({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}, b"1234"),
+    ],
+)
+def test_damaged_safetensors_are_refused(data):
+    with pytest.raises(ValueError, match="model.safetensors"):
+        standalone.parse_safetensors(data)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("autoencoder", {"dilation": 2}, "dilation"),
+        ("autoencoder", {"widths": []}, "widths"),
+        ("autoencoder", {"encoder_context": "far"}, "far"),
+        ("quantizer", {"kind": "vq"}, "vq"),
+        ("quantizer", {"levels": [8, 2]}, "levels"),
+    ],
+)
+def test_settings_that_are_not_known_are_named(part, changes, said, folder):
+    config = json.loads((folder / "config.json").read_text())
+    rewrite(folder, (folder / "model.safetensors").read_bytes(), **{part: config[part] | changes})
+    with pytest.raises(ValueError, match=said):
+        standalone.load_tokenizer(folder)
+
+
+def test_altered_weights_are_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(ValueError, match="altered"):
+        standalone.load_tokenizer(folder)
+    path.unlink()
+    with pytest.raises(ValueError, match="not a complete"):
+        standalone.load_tokenizer(folder)
+
+
+def test_torch_is_all_it_needs(folder, video):
+    """Copied beside the weights, in an interpreter without the packages."""
+    tokenizer = VideoTokenizer.from_pretrained(folder)
+    torch.save({"video": video, "codes": tokenizer.encode(video)}, folder / "wanted.pt")
+    (folder / "load_tokenizer.py").write_text(Path(standalone.__file__).read_text())
+    program = """
+import sys
+blocked = ["videogpt_tokenizer", "videogpt", "einops", "safetensors", "numpy", "lightning", "vector_quantize_pytorch"]
+sys.modules.update(dict.fromkeys(blocked))
+import torch
+from load_tokenizer import load_tokenizer
+wanted, tokenizer = torch.load("wanted.pt"), load_tokenizer(".")
+assert torch.equal(tokenizer.encode(wanted["video"]), wanted["codes"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_stays_small():
+    assert len(Path(standalone.__file__).read_text().splitlines()) <= 250

@@ -1,0 +1,164 @@
+"""Export of a video tokenizer for programs that know nothing of this package, held against it before it counts.
+
+    export_tokenizer(tokenizer, "onnx", folder)      # fills an empty folder
+
+- safetensors: config.json, model.safetensors and load_tokenizer.py, which reads them with torch alone.
+- onnx and torch-export: encoder, decoder, and a step of each that goes on with a clip, its states in and out.
+
+Each folder gets a manifest.json: what the files are, what they take and give, and what was verified. Refuses quantizers
+other than finite scalar quantization, and files that do not do what the tokenizer does. For a folder that appears
+whole or not at all, call it inside of one that does.
+"""
+
+import copy
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from videogpt_tokenizer import standalone
+from videogpt_tokenizer.export_graphs import Graph, Run, make_graphs, standalone_of, write_graphs
+from videogpt_tokenizer.pretrained_files import sha256_of
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+# B batch, C colours, T frames (latent frames for codes), H/W height and width
+
+Kind = Literal["safetensors", "torch-export", "onnx"]
+FORMAT, FORMAT_VERSION = "videogpt-tokenizer-export", 1
+MANIFEST_NAME, LOADER_NAME = "manifest.json", "load_tokenizer.py"
+TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
+"""The most that a pixel in [-1, 1] may differ; codes may not differ at all."""
+PACKAGES = {"safetensors": ["torch"], "torch-export": ["torch"], "onnx": ["torch", "onnx", "onnxscript", "onnxruntime"]}
+AXES = {
+    "batch": "clips, 1 or more",
+    "time": "latent frames, 1 or more",
+    "height": "rows of codes, 1 or more",
+    "width": "columns of codes, 1 or more",
+}
+
+
+class Verification(NamedTuple):
+    """What exported files were held against the tokenizer with."""
+
+    clips: int
+    codes: int
+    """All of them identical, for whole clips and in steps."""
+    max_pixel_difference: float
+    tolerance: float
+
+
+def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Verification:
+    """Write a tokenizer into an empty folder that is there, and verify what was written.
+
+    Raises:
+        ValueError: the kind or the quantizer is not known, a package is missing, or the files do not do the same.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"export format {kind!r} is not known: choose {', '.join(get_args(Kind))}")
+    eager = copy.deepcopy(tokenizer).cpu().float().eval()
+    graphs = make_graphs(standalone_of(eager))
+    if kind == "safetensors":
+        described, run = {}, _write_standalone(eager, folder)
+    else:
+        described, run = _describe(graphs, kind), write_graphs(graphs, kind, folder)
+    verification = verify(run, eager, TOLERANCE[kind])
+    manifest = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "kind": kind,
+        "tokenizer": {
+            "fingerprint": eager.fingerprint(),
+            "codebook_size": eager.codebook_size,
+            "levels": list(eager.config.quantizer.levels),
+            "time_stride": eager.time_stride,
+            "space_stride": eager.space_stride,
+            "frames": f"1 + {eager.time_stride}k frames are 1 + k latent frames; in a step, {eager.time_stride}k are k",
+            "video": "float32 (batch, RGB, frames, height, width), values in [-1, 1]",
+            "codes": f"int64 (batch, frames, height, width), values in [0, {eager.codebook_size})",
+        },
+        "axes": AXES,
+        "graphs": described,
+        "files": {path.name: {"sha256": sha256_of(path)} for path in sorted(folder.iterdir())},
+        "versions": {name: version(name) for name in PACKAGES[kind]},
+        "verification": verification._asdict(),
+    }
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return verification
+
+
+def verify(run: Run, tokenizer: VideoTokenizer, tolerance: float) -> Verification:
+    """Hold what `run` does against the tokenizer, for whole clips and step by step.
+
+    Raises:
+        ValueError: a code differs, or a pixel by more than `tolerance`.
+    """
+    clips, checked, worst = list(_clips(tokenizer)), 0, 0.0
+    generator = torch.Generator().manual_seed(1)
+    for video_BCTHW in clips:
+        wanted = tokenizer.encode(video_BCTHW)
+        pieces = [1] + [tokenizer.time_stride] * (wanted.shape[1] - 1)
+        for chunks in ([video_BCTHW], video_BCTHW.split(pieces, dim=2)):
+            differ = int((_stream(run, "encoder", chunks) != wanted).sum())
+            if differ:
+                raise ValueError(
+                    f"{differ} of {wanted.numel()} exported codes differ from the tokenizer's: do not use them"
+                )
+        anything = torch.randint(tokenizer.codebook_size, wanted.shape, generator=generator)
+        for codes_BTHW in (wanted, anything, anything * 0, anything * 0 + tokenizer.codebook_size - 1):
+            pixels = tokenizer.decode(codes_BTHW)
+            for chunks in ([codes_BTHW], codes_BTHW.split(1, dim=1)):
+                worst = max(worst, float((_stream(run, "decoder", chunks) - pixels).abs().max()))
+        checked += wanted.numel()
+    if not worst <= tolerance:
+        raise ValueError(f"exported pixels differ by {worst:.2g} from the tokenizer's, and {tolerance:.0e} is allowed")
+    return Verification(len(clips), checked, worst, tolerance)
+
+
+def _clips(tokenizer: VideoTokenizer) -> Iterator[Tensor]:
+    """Noise, an image of one code, and the ends of the range: flat, and alternating without a rule."""
+    side, frames = tokenizer.space_stride, tokenizer.num_frames(4)
+    generator = torch.Generator().manual_seed(0)
+    noise_BCTHW = torch.rand(2, 3, frames, 2 * side, 3 * side, generator=generator) * 2 - 1
+    yield from (noise_BCTHW, noise_BCTHW[:1, :, :1, :side, :side], noise_BCTHW[:1].sign())
+    yield from (torch.full_like(noise_BCTHW, value) for value in (-1.0, 0.0, 1.0))
+
+
+def _stream(run: Run, half: str, chunks: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    results, states = [], []
+    for index, chunk in enumerate(chunks):
+        result, *states = run(f"{half}_step" if index else half, [chunk, *states])
+        results.append(result)
+    return torch.cat(results, dim=1 if half == "encoder" else 2)
+
+
+def _write_standalone(tokenizer: VideoTokenizer, folder: Path) -> Run:
+    """Write weights and loader; what comes back is loaded by that very file."""
+    tokenizer.save_pretrained(folder)
+    source = Path(standalone.__file__).read_text(encoding="utf-8")
+    (folder / LOADER_NAME).write_text(source, encoding="utf-8")
+    loader = ModuleType("load_tokenizer")  # not imported, which would leave its bytecode in the folder
+    exec(compile(source, LOADER_NAME, "exec"), loader.__dict__)
+    graphs = make_graphs(loader.load_tokenizer(folder))
+
+    @torch.no_grad()
+    def run(name: str, inputs: Any) -> list[Tensor]:
+        return list(graphs[name](*inputs))
+
+    return run
+
+
+def _describe(graphs: dict[str, Graph], kind: Kind) -> dict[str, Any]:
+    suffix = "onnx" if kind == "onnx" else "pt2"
+    return {
+        name: {
+            "file": f"{name}.{suffix}",
+            "inputs": [port.describe() for port in graph.inputs],
+            "outputs": [port.describe() for port in graph.outputs],
+        }
+        for name, graph in graphs.items()
+    }

@@ -1,0 +1,40 @@
+"""A video tokenizer as files for other programs, verified against the tokenizer before they appear.
+
+    videogpt export shapes --format onnx --output exported
+
+safetensors: weights, and a loader of one file that needs only torch. onnx and torch-export: encoder and decoder of
+whole clips, and of a step of a longer one. manifest.json says what each file takes and gives. A model gives its
+tokenizer. The folder must not exist; it appears whole or not at all.
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("tokenizer", metavar="DIR|NAME", help="video tokenizer, or model that holds one")
+    parser.add_argument(
+        "--format", required=True, choices=("safetensors", "torch-export", "onnx"), help="what to write"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Export; prints what was written and how it was verified."""
+    from pathlib import Path
+
+    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.whole_folder import whole_folder
+    from videogpt_tokenizer.export import export_tokenizer
+
+    output = Path(arguments.output)
+    if output.exists():
+        raise ValueError(f"{output} exists already: give another --output, or remove it")
+    tokenizer = load_tokenizer(arguments.tokenizer, device="cpu")
+    with whole_folder(output) as partial:
+        checked = export_tokenizer(tokenizer, arguments.format, partial)
+    print(
+        f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}\n"
+        f"verified: {checked.codes} codes of {checked.clips} clips identical, whole and in steps; "
+        f"pixels differ by {checked.max_pixel_difference:.1e} at most"
+    )
