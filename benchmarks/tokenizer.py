@@ -3,10 +3,11 @@
     python benchmarks/tokenizer.py [--quick] [--tokenizer shapes] [--output FILE.json]
     python benchmarks/tokenizer.py --tokenizer natural --clips FOLDER --unseen-column repo --size 128
 
-Rivals: for speed the same network through torch.compile, for memory a clip a hundredth as long, for pictures H.264 and
-AV1 at as many bits per pixel as the codes take, on the same clips. Without --clips, clips of the shapes world that no
-training has seen; with --unseen-column the clips that `ClipDataModule` keeps for validation when whole values of that
-column stay on one side, as in `configs/tokenizer/natural.yaml`. A ratio above 1 is in our favour.
+Rivals: for speed the network as it is, of which the others are compiled or exported forms; for memory a clip a
+hundredth as long; for pictures H.264 and AV1 at as many bits per pixel as the codes take, on the same clips. Without
+--clips, clips of the shapes world that no training has seen; with --unseen-column those that `ClipDataModule` keeps for
+validation when whole values of that column stay on one side, as in `configs/tokenizer/natural.yaml`. A ratio above 1
+is in our favour.
 """
 
 import argparse
@@ -17,10 +18,11 @@ import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +33,7 @@ from videogpt.worlds.shapes import FPS, sample_scene
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_data import ClipDataModule
+from videogpt_tokenizer.export import Kind, export_tokenizer
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -47,6 +50,9 @@ PROTOCOL = (
     "{chunk}; pictures: mean over {clips} clips of at most {most} frames, PSNR of RGB in 8 bits, bits of raw codes, "
     "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings"
 )
+
+
+Run = Callable[..., Any]
 
 
 class Point(NamedTuple):
@@ -68,21 +74,54 @@ def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
 
 
 @torch.inference_mode()
-def speed(report: Report, tokenizer: VideoTokenizer, rounds: int) -> None:
-    """Frames per second, whole clips, plain and compiled."""
+def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[Kind, ...]) -> None:
+    """Frames per second of whole clips: plain, compiled, and exported."""
     video_BCTHW = torch.rand(1, 3, FRAMES, SIDE, SIDE) * 2 - 1
     codes_BTHW = tokenizer.encode(video_BCTHW)
-    for name, run, given in (("encode", tokenizer.encode, video_BCTHW), ("decode", tokenizer.decode, codes_BTHW)):
-        runs = [lambda run=run, given=given: run(given)]
+    ways = {
+        "encode": {"plain": lambda: tokenizer.encode(video_BCTHW)},
+        "decode": {"plain": lambda: tokenizer.decode(codes_BTHW)},
+    }
+    for way, make in {"torch.compile": _compiled, **{kind: _exported(kind) for kind in kinds}}.items():
         try:
-            compiled = torch.compile(run)
-            compiled(given)
-            runs.append(lambda compiled=compiled, given=given: compiled(given))
-        except Exception as error:  # noqa: BLE001 - whatever the compiler of this machine lacks
-            print(f"torch.compile left out: {str(error).splitlines()[0]}", file=sys.stderr)
-        plain, *others = medians(runs, rounds)
-        rival = {"rival": "torch.compile", "rival_value": FRAMES / others[0]} if others else {}
-        report.add(name, FRAMES / plain, "frames/s", lower_is_better=False, **rival)
+            made = make(tokenizer, video_BCTHW, codes_BTHW)
+            for half, run in zip(ways, made, strict=True):
+                run()
+                ways[half][way] = run
+        except Exception as error:  # noqa: BLE001 - whatever this machine or this quantizer lacks
+            print(f"{way} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+    for half, runs in ways.items():
+        plain, *others = medians(list(runs.values()), rounds)
+        report.add(half, FRAMES / plain, "frames/s", lower_is_better=False)
+        for way, taken in zip(list(runs)[1:], others, strict=True):
+            rival = {"rival": "plain", "rival_value": FRAMES / plain}
+            report.add(f"{half}, {way}", FRAMES / taken, "frames/s", lower_is_better=False, **rival)
+
+
+def _compiled(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
+    encode, decode = torch.compile(tokenizer.encode), torch.compile(tokenizer.decode)
+    return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
+
+
+def _exported(kind: Kind) -> Callable[..., tuple[Run, Run]]:
+    def make(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            export_tokenizer(tokenizer, kind, folder)
+            if kind == "torch-export":
+                encode, decode = (torch.export.load(folder / f"{x}.pt2").module() for x in ("encoder", "decoder"))
+                return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            encoder, decoder = (
+                onnxruntime.InferenceSession(folder / f"{x}.onnx", options) for x in ("encoder", "decoder")
+            )
+        video, codes = {"video": video_BCTHW.numpy()}, {"codes": codes_BTHW.numpy()}
+        return lambda: encoder.run(None, video), lambda: decoder.run(None, codes)
+
+    return make
 
 
 def peak_megabytes(tokenizer: str, frames: int) -> float:
@@ -233,7 +272,7 @@ def main() -> None:
     )
     tokenizer = load_tokenizer(args.tokenizer)
     report = Report.start(" ".join(["python", *sys.argv]), {"what": what, "tokenizer": tokenizer.fingerprint()})
-    speed(report, tokenizer, rounds)
+    speed(report, tokenizer, rounds, ("onnx",) if args.quick else ("onnx", "torch-export"))
     short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
     rival = f"{long // 100:,} frames"
     report.add(f"memory, {long:,} frames", whole, "MB", rival=rival, rival_value=short)
