@@ -173,10 +173,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(number: int, code: int, ca
     assert last()["lr_schedulers"] == last("whole")["lr_schedulers"]
 
 
-def test_a_second_ctrl_c_stops_at_once_and_keeps_the_earlier_checkpoint() -> None:
+@pytest.mark.parametrize(
+    "first", [signal.SIG_IGN, signal.default_int_handler], ids=["ignored before", "default before"]
+)
+def test_a_second_ctrl_c_stops_at_once_and_keeps_the_earlier_checkpoint(first: Any) -> None:
     arguments = ["--model.fail_at=6", "--model.signals=[2,2]", "--checkpoint.every_n_train_steps=4"]
-    assert fit(*arguments) == 130
-    assert last()["global_step"] == 4
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        assert fit(*arguments) == 130
+        assert last()["global_step"] == 4 and signal.getsignal(signal.SIGINT) == first
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_crash_keeps_the_steps_before_it_but_never_weights_that_are_not_finite() -> None:

@@ -117,7 +117,8 @@ class StopBetweenSteps(Callback):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
-        self._restore()
+        # Not what was there before: a run in the background inherits that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         say("stopping after this step and keeping a checkpoint; Ctrl-C again stops at once")
         os.kill(os.getpid(), signal.SIGTERM)
 
