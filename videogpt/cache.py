@@ -74,23 +74,9 @@ class KVCache:
         pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
         return cls(pools, prompts=prompts, most_sequences=batch, prompt_rows=prompt_rows, rows=rows)
 
-    @staticmethod
-    def bytes_for(
-        config: "VideoGPTConfig",
-        *,
-        prompts: int,
-        rows: int,
-        prompt_rows: int = 0,
-        batch: int | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> int:
-        """Memory that `for_model` would take for keys and values."""
-        per_row = config.head_dim * dtype.itemsize + (torch.float32.itemsize if dtype == torch.int8 else 0)
-        return 2 * config.depth * config.kv_heads * (prompts * prompt_rows + (batch or prompts) * rows) * per_row
-
     @property
     def memory_bytes(self) -> int:
-        """Memory of keys and values, whether filled or not."""
+        """Memory of keys and values, filled or not; what a cache on the device `meta` would take."""
         return sum(x.nbytes for pool in self.pools for x in pool if x is not None)
 
     @property

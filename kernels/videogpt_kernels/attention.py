@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videogpt_kernels.dispatch import why_not_triton
 from videogpt_kernels.reference import reference_attention
 from videogpt_kernels.row_blocks import row_blocks_attention, why_not_row_blocks
 from videogpt_kernels.sdpa import sdpa_attention
@@ -92,7 +93,7 @@ def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -
         impl, reason = _best(q_BHMD, k_BGND, visibility)
     elif impl in IMPLEMENTATIONS:
         reason = "it was asked for"
-        why_not = _why_not_triton(q_BHMD, visibility) if impl == "triton" else None
+        why_not = why_not_triton(q_BHMD, visibility) if impl == "triton" else None
         if why_not:
             raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
     else:
@@ -105,18 +106,10 @@ def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -
 def _best(q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -> tuple[str, str]:
     """The implementation that is fastest for such inputs, and why it is taken."""
     if q_BHMD.device.type == "cuda":
-        why_not = _why_not_triton(q_BHMD, visibility) or _why_not_worth_triton(q_BHMD)
+        why_not = why_not_triton(q_BHMD, visibility) or _why_not_worth_triton(q_BHMD)
         return ("sdpa", why_not) if why_not else ("triton", "the device is cuda")
     why_not = why_not_row_blocks(q_BHMD, k_BGND)
     return ("sdpa", why_not) if why_not else ("row_blocks", "several query rows on a CPU")
-
-
-def _why_not_triton(q_BHMD: Tensor, visibility: Visibility) -> str | None:
-    try:
-        from videogpt_kernels.triton_attention import why_not_triton
-    except ImportError as error:
-        return f"Triton cannot be imported ({error})"
-    return why_not_triton(q_BHMD, visibility)
 
 
 def _why_not_worth_triton(q_BHMD: Tensor) -> str | None:

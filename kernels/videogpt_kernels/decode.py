@@ -17,10 +17,10 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from videogpt_kernels.attention import attention
+from videogpt_kernels.dispatch import takes_triton, why_not_float32_triton
 from videogpt_kernels.key_bias import KeyBias
 from videogpt_kernels.pool import LayerPool, Step
 from videogpt_kernels.sdpa import sdpa_attention
-from videogpt_kernels.write_cache import why_not_triton
 
 # B sequences, H query heads, G key heads, M new rows, N rows held, S slots, D channels of a head
 
@@ -57,16 +57,10 @@ def decode_attention(
             return decode_attention(q_BHMD, pool, step, scale=scale, impl=impl).to(given)
     _check(q_BHMD, pool, step)
     scale = float(q_BHMD.shape[3] ** -0.5 if scale is None else scale)
-    if impl not in ("auto", "triton", "torch"):
-        raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
-    if impl == "triton" or (impl == "auto" and q_BHMD.device.type == "cuda"):
-        why_not = why_not_triton(q_BHMD.transpose(1, 2)) or _why_no_window(q_BHMD, step)
-        if not why_not:
-            from videogpt_kernels.triton_decode import triton_decode_attention
+    if takes_triton(impl, device_type, lambda: _why_not_triton(q_BHMD, step)):
+        from videogpt_kernels.triton_decode import triton_decode_attention
 
-            return triton_decode_attention(q_BHMD, pool, step, scale)
-        if impl == "triton":
-            raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
+        return triton_decode_attention(q_BHMD, pool, step, scale)
     if pool.quantized:
         return _attend_int8(q_BHMD, *(_straight_pieces if step.straight else _gathered_piece)(pool, step), scale)
     if step.straight:
@@ -145,14 +139,14 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: 
     return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows).to(given)
 
 
-def _why_no_window(q_BHMD: Tensor, step: Step) -> str | None:
+def _why_not_triton(q_BHMD: Tensor, step: Step) -> str | None:
     if step.visibility.tile_window is None:
-        return None
+        return why_not_float32_triton(q_BHMD)
     if step.visibility.common_video_start is None:
         return "tile_window with packed documents has no common tiles"
     if q_BHMD.dtype.itemsize > 2 and q_BHMD.shape[3] > WIDEST_WINDOWED_FLOAT32:
         return f"q is {q_BHMD.dtype} with heads of width {q_BHMD.shape[3]}, and there is a tile_window"
-    return None
+    return why_not_float32_triton(q_BHMD)
 
 
 def _check(q_BHMD: Tensor, pool: LayerPool, step: Step) -> None:

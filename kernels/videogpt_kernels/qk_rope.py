@@ -10,6 +10,8 @@ one kernel of ours does both, forward and backward, and reads and writes each nu
 import torch
 from torch import Tensor
 
+from videogpt_kernels.dispatch import takes_triton, why_not_float32_triton
+
 # B sequences, N rows, H heads (of queries and keys side by side), D channels of a head, P = D / 2 pairs
 
 SHORTEST = 1e-6
@@ -32,6 +34,22 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
     Raises:
         ValueError: `impl` is unknown or cannot run here; shapes that do not fit together.
     """
+    check_turns(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
+
+    def why_not() -> str | None:
+        if cos_BN1D.requires_grad or sin_BN1D.requires_grad:
+            return "the kernel has no gradient of angles"
+        return why_not_float32_triton(qk_BNHD.transpose(1, 2))
+
+    if takes_triton(impl, qk_BNHD.device.type, why_not):
+        from videogpt_kernels.triton_qk_rope import triton_qk_rope
+
+        return triton_qk_rope(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
+    return _turn(_scale(qk_BNHD, gain_H), cos_BN1D, sin_BN1D).to(qk_BNHD.dtype)
+
+
+def check_turns(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> None:
+    """Refuse gains and angles that do not fit heads of queries and keys: ValueError, naming them."""
     batch, rows, heads, width = qk_BNHD.shape
     if width % 2 or gain_H.shape != (heads,):
         found = f"qk has {heads} heads of width {width}, gain is of shape {tuple(gain_H.shape)}"
@@ -39,29 +57,6 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
     if cos_BN1D.shape != sin_BN1D.shape or cos_BN1D.shape not in {(b, rows, 1, width) for b in (1, batch)}:
         found = f"cos, sin are of shape {tuple(cos_BN1D.shape)}, {tuple(sin_BN1D.shape)}"
         raise ValueError(f"{found}: give both as ({batch} or 1, {rows}, 1, {width})")
-    if impl not in ("auto", "triton", "torch"):
-        raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
-    if impl == "triton" or (impl == "auto" and qk_BNHD.device.type == "cuda"):
-        why_not = _why_not_triton(qk_BNHD, cos_BN1D, sin_BN1D)
-        if not why_not:
-            from videogpt_kernels.triton_qk_rope import triton_qk_rope
-
-            return triton_qk_rope(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
-        if impl == "triton":
-            raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
-    return _turn(_scale(qk_BNHD, gain_H), cos_BN1D, sin_BN1D).to(qk_BNHD.dtype)
-
-
-def _why_not_triton(x: Tensor, cos: Tensor, sin: Tensor) -> str | None:
-    try:
-        from videogpt_kernels.triton_attention import why_not_triton
-    except ImportError as error:
-        return f"Triton cannot be imported ({error})"
-    if cos.requires_grad or sin.requires_grad:
-        return "the kernel has no gradient of angles"
-    if x.dtype == torch.float64:
-        return "qk is torch.float64, and the kernel computes in float32"
-    return why_not_triton(x.transpose(1, 2))
 
 
 def _scale(x_BNHD: Tensor, gain_H: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ Takes what the model's projection gives and returns the queries for `decode_atte
 all of it, quantisation to int8 included; elsewhere PyTorch does. Without gradients: they end at a cache.
 """
 
-import torch
 from torch import Tensor
 
+from videogpt_kernels.dispatch import takes_triton, why_not_float32_triton
 from videogpt_kernels.pool import LayerPool, Step, quantize
-from videogpt_kernels.qk_rope import qk_rope
+from videogpt_kernels.qk_rope import check_turns, qk_rope
 
 # B sequences, M new rows, H query heads, G key heads, A = H + 2 G heads of all three, D channels of a head
 
@@ -51,25 +51,12 @@ def write_cache(
         raise ValueError(f"{found}: give queries, keys and values for this cache")
     if qkv_BMAD.device != pool.keys_GSD.device:
         raise ValueError(f"qkv is on {qkv_BMAD.device}, the cache on {pool.keys_GSD.device}: move one with its to()")
-    if gain_H.shape != (heads - key_heads,):
-        found = f"gain is of shape {tuple(gain_H.shape)}"
-        raise ValueError(f"{found}: give a number for each of {heads - key_heads} heads of queries and keys")
-    if width % 2:
-        raise ValueError(f"qkv has heads of width {width}: positions turn pairs of channels, give an even one")
-    if cos_BM1D.shape != sin_BM1D.shape or cos_BM1D.shape not in {(b, rows, 1, width) for b in (1, batch)}:
-        found = f"cos, sin are of shape {tuple(cos_BM1D.shape)}, {tuple(sin_BM1D.shape)}"
-        raise ValueError(f"{found}: give both as ({batch} or 1, {rows}, 1, {width})")
-    if impl not in ("auto", "triton", "torch"):
-        raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
-    if impl == "triton" or (impl == "auto" and qkv_BMAD.device.type == "cuda"):
-        why_not = why_not_triton(qkv_BMAD)
-        if not why_not:
-            from videogpt_kernels.triton_write_cache import triton_write_cache
-
-            return triton_write_cache(qkv_BMAD, gain_H, cos_BM1D, sin_BM1D, pool, step)
-        if impl == "triton":
-            raise ValueError(f"impl is 'triton', which cannot run here: {why_not}; choose auto")
     qk_BMHD, v_BMGD = qkv_BMAD.split([heads - key_heads, key_heads], dim=2)
+    if takes_triton(impl, qkv_BMAD.device.type, lambda: why_not_float32_triton(qkv_BMAD.transpose(1, 2))):
+        from videogpt_kernels.triton_write_cache import triton_write_cache
+
+        check_turns(qk_BMHD, gain_H, cos_BM1D, sin_BM1D)
+        return triton_write_cache(qkv_BMAD, gain_H, cos_BM1D, sin_BM1D, pool, step)
     qk_BMHD = qk_rope(qk_BMHD, gain_H, cos_BM1D, sin_BM1D)
     q_BMHD, k_BMGD = qk_BMHD.split([heads - 2 * key_heads, key_heads], dim=2)
     store_rows(k_BMGD.transpose(1, 2), v_BMGD.transpose(1, 2), pool, step)
@@ -92,14 +79,3 @@ def _put(x_BGM: Tensor, held_GS: Tensor, step: Step) -> None:
         held_GS.unflatten(1, (len(step.lengths), -1)).narrow(2, step.start, step.rows).copy_(x_GBM)
     else:
         held_GS[:, step.new_slots_BM] = x_GBM.to(held_GS.dtype)
-
-
-def why_not_triton(x: Tensor) -> str | None:
-    """Why the kernels of decoding cannot run for such tensors (B, M, heads, D), or None when they can."""
-    try:
-        from videogpt_kernels import triton_attention
-    except ImportError as error:
-        return f"Triton cannot be imported ({error})"
-    if x.dtype == torch.float64:
-        return "the tensors are torch.float64, and the kernels compute in float32"
-    return triton_attention.why_not_triton(x.transpose(1, 2))

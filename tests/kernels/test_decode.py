@@ -295,7 +295,7 @@ def test_misfits_are_refused_by_name(change: dict, word: str):
         ((2, 3, 8, 16), 6, "qkv has 2 x 3 rows"),
         ((2, 2, 4, 16), 2, "qkv has 4 heads"),
         ((2, 2, 8, 24), 6, "width 24"),
-        ((2, 2, 8, 16), 8, "a number for each of 6 heads"),
+        ((2, 2, 8, 16), 8, "qk has 6 heads of width 16, gain is of shape \\(8,\\): give one gain per head"),
     ],
 )
 def test_what_is_written_must_fit(shape: tuple[int, ...], gains: int, word: str):

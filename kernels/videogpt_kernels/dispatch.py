@@ -1,0 +1,48 @@
+"""Whether the kernels run or PyTorch does: asked by name, or chosen by what the tensors are.
+
+    if takes_triton(impl, "cuda", lambda: why_not_triton(q_BHMD)):
+        ...
+
+Importing this needs no Triton, and what cannot be imported is a reason like others. Refuses a kernel that was asked
+for by name and cannot run, with the reason.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from videogpt_kernels.visibility import Visibility
+
+# B batch, H heads, M rows, D head dimension
+
+
+def why_not_triton(x_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
+    """Why the kernels cannot run for such tensors, or None when they can."""
+    try:
+        from videogpt_kernels.triton_attention import why_not_triton as why_not
+    except ImportError as error:
+        return f"Triton cannot be imported ({error})"
+    return why_not(x_BHMD, visibility)
+
+
+def why_not_float32_triton(x_BHMD: Tensor) -> str | None:
+    """The same of kernels that compute in float32 whatever they are given."""
+    if x_BHMD.element_size() > 4:
+        return f"the tensors are {x_BHMD.dtype}, and the kernel computes in float32"
+    return why_not_triton(x_BHMD)
+
+
+def takes_triton(impl: str, device_type: str, why_not: Callable[[], str | None]) -> bool:
+    """Whether `impl`, "auto", "triton" or "torch", means the kernels: "auto" does on CUDA, where they can run.
+
+    Raises:
+        ValueError: an unknown name, or "triton" where there is a reason why not.
+    """
+    if impl not in ("auto", "triton", "torch"):
+        raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
+    if impl == "torch" or (impl == "auto" and device_type != "cuda"):
+        return False
+    reason = why_not()
+    if reason and impl == "triton":
+        raise ValueError(f"impl is 'triton', which cannot run here: {reason}; choose auto")
+    return not reason
