@@ -36,17 +36,22 @@ class TokenizerTraining(lightning.LightningModule):
         tokenizer: TokenizerConfig | None = None,
         optimizer: OptimizerConfig | None = None,
         loss: LossConfig | None = None,
+        start_from: str | None = None,
     ) -> None:
         """
         Args:
             tokenizer: network, compression and vocabulary.
             optimizer: learning rate, decay and averaging.
             loss: weights of the loss terms.
+            start_from: folder or name of a tokenizer whose weights to begin with; it has to be of the same sizes.
+
+        Raises:
+            ValueError: the tokenizer to start from is not there, or of other sizes than `tokenizer` says.
         """
         super().__init__()
         self.optimizer_config = optimizer or OptimizerConfig()
         self.loss_config = loss or LossConfig()
-        self.tokenizer = VideoTokenizer(tokenizer)
+        self.tokenizer = VideoTokenizer(tokenizer) if start_from is None else _begun(start_from, tokenizer)
         configs = {"tokenizer": self.tokenizer.config, "optimizer": self.optimizer_config, "loss": self.loss_config}
         # Plain types, so that a checkpoint opens with weights_only=True.
         self.save_hyperparameters({name: dataclasses.asdict(config) for name, config in configs.items()})
@@ -139,3 +144,10 @@ class TokenizerTraining(lightning.LightningModule):
         pair = torch.stack([video_BCTHW[:SHOWN_CLIPS], reconstruction_BCTHW[:SHOWN_CLIPS]], dim=1)
         sheet = rearrange(pair[:, :, :, picks.to(pair.device)], "b pair c t h w -> c (b pair h) (t w)")
         writer.add_image("original_above_reconstruction", sheet.float().clamp(-1, 1) / 2 + 0.5, self.global_step)
+
+
+def _begun(folder: str, config: TokenizerConfig | None) -> VideoTokenizer:
+    tokenizer = VideoTokenizer.from_pretrained(folder).train()
+    if config not in (None, tokenizer.config):
+        raise ValueError(f"start_from: {folder} is a tokenizer of {tokenizer.config}, and tokenizer says {config}")
+    return tokenizer

@@ -1,0 +1,133 @@
+"""Several sets of clips in one training: whose turn it is, resuming, and a run through the trainer."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clip_data import ClipBatch, ClipDataModule
+from videogpt_tokenizer.clip_mixture import ClipMixture
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips of 9 frames, 32 x 32; red tells the clip, green the frame."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(12):
+        frames_THWC = torch.zeros(9, 32, 32, 3, dtype=torch.uint8)
+        frames_THWC[..., 0] = 10 * number
+        frames_THWC[..., 1] = 10 * torch.arange(9)[:, None, None]
+        Clip(frames_THWC, 8).write(folder / f"clip{number:02}.avi")
+    return folder
+
+
+def mixture(folder: Path, weights: list[float] | None = None) -> ClipMixture:
+    """Films, pictures and larger films; each tells itself by the shape of its batches."""
+    films = ClipDataModule(str(folder), num_frames=5, size=16, batch_size=3, validation_fraction=0.2)
+    pictures = ClipDataModule(str(folder), num_frames=1, size=16, batch_size=6, validation_fraction=0.2)
+    large = ClipDataModule(str(folder), num_frames=5, size=32, batch_size=1, validation_fraction=0.2)
+    return ClipMixture([films, pictures, large], weights)
+
+
+def shapes(batches: list[ClipBatch]) -> list[tuple[int, ...]]:
+    return [tuple(batch["video"].shape[2:]) for batch in batches]
+
+
+FILM, PICTURE, LARGE = (5, 16, 16), (1, 16, 16), (5, 32, 32)
+
+
+def test_parts_take_turns_by_their_weights(folder: Path) -> None:
+    data = mixture(folder, [3, 2, 1])
+    data.setup("fit")
+    loader = data.train_dataloader()
+    first = shapes(list(islice(loader, 6)))
+    assert Counter(first) == {FILM: 3, PICTURE: 2, LARGE: 1}
+    assert first[0] == FILM and first != sorted(first), "evenly spread, not one part after the other"
+    many = Counter(shapes([batch for _ in range(10) for batch in loader]))
+    total = sum(many.values())
+    assert total == 10 * len(loader)
+    assert all(abs(many[shape] - total * share) <= 3 for shape, share in ((FILM, 1 / 2), (PICTURE, 1 / 3)))
+
+
+def test_every_clip_of_a_part_is_seen_before_one_comes_again(folder: Path) -> None:
+    data = mixture(folder)
+    data.setup("fit")
+    clips = len(data.parts[0].training)
+    films = [batch for batch in islice(data.train_dataloader(), 9 * len(data.parts)) if shapes([batch]) == [FILM]]
+    seen = [round(float(v)) for batch in films for v in (batch["video"][:, 0, 0, 0, 0] + 1) * 12.75]
+    assert len(set(seen[:clips])) == clips
+
+
+@pytest.mark.parametrize("after", [1, 4, 17, 40])
+def test_resumed_equals_uninterrupted(folder: Path, after: int) -> None:
+    whole, left, resumed = (mixture(folder, [3, 2, 1]).train_dataloader() for _ in range(3))
+
+    def endless(loader):
+        while True:
+            yield from loader
+
+    wanted = list(islice(endless(whole), after + 12))[after:]
+    list(islice(endless(left), after))
+    resumed.load_state_dict(left.state_dict())
+    found = list(islice(endless(resumed), 12))
+    assert all(a["video"].equal(b["video"]) for a, b in zip(wanted, found, strict=True))
+
+
+def test_another_number_of_parts_begins_anew_and_says_so(folder: Path) -> None:
+    state = mixture(folder).train_dataloader().state_dict()
+    fewer = ClipMixture(mixture(folder).parts[:2]).train_dataloader()
+    with pytest.warns(UserWarning, match="they had 3 parts and have 2"):
+        fewer.load_state_dict(state)
+
+
+def test_the_first_part_validates_and_captions_are_those_of_all(folder: Path) -> None:
+    data = mixture(folder)
+    assert shapes(list(data.val_dataloader())) == [FILM] * len(data.val_dataloader())
+    assert len(data.captions()) == sum(len(part.training) for part in data.parts)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], [1, 0, 1], [1, -1, 1], [1, float("inf"), 1]])
+def test_weights_that_do_not_fit_are_refused(folder: Path, weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be 3 positive numbers, one for each part"):
+        mixture(folder, weights)
+
+
+def test_no_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="parts is empty"):
+        ClipMixture([])
+
+
+class Shapes(lightning.LightningModule):
+    """Remembers what it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[float] = []
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> torch.Tensor:
+        self.seen.append(float(batch["video"].sum()))
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_resumes_within_an_epoch(folder: Path, tmp_path: Path) -> None:
+    def run(steps: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, list[float]]:
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+        trainer = lightning.Trainer(accelerator="cpu", max_steps=steps, default_root_dir=tmp_path, **quiet)
+        model = Shapes()
+        trainer.fit(model, datamodule=mixture(folder, [3, 2, 1]), ckpt_path=checkpoint)
+        return trainer, model.seen
+
+    _, whole = run(31)
+    first, begun = run(5)
+    first.save_checkpoint(tmp_path / "five.ckpt")
+    _, rest = run(31, tmp_path / "five.ckpt")
+    assert begun + rest == whole
