@@ -123,6 +123,13 @@ class Decoder(nn.Module):
         self.trunk = CausalStack(layers)
         self.to_patches = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU(), nn.Linear(widths[0], config.patch_channels))
 
+    @property
+    def last_weight(self) -> Tensor:
+        """Weight of the last layer, (patch_channels, width)."""
+        last = self.to_patches[-1]
+        assert isinstance(last, nn.Linear)
+        return last.weight
+
     def forward(self, latents_BTHWD: Tensor, past: Past | None) -> Features:
         features: Features = self.trunk(latents_BTHWD, past)
         return Features(self.to_patches(features.video_BTHWC), features.past)

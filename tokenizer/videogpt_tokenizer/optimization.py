@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,27 +67,33 @@ def learning_rate_share(step: int, config: OptimizerConfig, total_steps: int) ->
 
 
 def configure(
-    module: nn.Module, config: OptimizerConfig, total_steps: int, outer: Collection[Tensor] = ()
+    module: nn.Module,
+    config: OptimizerConfig,
+    total_steps: int,
+    outer: Collection[Tensor] = (),
+    groups: Sequence[dict[str, Any]] = (),
 ) -> Optimization:
     """Optimiser and schedule of the parameters that want a gradient; vectors (norms, biases) are not decayed.
 
     Args:
         outer: matrices that are no layer's, such as embedding and head: AdamW steps them in any case.
+        groups: parameters beside the module's, with settings of their own for AdamW; the schedule is the same.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     outside = {id(parameter) for parameter in outer}
     by_muon = [p for p in parameters if config.kind == "muon" and p.ndim == 2 and id(p) not in outside]
     others = [p for p in parameters if all(p is not matrix for matrix in by_muon)]
-    groups = [
+    adamw = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+        *({"weight_decay": 0.0, **group} for group in groups),
     ]
     if config.kind == "muon":
         optimizer: torch.optim.Optimizer = MuonAdamW(
-            by_muon, groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas
+            by_muon, adamw, lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas
         )
     else:
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        optimizer = torch.optim.AdamW(adamw, lr=config.learning_rate, betas=config.betas, fused=True)
     return Optimization(optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, config, total_steps)))
 
 

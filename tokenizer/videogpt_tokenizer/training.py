@@ -2,28 +2,36 @@
 
     videogpt fit --config configs/tokenizer/tiny.yaml
 
-Batches are `{"video": (B, 3, T, H, W) in [-1, 1]}`, from `ClipDataModule` or anything alike. What is validated and
-saved is the moving average of the weights. There is no adversarial and no pretrained perceptual term here.
+Batches are `{"video": (B, 3, T, H, W) in [-1, 1]}`, from `ClipDataModule`, `ClipMixture` or anything alike. What is
+validated and saved is the moving average of the weights. Reconstruction alone is the default; `loss.perceptual`,
+`adversarial` and `prior` add to it, and `start_from` with `trains: decoder` is the second of two stages: codes stay as
+they are, and the decoder learns to draw them better, on larger pictures for example.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
+from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary
+from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.perceptual import make_perceptual
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 # B batch, C colours, T frames, H/W height and width, V codebook size
 
 SHOWN_CLIPS = 4
 SHOWN_FRAMES = 6
+
+
+Trains = Literal["all", "decoder"]
 
 
 class TokenizerTraining(lightning.LightningModule):
@@ -36,25 +44,46 @@ class TokenizerTraining(lightning.LightningModule):
         tokenizer: TokenizerConfig | None = None,
         optimizer: OptimizerConfig | None = None,
         loss: LossConfig | None = None,
+        adversarial: AdversarialConfig | None = None,
+        prior: PriorConfig | None = None,
         start_from: str | None = None,
+        trains: Trains = "all",
     ) -> None:
         """
         Args:
             tokenizer: network, compression and vocabulary.
             optimizer: learning rate, decay and averaging.
             loss: weights of the loss terms.
+            adversarial: discriminators to learn against; none by default.
+            prior: model of the codes that is trained along; none by default. For fsq alone.
             start_from: folder or name of a tokenizer whose weights to begin with; it has to be of the same sizes.
+            trains: all, or the decoder alone, for codes that stay as they are.
 
         Raises:
-            ValueError: the tokenizer to start from is not there, or of other sizes than `tokenizer` says.
+            ValueError: the tokenizer to start from is not there, or of other sizes than `tokenizer` says; a file of the
+                perceptual term is wrong; a prior is asked for other codes than fsq's.
         """
         super().__init__()
         self.optimizer_config = optimizer or OptimizerConfig()
         self.loss_config = loss or LossConfig()
         self.tokenizer = VideoTokenizer(tokenizer) if start_from is None else _begun(start_from, tokenizer)
-        configs = {"tokenizer": self.tokenizer.config, "optimizer": self.optimizer_config, "loss": self.loss_config}
+        self.perceptual = make_perceptual(self.loss_config) if self.loss_config.perceptual else None
+        self.adversary = None if adversarial is None else Adversary(adversarial)
+        self.prior = None if prior is None else _prior(prior, self.tokenizer)
+        if trains not in get_args(Trains):
+            raise ValueError(f"trains is {trains!r}; choose {', '.join(get_args(Trains))}")
+        self.frozen = nn.ModuleList([self.tokenizer.encoder, self.tokenizer.quantizer] if trains == "decoder" else [])
+        self.frozen.requires_grad_(False)
+        configs = {
+            "tokenizer": self.tokenizer.config,
+            "optimizer": self.optimizer_config,
+            "loss": self.loss_config,
+            "adversarial": adversarial,
+            "prior": prior,
+        }
         # Plain types, so that a checkpoint opens with weights_only=True.
-        self.save_hyperparameters({name: dataclasses.asdict(config) for name, config in configs.items()})
+        plain = {name: config and dataclasses.asdict(config) for name, config in configs.items()}
+        self.save_hyperparameters({**plain, "start_from": start_from, "trains": trains})
         self.average = averaged(self.tokenizer, self.optimizer_config)
         self.register_buffer(
             "code_counts_V", torch.zeros(self.tokenizer.codebook_size, dtype=torch.long), persistent=False
@@ -67,19 +96,50 @@ class TokenizerTraining(lightning.LightningModule):
         assert isinstance(tokenizer, VideoTokenizer)
         return tokenizer.eval()
 
+    def on_train_start(self) -> None:
+        self.frozen.eval()  # a learned codebook moves in training mode, with gradients or without
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Loss of one batch and its terms, which are logged like the codebook's use."""
         video = batch["video"]
         with fast_autocast(self.device):
             reconstruction = self.tokenizer(video)
-        losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config)
-        loss = losses.total + reconstruction.quantizer_loss
+            losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config, self.perceptual)
+            loss = losses.total + reconstruction.quantizer_loss
+            terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
+            if self.prior is not None:
+                terms["prior_bits"] = self.prior(reconstruction.latents_BTHWD)
+                loss = loss + terms["prior_bits"]
+            if self.adversary is not None:
+                against = self.adversary(
+                    reconstruction.video_BCTHW,
+                    video,
+                    step=self.global_step,
+                    reconstruction=losses.total,
+                    last_weight=self.tokenizer.decoder.last_weight,
+                )
+                loss = loss + against.generator + against.discriminator
+                terms |= against.terms
         self.log("train/loss", loss, prog_bar=True)
-        terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
         terms = {name: term.detach() for name, term in terms.items()}
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         self.log("train/codes_in_batch", float(reconstruction.codes_BTHW.unique().numel()))
         return {"loss": loss, "terms": terms}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of tokenizer, adversary and prior apart: those of one must not shrink another's."""
+        if self.adversary is None and self.prior is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            by_value = gradient_clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            for part in filter(None, (self.tokenizer, self.adversary, self.prior)):
+                clip(part.parameters(), gradient_clip_val)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the average follow before anything can save a checkpoint between the two."""
@@ -110,7 +170,14 @@ class TokenizerTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, scheduler = configure(self.tokenizer, self.optimizer_config, total_steps)
+        helpers: list[dict[str, Any]] = []
+        if self.adversary is not None:
+            rate = self.adversary.config.learning_rate
+            # Momentum would have a discriminator answer what the generator no longer does.
+            helpers.append({"params": list(self.adversary.parameters()), "lr": rate, "betas": (0.5, 0.9)})
+        if self.prior is not None:
+            helpers.append({"params": list(self.prior.parameters()), "lr": self.prior.config.learning_rate})
+        optimizer, scheduler = configure(self.tokenizer, self.optimizer_config, total_steps, groups=helpers)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -144,6 +211,13 @@ class TokenizerTraining(lightning.LightningModule):
         pair = torch.stack([video_BCTHW[:SHOWN_CLIPS], reconstruction_BCTHW[:SHOWN_CLIPS]], dim=1)
         sheet = rearrange(pair[:, :, :, picks.to(pair.device)], "b pair c t h w -> c (b pair h) (t w)")
         writer.add_image("original_above_reconstruction", sheet.float().clamp(-1, 1) / 2 + 0.5, self.global_step)
+
+
+def _prior(config: PriorConfig, tokenizer: VideoTokenizer) -> CodePrior:
+    quantizer = tokenizer.config.quantizer
+    if quantizer.kind != "fsq":
+        raise ValueError(f"a prior predicts the levels of fsq, and the quantizer is {quantizer.kind}: leave prior out")
+    return CodePrior(config, quantizer.levels)
 
 
 def _begun(folder: str, config: TokenizerConfig | None) -> VideoTokenizer:

@@ -51,10 +51,11 @@ class Grid(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """A forward pass: what went through the codes, the codes, and the quantizer's own loss."""
+    """A forward pass: what went through the codes, the codes and their latents, and the quantizer's own loss."""
 
     video_BCTHW: Tensor
     codes_BTHW: Tensor
+    latents_BTHWD: Tensor
     quantizer_loss: Tensor
 
 
@@ -122,7 +123,9 @@ class VideoTokenizer(nn.Module):
         quantized = self.quantizer(latents)
         patches, _ = self.decoder(quantized.latents_BTHWD, None)
         video = from_patches(patches, config, first=True)
-        return Reconstruction(video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.loss)
+        return Reconstruction(
+            video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.latents_BTHWD, quantized.loss
+        )
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
