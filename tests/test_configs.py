@@ -3,9 +3,11 @@
 Only what is too large for a test is made smaller.
 """
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from videogpt.runs.lightning_cli import run
 from videogpt.token_shards import tokenize_clips
@@ -52,14 +54,17 @@ def test_it_runs_two_steps(config, material, tmp_path):
         "trainer.strategy": "auto",
         "trainer.limit_val_batches": 1,
         "trainer.enable_model_summary": "false",
-        "data.init_args.batch_size": 2,
-        "data.init_args.num_workers": 0,
-        "data.init_args.folder": material / ("clips" if kind == "tokenizer" else "tokens"),
     }
+    small = {"batch_size": 2, "num_workers": 0, "folder": str(material / ("clips" if kind == "tokenizer" else "tokens"))}
+    parts = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"].get("parts")
+    if parts is None:
+        settings |= {f"data.init_args.{key}": value for key, value in small.items()}
+    else:
+        for part in parts:
+            part["init_args"] |= small | {"validation_column": "caption"}
+        settings["data.init_args.parts"] = json.dumps(parts)
     if kind == "videogpt":
         settings["model.init_args.tokenizer"] = material / "tokenizer"
-    if config.stem == "natural":
-        settings["data.init_args.validation_column"] = "caption"
     settings |= SMALLER.get(f"{kind}/{config.stem}", {})
     overrides = [f"--{key}={value}" for key, value in settings.items()]
     assert run(["fit", "--config", str(config), *overrides]) == 0
