@@ -19,11 +19,13 @@ CONFIGS = [
     QuantizerConfig(kind="simvq", codebook_size=64, codebook_dim=6),
     QuantizerConfig(kind="lfq", codebook_size=256),
     QuantizerConfig(kind="bsq", codebook_size=256),
+    QuantizerConfig(kind="rvq", codebook_size=16, codebook_dim=6, stages=3),
+    QuantizerConfig(kind="rfsq", levels=(5, 4, 3), stages=3),
 ]
 
 
-def latents(dim: int, scale: float = 1.5) -> torch.Tensor:
-    return scale * torch.randn(2, 3, 4, 5, dim, generator=torch.Generator().manual_seed(0))
+def latents(dim: int, scale: float = 1.5, seed: int = 0) -> torch.Tensor:
+    return scale * torch.randn(2, 3, 4, 5, dim, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -34,7 +36,57 @@ def test_codes_to_latents_to_codes_is_the_identity(config):
     quantized = quantizer(latents(quantizer.dim))
     assert quantized.codes_BTHW.dtype == torch.int64 and quantized.codes_BTHW.shape == (2, 3, 4, 5)
     torch.testing.assert_close(quantizer.lookup(quantized.codes_BTHW), quantized.latents_BTHWD)
-    assert torch.equal(quantizer(quantized.latents_BTHWD).codes_BTHW, quantized.codes_BTHW) or config.kind == "fsq"
+    if config.kind not in ("fsq", "rvq", "rfsq"):  # those have tests of their own
+        assert torch.equal(quantizer(quantized.latents_BTHWD).codes_BTHW, quantized.codes_BTHW)
+
+
+def library_evaluation(quantizer, rows_1ND):
+    """Vectors and codes of the library's own evaluation."""
+    result = quantizer.codebook.eval()(rows_1ND)
+    return result[0], result[1].long()
+
+
+@pytest.mark.parametrize("config", CONFIGS[2:6], ids=str)
+def test_evaluation_equals_the_library_code_for_code(config):
+    quantizer = make_quantizer(config).train()
+    for seed in range(3):
+        quantizer(latents(quantizer.dim, seed=seed))
+    rows_1ND = torch.randn(1, 20_000, quantizer.dim, generator=torch.Generator().manual_seed(0))
+    ours, codes, loss = quantizer.eval().quantize_rows(rows_1ND)
+    theirs, their_codes = library_evaluation(quantizer, rows_1ND)
+    assert torch.equal(codes, their_codes) and codes.unique().numel() > 50 and loss == 0
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)  # the library subtracts the vector and adds it again
+    their_lookup = getattr(quantizer.codebook, "indices_to_codes", None) or quantizer.codebook.get_codes_from_indices
+    every_code = torch.arange(quantizer.codebook_size)
+    torch.testing.assert_close(quantizer.lookup_rows(every_code), their_lookup(every_code[None])[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", range(1, 21))
+def test_channels_of_the_sphere_are_the_librarys_to_the_last_bit(dim):
+    from vector_quantize_pytorch import LFQ
+
+    quantizer = make_quantizer(QuantizerConfig(kind="bsq", codebook_size=2**dim))
+    codes_N = torch.randint(2**dim, (50,), generator=torch.Generator().manual_seed(dim))
+    theirs = LFQ(codebook_size=2**dim, dim=dim, spherical=True).indices_to_codes(codes_N[None])[0]
+    assert torch.equal(quantizer.lookup_rows(codes_N), theirs)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_evaluation_leaves_the_state_alone(config):
+    quantizer = make_quantizer(config).eval()
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    quantizer.lookup(quantizer(latents(quantizer.dim)).codes_BTHW)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in quantizer.state_dict().items())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_row_has_the_same_code_in_any_batch(config):
+    quantizer = make_quantizer(config).train()
+    quantizer(latents(quantizer.dim))
+    video = latents(quantizer.dim, seed=1)
+    codes = quantizer.eval()(video).codes_BTHW
+    alone = torch.cat([quantizer(frame).codes_BTHW for frame in video.split(1, dim=1)], dim=1)
+    assert torch.equal(alone, codes)
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 8, 5, 5, 5), (7, 6, 4, 3)])
@@ -106,13 +158,13 @@ def test_codes_do_not_depend_on_autocast(config):
     assert torch.equal(inside, quantizer(video).codes_BTHW)
 
 
-@pytest.mark.parametrize("kind", ["vq", "simvq"])
+@pytest.mark.parametrize("kind", ["vq", "simvq", "rvq"])
 def test_a_resumed_codebook_goes_on_as_if_never_interrupted(kind):
-    config = QuantizerConfig(kind=kind, codebook_size=32, codebook_dim=4)
+    config = QuantizerConfig(kind=kind, codebook_size=32, codebook_dim=4, stages=2)
     trained, resumed = make_quantizer(config).train(), make_quantizer(config).train()
     trained(latents(4))
     resumed.load_state_dict(trained.state_dict())
-    every_code = torch.arange(32)
+    every_code = torch.arange(trained.codebook_size)
     assert torch.equal(resumed.lookup_rows(every_code), trained.lookup_rows(every_code))
     for quantizer in (trained, resumed):
         torch.manual_seed(0)  # dead codes restart from random latents
@@ -127,25 +179,26 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
+configs = [QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4, stages=2) for kind in ("vq", "simvq", "rvq")]
+torch.manual_seed(int(os.environ["RANK"]))
+quantizers = [make_quantizer(config).train() for config in configs]  # before the processes meet, as under Lightning
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
-for kind in ("vq", "simvq"):
-    torch.manual_seed(rank)
-    quantizer = make_quantizer(QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4)).train()
+for quantizer in quantizers:
     learned = any(parameter.requires_grad for parameter in quantizer.parameters())
     trained = DistributedDataParallel(quantizer) if learned else quantizer
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.1) if learned else None
     for _ in range(4):
-        latents = torch.randn(1, 2, 8, 8, 4) + rank
+        latents = torch.randn(2, 2, 8, 8, 4) + rank
         loss = trained(latents).loss
         if optimizer is not None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    mine = quantizer.lookup_rows(torch.arange(16)).detach()
+    mine = quantizer.tables()
     both = [torch.empty_like(mine) for _ in range(2)]
     distributed.all_gather(both, mine)
-    assert torch.equal(*both), kind
+    assert torch.equal(*both), type(quantizer)
 distributed.barrier()
 os._exit(0)  # gloo's own threads may outlive its process group, and abort a Python that ends in order
 """

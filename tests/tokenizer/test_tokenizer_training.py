@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from videogpt.runs.checkpoint import RandomState
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optimization import OptimizerConfig
 from videogpt_tokenizer.quantizers import QuantizerConfig
@@ -78,6 +79,33 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     trainer(tmp_path / "rest", 8).fit(second, loader(), ckpt_path=tmp_path / "half.ckpt")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(second.state_dict()[name], tensor), name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["rvq", "rfsq"])
+def test_residual_quantizers_train_resume_and_report_every_stage(kind, tmp_path):
+    quantizer = QuantizerConfig(kind=kind, levels=(5, 5, 5), codebook_size=24, codebook_dim=4, stages=3)
+    config = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer)
+    modules = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        modules.append(TokenizerTraining(tokenizer=config, optimizer=OptimizerConfig(learning_rate=3e-3)))
+    whole, first, second = modules
+    torch.manual_seed(1)
+    run = trainer(tmp_path / "whole", 8, callbacks=[StopAt(5), generator := RandomState()])
+    run.fit(first, loader())
+    run.save_checkpoint(tmp_path / "half.ckpt")
+    torch.manual_seed(1)
+    trainer(tmp_path / "uninterrupted", 8).fit(whole, loader())
+    run = trainer(tmp_path / "rest", 8, callbacks=[generator])
+    run.fit(second, loader(), ckpt_path=tmp_path / "half.ckpt")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+    found = run.validate(second, loader(), verbose=False)[0]
+    for name in ("share", "perplexity"):
+        each = [found.pop(f"val/codebook_{name}_{stage}") for stage in range(3)]
+        assert found.pop(f"val/codebook_{name}") == pytest.approx(sum(each) / 3) and min(each) > 0
+    assert set(found) == {"val/psnr", "val/ssim"}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary
 from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
-from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
 from videogpt_tokenizer.perceptual import make_perceptual
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
-# B batch, C colours, T frames, H/W height and width, V codebook size
+# B batch, C colours, T frames, H/W height and width, S stages of the quantizer, V codes of a stage
 
 SHOWN_CLIPS = 4
 SHOWN_FRAMES = 6
@@ -37,7 +37,7 @@ Trains = Literal["all", "decoder"]
 class TokenizerTraining(lightning.LightningModule):
     """Reconstruction training of a `VideoTokenizer`."""
 
-    code_counts_V: Tensor
+    code_counts_SV: Tensor
 
     def __init__(
         self,
@@ -85,9 +85,8 @@ class TokenizerTraining(lightning.LightningModule):
         plain = {name: config and dataclasses.asdict(config) for name, config in configs.items()}
         self.save_hyperparameters({**plain, "start_from": start_from, "trains": trains})
         self.average = averaged(self.tokenizer, self.optimizer_config)
-        self.register_buffer(
-            "code_counts_V", torch.zeros(self.tokenizer.codebook_size, dtype=torch.long), persistent=False
-        )
+        counts_SV = torch.zeros(self.tokenizer.stages, max(self.tokenizer.quantizer.stage_sizes), dtype=torch.long)
+        self.register_buffer("code_counts_SV", counts_SV, persistent=False)
 
     @property
     def averaged_tokenizer(self) -> VideoTokenizer:
@@ -147,7 +146,7 @@ class TokenizerTraining(lightning.LightningModule):
         self.average.update_parameters(self.tokenizer)
 
     def on_validation_epoch_start(self) -> None:
-        self.code_counts_V.zero_()
+        self.code_counts_SV.zero_()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """PSNR and SSIM of the averaged tokenizer; pictures of the first batch."""
@@ -159,7 +158,7 @@ class TokenizerTraining(lightning.LightningModule):
         self._log_codebook_use("val")
 
     def on_test_epoch_start(self) -> None:
-        self.code_counts_V.zero_()
+        self.code_counts_SV.zero_()
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The figures of validation."""
@@ -189,18 +188,22 @@ class TokenizerTraining(lightning.LightningModule):
         tokenizer, batch_size = self.averaged_tokenizer, len(video_BCTHW)
         codes_BTHW = tokenizer.encode(video_BCTHW)
         reconstruction_BCTHW = tokenizer.decode(codes_BTHW)
-        self.code_counts_V += torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size)
+        self.code_counts_SV += tokenizer.quantizer.count(codes_BTHW)
         for name, measure in (("psnr", psnr), ("ssim", ssim)):
             value = measure(reconstruction_BCTHW, video_BCTHW).mean()
             self.log(f"{stage}/{name}", value, prog_bar=name == "psnr", batch_size=batch_size, sync_dist=True)
         return reconstruction_BCTHW
 
     def _log_codebook_use(self, stage: str) -> None:
-        counts = self.all_gather(self.code_counts_V)
+        """Use of the codebook; where there are several, their mean and that of each."""
+        counts = self.all_gather(self.code_counts_SV)
         assert isinstance(counts, Tensor)
-        use = codebook_use(counts.view(-1, self.tokenizer.codebook_size).sum(dim=0))
-        figures = {f"{stage}/codebook_share": use.share, f"{stage}/codebook_perplexity": use.perplexity}
-        self.log_dict(figures, sync_dist=True)
+        uses = [codebook_use(counts_V) for counts_V in counts.view(-1, *self.code_counts_SV.shape).sum(dim=0)]
+        for name in CodebookUse._fields:
+            values = [getattr(use, name) for use in uses]
+            figures = {f"codebook_{name}": sum(values) / len(values)}
+            figures |= {f"codebook_{name}_{i}": value for i, value in enumerate(values) if len(values) > 1}
+            self.log_dict({f"{stage}/{figure}": value for figure, value in figures.items()}, sync_dist=True)
 
     def _show(self, video_BCTHW: Tensor, reconstruction_BCTHW: Tensor) -> None:
         """Original above reconstruction, frames side by side, as one TensorBoard image."""

@@ -75,6 +75,11 @@ class VideoTokenizer(nn.Module):
         return self.quantizer.codebook_size
 
     @property
+    def stages(self) -> int:
+        """Stages that a code can tell of: more than one with a residual quantizer."""
+        return self.quantizer.stages
+
+    @property
     def time_stride(self) -> int:
         """Frames per latent frame, the first one excepted."""
         return self.config.autoencoder.time_stride
@@ -145,6 +150,22 @@ class VideoTokenizer(nn.Module):
             ValueError: a code outside [0, codebook_size).
         """
         return self.stream().decode(codes_BTHW)
+
+    def coarser(self, codes_BTHW: Tensor, stages: int) -> Tensor:
+        """Codes of a lower rate: those of the first `stages` stages, without what later stages add.
+
+        Raises:
+            ValueError: the tokenizer has no such number of stages.
+        """
+        return self.quantizer.coarser(codes_BTHW, stages)
+
+    def bits_per_code(self, stages: int | None = None) -> float:
+        """What a code of the first `stages` stages costs, or of all: the logarithm of the number of such codes.
+
+        Raises:
+            ValueError: the tokenizer has no such number of stages.
+        """
+        return self.quantizer.bits_per_code(stages)
 
     def stream(self) -> "TokenizerStream":
         """A fresh stream, for encoding or decoding a clip of any length chunk by chunk."""
