@@ -1,4 +1,4 @@
-"""The tokenizer in a browser: the page in headless Chromium, held against the tokenizer in Python, byte for byte of pixels.
+"""The tokenizer in a browser: the page in headless Chromium, held against the tokenizer in Python on the same pixels.
 
 Chromium is driven by the WebDriver protocol, which is JSON over HTTP, through chromium-driver.
 """
@@ -14,14 +14,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from einops import rearrange
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip
@@ -40,7 +40,8 @@ RECORD = """
 window.steps = [];
 window.base64 = (array) => {
   let text = "";
-  for (const byte of new Uint8Array(array.buffer, array.byteOffset, array.byteLength)) text += String.fromCharCode(byte);
+  const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  for (const byte of bytes) text += String.fromCharCode(byte);
   return btoa(text);
 };
 addEventListener("tokens", ({ detail: { side, frames, codes, pixels } }) => {
@@ -49,6 +50,11 @@ addEventListener("tokens", ({ detail: { side, frames, codes, pixels } }) => {
 """
 
 pytestmark = pytest.mark.browser
+
+spec = importlib.util.spec_from_file_location("serve", PAGE / "serve.py")  # a script, in no package
+assert spec is not None and spec.loader is not None
+serve = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(serve)
 
 
 class Browser:
@@ -73,8 +79,9 @@ class Browser:
     def open(self, address: str) -> None:
         self.ask("POST", "/url", {"url": address})
 
-    def run(self, script: str) -> Any:
-        return self.ask("POST", "/execute/sync", {"script": script, "args": []})
+    def run(self, script: str, *args: Any) -> Any:
+        """What the script returns; a promise is waited for."""
+        return self.ask("POST", "/execute/sync", {"script": script, "args": args})
 
     def find(self, css: str) -> str:
         found = self.ask("POST", "/element", {"using": "css selector", "value": css})
@@ -132,18 +139,20 @@ def exported(tokenizer: VideoTokenizer, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(exported: Path) -> Iterator[str]:
-    """The page and the export, served by the script that people use."""
-    spec = importlib.util.spec_from_file_location("serve", PAGE / "serve.py")
-    assert spec is not None and spec.loader is not None
-    serve = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(serve)
-    server = serve.make_server(exported, 0)
+@contextmanager
+def served(export: Path) -> Iterator[str]:
+    """The page and an export, by the script that people use."""
+    server = serve.make_server(export, 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(exported: Path) -> Iterator[str]:
+    with served(exported) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +185,14 @@ def page(browser: Browser, address: str) -> Browser:
     return browser
 
 
-@pytest.fixture
-def moving_clip(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def moving_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """18 frames of 48 x 80 at 8 fps: a group of one, four of four, and one frame too many."""
     generator = torch.Generator().manual_seed(0)
     picture_HWC = torch.randint(0, 256, (6, 10, 3), generator=generator, dtype=torch.uint8)
     picture_HWC = picture_HWC.repeat_interleave(8, 0).repeat_interleave(8, 1)
     frames_THWC = torch.stack([picture_HWC.roll(3 * t, dims=1) for t in range(18)])
-    return Clip(frames_THWC, fps=8).write(tmp_path / "moving.mp4")
+    return Clip(frames_THWC, fps=8).write(tmp_path_factory.mktemp("clips") / "moving.mp4")
 
 
 def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: VideoTokenizer, moving_clip: Path):
@@ -214,3 +223,153 @@ def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: Vid
     last_THWC = Clip.from_video(wanted_BCTHW[0, :, -1:], fps=8).frames_THWC
     difference = np.abs(shown_HWC.reshape(64, 64, 4)[..., :3].astype(int) - last_THWC[0].numpy().astype(int))
     assert difference.max() <= 1  # rounded to a byte
+
+
+def test_controls(page: Browser, moving_clip: Path):
+    page.click("#size option[value='64']")
+    page.click("#rate option[value='4']")
+    page.type("#file", str(moving_clip))
+    page.wait("playing")
+    page.click("#play")
+    assert page.wait("paused") and page.text("#play") == "Play"
+    time.sleep(0.3)  # what was under way arrives
+    before = page.text("#frames")
+    time.sleep(0.5)
+    assert page.text("#frames") == before and page.run("return video.paused")
+    page.click("#play")
+    page.wait("ended")
+    assert page.text("#frames") == "9" and page.text("#play") == "Play again"  # every other frame of the 18
+
+    page.run("steps.length = 0")
+    page.click("#size option[value='128']")  # begins anew
+    page.wait("ended")
+    assert [frames.shape for frames, _, _ in page.steps()] == [(1, 128, 128, 3), (4, 128, 128, 3), (4, 128, 128, 3)]
+    assert page.text("#grid") == "16 × 16" and page.text("#frames") == "9"
+
+
+def test_a_clip_whose_frames_last_long_is_held(page: Browser, grey_levels: Callable[..., Path]):
+    """At the page's rate, a frame stands until the next one's time; so do readers in Python."""
+    clip = grey_levels("uneven.mp4", [0, 1000, 1250, 2250])
+    page.click("#size option[value='64']")
+    page.click("#rate option[value='4']")
+    page.type("#file", str(clip))
+    page.wait("ended")
+    levels = [int(frame.mean().round()) for frames, _, _ in page.steps() for frame in frames]
+    wanted = Clip.read(clip, fps=4, size=64).frames_THWC[: len(levels)].float().mean(dim=(1, 2, 3)).round()
+    assert len(levels) == 9
+    assert np.abs(np.array(levels) - wanted.numpy()).max() <= 2, levels
+
+
+def test_less_motion_where_it_is_asked_for(
+    driver: str, address: str, moving_clip: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    calm = Browser(driver, tmp_path_factory.mktemp("calm"), ("--force-prefers-reduced-motion",))
+    try:
+        calm.open(address)
+        calm.wait("ready")
+        calm.type("#file", str(moving_clip))
+        assert calm.wait("paused", "playing") == "paused"
+        time.sleep(0.5)
+        assert calm.text("#frames") == "1"  # the first frame is shown, and nothing moves
+    finally:
+        calm.ask("DELETE", "")
+
+
+def test_what_is_no_video_gets_a_message(page: Browser, moving_clip: Path, tmp_path: Path):
+    (tmp_path / "notes.mp4").write_text("These are words.")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "half.mp4").write_bytes(moving_clip.read_bytes()[:1500])
+    for name in ("notes.mp4", "empty.mp4", "half.mp4"):
+        page.type("#file", str(tmp_path / name))
+        page.wait("failed")
+        assert page.text("#problem").startswith(f"{name} is no video that this browser plays")
+    page.type("#file", str(moving_clip))  # and another file is welcome
+    page.wait("playing", "ended")
+    assert page.text("#problem") == ""
+
+
+def changed(folder: Path, **entries: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **entries}))
+
+
+BAD_EXPORTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "another kind": (lambda folder: changed(folder, kind="torch-export"), "kind torch-export, and the page needs onnx"),
+    "later version": (lambda folder: changed(folder, version=2), "version 2, and this page reads version 1"),
+    "something else": (lambda folder: changed(folder, format="pizza"), "does not describe an exported tokenizer"),
+    "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is damaged"),
+    "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
+    "missing": (lambda folder: (folder / "decoder_step.onnx").unlink(), "decoder_step.onnx is missing"),
+    "damaged": (lambda folder: (folder / "encoder.onnx").write_bytes(b"no graph"), "encoder.onnx is damaged"),
+}
+
+
+def test_bad_exports_get_a_message(page: Browser, exported: Path, tmp_path: Path):
+    page.click("details:last-of-type summary")
+    for name, (spoil, message) in BAD_EXPORTS.items():
+        folder = shutil.copytree(exported, tmp_path / name)
+        spoil(folder)
+        page.type("#folder", str(folder))
+        page.wait("failed")
+        assert message in page.text("#problem"), name
+    page.type("#folder", str(exported))
+    page.wait("ready")
+
+
+def test_a_server_without_an_export_gets_a_message(browser: Browser, tmp_path: Path):
+    with served(tmp_path) as address:
+        browser.open(address)
+        browser.wait("failed")
+        assert "There is no tokenizer on this server" in browser.text("#problem")
+
+
+def test_nothing_leaves_the_server(page: Browser, address: str, tmp_path: Path):
+    asked = page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert len(asked) > 5 and [name for name in asked if not name.startswith(address)] == []
+    assert page.run("return crossOriginIsolated")
+    with served(tmp_path) as elsewhere:
+        (tmp_path / "thing").write_text("thing")
+        fetched = "return fetch(arguments[0]).then((answer) => answer.status, (error) => String(error))"
+        assert page.run(fetched, f"{address}/model/manifest.json") == 200
+        assert page.run(fetched, f"{elsewhere}/model/thing") == "TypeError: Failed to fetch"
+
+
+def test_colours_tell_codes_apart_and_levels_in_order(page: Browser):
+    colours = np.array(
+        page.run("""
+            const { tokenColours } = await import("/figures.js");
+            return Array.from({ length: 64000 }, (_, code) => code).map(tokenColours([8, 8, 8, 5, 5, 5]));
+        """)
+    )
+    assert len(np.unique(colours, axis=0)) == 64000
+    by_level = colours.reshape(5, 5, 5, 8, 8, 8, 3)  # the first channel's level changes fastest
+    assert (np.diff(by_level, axis=5)[..., 0] > 0).all() and (np.diff(by_level, axis=5)[..., 1:] == 0).all()
+    assert (np.diff(by_level, axis=0)[..., 2] > 0).all() and (np.diff(by_level, axis=0)[..., :2] == 0).all()
+
+
+def test_the_server_gives_the_page_and_the_export_alone(exported: Path, tmp_path: Path):
+    with served(exported) as address:
+
+        def status(path: str) -> int:
+            try:
+                with urllib.request.urlopen(address + path) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert status("/") == status("/model/manifest.json") == status("/page.js") == 200
+        (tmp_path / "secret").touch()
+        up = "/".join([".."] * len(exported.parts))
+        assert status(f"/model/{up}{tmp_path}/secret") == status(f"/{up}{tmp_path}/secret") == 404
+        assert status("/model/..%2F" + exported.name) == 404
+    with pytest.raises(ValueError, match="is no folder: make it by videogpt export"):
+        serve.make_server(tmp_path / "nothing", 0)
+
+
+def test_the_npm_lock_is_exact_and_names_no_host():
+    wanted = json.loads((PAGE / "package.json").read_text())["dependencies"]
+    text = (PAGE / "package-lock.json").read_text()
+    locked = json.loads(text)["packages"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert "//" not in re.sub(r"sha512-[^\"]*", "", text)
+    assert all("integrity" in package for name, package in locked.items() if name)
