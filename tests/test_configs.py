@@ -55,7 +55,11 @@ def test_it_runs_two_steps(config, material, tmp_path):
         "trainer.limit_val_batches": 1,
         "trainer.enable_model_summary": "false",
     }
-    small = {"batch_size": 2, "num_workers": 0, "folder": str(material / ("clips" if kind == "tokenizer" else "tokens"))}
+    small = {
+        "batch_size": 2,
+        "num_workers": 0,
+        "folder": str(material / ("clips" if kind == "tokenizer" else "tokens")),
+    }
     parts = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"].get("parts")
     if parts is None:
         settings |= {f"data.init_args.{key}": value for key, value in small.items()}

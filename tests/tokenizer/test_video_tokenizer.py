@@ -6,6 +6,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, from_patches, to_patches
 from videogpt_tokenizer.quantizers import QuantizerConfig
@@ -91,22 +93,48 @@ def test_codes_do_not_depend_on_places_far_away(tokenizer):
     assert not torch.equal(before[..., :6], after[..., :6])
 
 
-CHUNK_PLANS = [[17], [1, 16], [1, 4, 4, 4, 4], [1] * 17, [5, 12], [3, 7, 2, 5], [2, 15]]
+@st.composite
+def chunk_plans(draw, total: int) -> list[int]:
+    """Chunk sizes that add up to `total`, empty chunks and chunks of one among them."""
+    cuts = sorted(draw(st.lists(st.integers(0, total), max_size=8)))
+    return [end - begin for begin, end in itertools.pairwise([0, *cuts, total])]
 
 
-@pytest.mark.parametrize("plan", CHUNK_PLANS, ids=str)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(plan=chunk_plans(17))
+@example(plan=[1] * 17)
+@example(plan=[0, 1, 0, 3, 0, 13, 0])
 def test_every_chunk_plan_gives_the_same_codes(tokenizer, video, plan):
     stream = tokenizer.stream()
     codes = torch.cat([stream.encode(chunk) for chunk in video.split(plan, dim=2)], dim=1)
     assert torch.equal(codes, tokenizer.encode(video))
 
 
-@pytest.mark.parametrize("plan", [[1, 4], [1] * 5, [2, 2, 1], [3, 2]], ids=str)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(plan=chunk_plans(5))
+@example(plan=[1] * 5)
+@example(plan=[0, 1, 0, 4, 0])
 def test_every_chunk_plan_gives_the_same_pictures(tokenizer, video, plan):
+    """But for rounding: PyTorch convolves a lone small frame, and oneDNN or MKL a few rows, in another order."""
     codes = tokenizer.encode(video)
     stream = tokenizer.stream()
     pictures = torch.cat([stream.decode(chunk) for chunk in codes.split(plan, dim=1)], dim=2)
     torch.testing.assert_close(pictures, tokenizer.decode(codes), atol=1e-5, rtol=0)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(frames=chunk_plans(17), latents=chunk_plans(5))
+def test_a_stream_takes_and_gives_what_is_complete(tokenizer, frames, latents):
+    stream, taken, given_back = tokenizer.stream(), 0, 0
+    for count in frames:
+        taken += count
+        given_back += stream.encode(torch.zeros(1, 3, count, 8, 8)).shape[1]
+        assert given_back == (taken + 3) // 4
+    taken = given_back = 0
+    for count in latents:
+        taken += count
+        given_back += stream.decode(torch.zeros(1, count, 1, 1, dtype=torch.long)).shape[2]
+        assert given_back == (tokenizer.num_frames(taken) if taken else 0)
 
 
 def test_a_batch_equals_its_clips_one_by_one(tokenizer, video):
@@ -194,11 +222,65 @@ def test_the_nearest_frame_counts_are_right(tokenizer):
         tokenizer.grid(16, 32, 32)
 
 
-def test_wrong_kinds_of_input_are_named(tokenizer):
-    with pytest.raises(ValueError, match="floating point"):
-        tokenizer.encode(torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="batch, 3"):
-        tokenizer.encode(torch.zeros(1, 17, 3, 32, 32))
+@pytest.mark.parametrize(
+    "video, said",
+    [
+        (torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8), "floating point"),
+        (torch.zeros(1, 17, 3, 32, 32), "batch, 3"),
+        (torch.full((1, 3, 1, 8, 8), 255.0), "span 255 to 255, but the tokenizer takes -1 to 1"),
+        (torch.full((1, 3, 1, 8, 8), -1.01), "span -1.01 to -1.01"),
+        (torch.full((1, 3, 1, 8, 8), float("nan")), "span nan"),
+    ],
+)
+def test_wrong_kinds_of_video_are_named(tokenizer, video, said):
+    for encode in (tokenizer.encode, tokenizer.stream().encode):
+        with pytest.raises(ValueError, match=said):
+            encode(video)
+
+
+def test_rounding_beyond_the_range_is_forgiven(tokenizer):
+    assert torch.equal(
+        tokenizer.encode(torch.full((1, 3, 1, 8, 8), 1.00001)), tokenizer.encode(torch.ones(1, 3, 1, 8, 8))
+    )
+
+
+@pytest.mark.parametrize(
+    "codes, said",
+    [
+        (torch.zeros(1, 5, 4, 3), "integers such as `encode` returns, not torch.float32"),
+        (torch.zeros(1, 5, 4, 3, dtype=torch.bool), "integers"),
+        (torch.zeros(5, 4, 3, dtype=torch.long), r"must be \(batch, latent frames, height, width\), not \(5, 4, 3\)"),
+        (torch.zeros(1, 5, 0, 3, dtype=torch.long), "must be"),
+        (torch.full((1, 1, 1, 1), 200), "span 200 to 200, but this tokenizer knows 0 to 199"),
+        (torch.full((1, 1, 1, 1), -1), "span -1"),
+    ],
+)
+def test_wrong_kinds_of_codes_are_named(tokenizer, codes, said):
+    for decode in (tokenizer.decode, tokenizer.stream().decode):
+        with pytest.raises(ValueError, match=said):
+            decode(codes)
+
+
+def test_no_codes_are_no_video(tokenizer):
+    with pytest.raises(ValueError, match="hold no latent frame"):
+        tokenizer.decode(torch.zeros(1, 0, 4, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_codes_of_any_integer_type_decode(tokenizer, dtype):
+    codes = torch.arange(12).view(1, 1, 4, 3)
+    assert torch.equal(tokenizer.decode(codes.to(dtype)), tokenizer.decode(codes))
+
+
+def test_a_stream_that_changes_size_is_refused(tokenizer, video):
+    stream = tokenizer.stream()
+    stream.decode(stream.encode(video))
+    with pytest.raises(ValueError, match=r"began with .* = \(2, 32, 24\) goes on with the same, not \(2, 24, 24\)"):
+        stream.encode(video[:, :, :, :24])
+    with pytest.raises(ValueError, match=r"\(2, 4, 3\) goes on with the same, not \(1, 4, 3\)"):
+        stream.decode(torch.zeros(1, 1, 4, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="nearest"):
+        stream.encode(video[:, :, :, :30])
 
 
 def test_memory_of_a_stream_does_not_grow(tokenizer):

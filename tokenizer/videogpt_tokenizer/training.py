@@ -72,8 +72,10 @@ class TokenizerTraining(lightning.LightningModule):
         self.prior = None if prior is None else _prior(prior, self.tokenizer)
         if trains not in get_args(Trains):
             raise ValueError(f"trains is {trains!r}; choose {', '.join(get_args(Trains))}")
-        self.frozen = nn.ModuleList([self.tokenizer.encoder, self.tokenizer.quantizer] if trains == "decoder" else [])
-        self.frozen.requires_grad_(False)
+        # A tuple: as a module it would put these weights into checkpoints twice.
+        self._frozen = (self.tokenizer.encoder, self.tokenizer.quantizer) if trains == "decoder" else ()
+        for part in self._frozen:
+            part.requires_grad_(False)
         configs = {
             "tokenizer": self.tokenizer.config,
             "optimizer": self.optimizer_config,
@@ -96,20 +98,22 @@ class TokenizerTraining(lightning.LightningModule):
         return tokenizer.eval()
 
     def on_train_start(self) -> None:
-        self.frozen.eval()  # a learned codebook moves in training mode, with gradients or without
+        for part in self._frozen:
+            part.eval()  # a learned codebook moves in training mode, with gradients or without
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Loss of one batch and its terms, which are logged like the codebook's use."""
         video = batch["video"]
         with fast_autocast(self.device):
             reconstruction = self.tokenizer(video)
-            losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config, self.perceptual)
-            loss = losses.total + reconstruction.quantizer_loss
-            terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
-            if self.prior is not None:
-                terms["prior_bits"] = self.prior(reconstruction.latents_BTHWD)
-                loss = loss + terms["prior_bits"]
-            if self.adversary is not None:
+        losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config, self.perceptual)
+        loss = losses.total + reconstruction.quantizer_loss
+        terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
+        if self.prior is not None:
+            terms["prior_bits"] = self.prior(reconstruction.latents_BTHWD)
+            loss = loss + terms["prior_bits"]
+        if self.adversary is not None:
+            with fast_autocast(self.device):
                 against = self.adversary(
                     reconstruction.video_BCTHW,
                     video,
@@ -117,8 +121,8 @@ class TokenizerTraining(lightning.LightningModule):
                     reconstruction=losses.total,
                     last_weight=self.tokenizer.decoder.last_weight,
                 )
-                loss = loss + against.generator + against.discriminator
-                terms |= against.terms
+            loss = loss + against.generator + against.discriminator
+            terms |= against.terms
         self.log("train/loss", loss, prog_bar=True)
         terms = {name: term.detach() for name, term in terms.items()}
         self.log_dict({f"train/{name}": term for name, term in terms.items()})

@@ -7,16 +7,20 @@
     stream = tokenizer.stream()                # the same, a few frames at a time, in constant memory
     codes = torch.cat([stream.encode(chunk) for chunk in chunks], dim=1)
 
-The strides (4 and 8 above) are the configuration's. It refuses sizes and frame counts that do not divide: padding
-and cropping are the caller's choice, since they change what the codes mean.
+    clips = tokenizer.encode_clips(videos)     # list of (3, T, H, W), any lengths and sizes -> list of ClipCodes
+    videos = tokenizer.decode_clips(clips)     # and back, each with its own length and size
+
+The strides (4 and 8 above) are the configuration's. `encode` refuses sizes and frame counts that do not divide, since
+padding changes what the codes mean; `encode_clips` pads, and remembers by how much.
 """
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +30,15 @@ from videogpt_tokenizer.layers import Past
 from videogpt_tokenizer.pretrained_files import build_config, named_or_path, read_pretrained, write_pretrained
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
+if TYPE_CHECKING:
+    from videogpt_tokenizer.unequal_clips import ClipCodes
+
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
 
 FORMAT = "videogpt-tokenizer"
+ROUNDING = 1e-3
+"""How far beyond -1 or 1 a value may lie: less than half a level of 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +116,9 @@ class VideoTokenizer(nn.Module):
                 f"{frames} frames do not fit the tokenizer, which takes 1 + {stride}k: "
                 f"the nearest counts are {below} and {below + stride}"
             )
+        return Grid(1 + (frames - 1) // stride, *self._grid_of_picture(height, width))
+
+    def _grid_of_picture(self, height: int, width: int) -> tuple[int, int]:
         for name, side in (("height", height), ("width", width)):
             if side < self.space_stride or side % self.space_stride:
                 below = max(1, side // self.space_stride) * self.space_stride
@@ -114,7 +126,7 @@ class VideoTokenizer(nn.Module):
                     f"{name} {side} is not a multiple of {self.space_stride}: "
                     f"the nearest sizes are {below} and {below + self.space_stride}"
                 )
-        return Grid(1 + (frames - 1) // stride, height // self.space_stride, width // self.space_stride)
+        return height // self.space_stride, width // self.space_stride
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients, for training; the video is not clamped.
@@ -147,8 +159,11 @@ class VideoTokenizer(nn.Module):
         """Codes (B, 1 + k, h, w) -> video (B, 3, 1 + k * time_stride, h*s, w*s), float, clamped to [-1, 1].
 
         Raises:
-            ValueError: a code outside [0, codebook_size).
+            ValueError: a code outside [0, codebook_size), codes that are no integers, or another shape.
         """
+        _check_codes(codes_BTHW)
+        if codes_BTHW.shape[1] == 0:
+            raise ValueError(f"codes of shape {tuple(codes_BTHW.shape)} hold no latent frame; one is the least")
         return self.stream().decode(codes_BTHW)
 
     def coarser(self, codes_BTHW: Tensor, stages: int) -> Tensor:
@@ -166,6 +181,18 @@ class VideoTokenizer(nn.Module):
             ValueError: the tokenizer has no such number of stages.
         """
         return self.quantizer.bits_per_code(stages)
+
+    def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> "list[ClipCodes]":
+        """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `unequal_clips.encode_clips`."""
+        from videogpt_tokenizer.unequal_clips import encode_clips
+
+        return encode_clips(self, videos, batch_size)
+
+    def decode_clips(self, clips: "Sequence[ClipCodes]", batch_size: int = 16) -> list[Tensor]:
+        """What `encode_clips` made -> videos (3, T, H, W) of the same lengths and sizes."""
+        from videogpt_tokenizer.unequal_clips import decode_clips
+
+        return decode_clips(self, clips, batch_size)
 
     def stream(self) -> "TokenizerStream":
         """A fresh stream, for encoding or decoding a clip of any length chunk by chunk."""
@@ -207,11 +234,16 @@ class VideoTokenizer(nn.Module):
         return tokenizer.eval()
 
     def _check_video(self, video_BCTHW: Tensor) -> None:
+        self._check_frames(video_BCTHW)
+        self.grid(*video_BCTHW.shape[2:])
+
+    def _check_frames(self, video_BCTHW: Tensor) -> None:
+        """Everything but their number."""
         if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
             raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
         if not video_BCTHW.is_floating_point():
             raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
-        self.grid(*video_BCTHW.shape[2:])
+        self._grid_of_picture(*video_BCTHW.shape[3:])
 
 
 class TokenizerStream:
@@ -225,33 +257,91 @@ class TokenizerStream:
         self._encoder_past: Past | None = None
         self._decoder_past: Past | None = None
         self._waiting: Tensor | None = None
+        self._encoded: tuple[int, ...] | None = None
+        """Clips, height and width of what is being encoded."""
+        self._decoded: tuple[int, ...] | None = None
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
-        """Any number of further frames -> codes of the latent frames they complete, (B, 0 or more, h, w)."""
+        """Any number of further frames -> codes of the latent frames they complete, (B, 0 or more, h, w).
+
+        Raises:
+            ValueError: a side that does not divide, values outside [-1, 1], or another batch or size than before.
+        """
         tokenizer, first = self.tokenizer, self._encoder_past is None
+        tokenizer._check_frames(video_BCTHW)
+        _check_range(video_BCTHW)
+        batch, _, _, height, width = video_BCTHW.shape
+        self._encoded = _unchanged(self._encoded, (batch, height, width))
         if self._waiting is not None:
             video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
         frames, stride = video_BCTHW.shape[2], tokenizer.time_stride
-        usable = (frames - 1) // stride * stride + 1 if first else frames // stride * stride
+        usable = max(0, (frames - 1) // stride * stride + 1) if first else frames // stride * stride
         self._waiting = video_BCTHW[:, :, usable:] if usable < frames else None
         if usable == 0:
-            batch, height, width = (
-                video_BCTHW.shape[0],
-                *(side // tokenizer.space_stride for side in video_BCTHW.shape[3:]),
-            )
-            return torch.zeros(batch, 0, height, width, dtype=torch.long, device=video_BCTHW.device)
+            grid = tokenizer._grid_of_picture(height, width)
+            return torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)
         patches = to_patches(video_BCTHW[:, :, :usable], tokenizer.config.autoencoder, first=first)
         latents, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
         return tokenizer.quantizer(latents).codes_BTHW
 
     @torch.no_grad()
     def decode(self, codes_BTHW: Tensor) -> Tensor:
-        """Any number of further latent frames -> their frames of pixels: one for the first, time_stride for others."""
+        """Any number of further latent frames -> their frames of pixels: one for the first, time_stride for others.
+
+        Raises:
+            ValueError: a code outside [0, codebook_size), codes that are no integers, another shape than
+                (batch, latent frames, h, w), or another batch or size than before.
+        """
         tokenizer, first = self.tokenizer, self._decoder_past is None
-        latents = tokenizer.quantizer.lookup(codes_BTHW)
+        _check_codes(codes_BTHW)
+        batch, frames, height, width = codes_BTHW.shape
+        self._decoded = _unchanged(self._decoded, (batch, height, width))
+        if frames == 0:
+            side = tokenizer.space_stride
+            return torch.zeros(batch, 3, 0, height * side, width * side, device=codes_BTHW.device)
+        latents = tokenizer.quantizer.lookup(codes_BTHW.long())
         patches, self._decoder_past = tokenizer.decoder(latents, self._decoder_past)
         return from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1)
+
+    def keep(self, clips: int) -> None:
+        """Go on with the first so many clips of the batch; the others have ended."""
+        self._encoder_past, self._decoder_past = (
+            None if past is None else tuple(state[:clips] for state in past)
+            for past in (self._encoder_past, self._decoder_past)
+        )
+        self._waiting = None if self._waiting is None else self._waiting[:clips]
+        self._encoded, self._decoded = (
+            None if shape is None else (min(clips, shape[0]), *shape[1:]) for shape in (self._encoded, self._decoded)
+        )
+
+
+def _check_range(video_BCTHW: Tensor) -> None:
+    if not video_BCTHW.numel():
+        return
+    low, high = (float(value) for value in video_BCTHW.aminmax())
+    if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):  # also where there is NaN
+        raise ValueError(
+            f"the video's values span {low:g} to {high:g}, but the tokenizer takes -1 to 1: "
+            "bytes go through Clip.video_CTHW, values from 0 to 1 are to be doubled less 1"
+        )
+
+
+def _check_codes(codes_BTHW: Tensor) -> None:
+    if codes_BTHW.dtype == torch.bool or codes_BTHW.is_floating_point() or codes_BTHW.is_complex():
+        raise ValueError(f"codes must be integers such as `encode` returns, not {codes_BTHW.dtype}")
+    if codes_BTHW.ndim != 4 or 0 in codes_BTHW.shape[2:]:
+        raise ValueError(f"codes must be (batch, latent frames, height, width), not {tuple(codes_BTHW.shape)}")
+
+
+def _unchanged(before: tuple[int, ...] | None, now: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a stream's chunks."""
+    if before not in (None, now):
+        raise ValueError(
+            f"a stream that began with (clips, height, width) = {before} goes on with the same, not {now}: "
+            "begin another stream"
+        )
+    return now
 
 
 def _changed_settings(config: TokenizerConfig) -> dict[str, dict[str, Any]]:
