@@ -23,6 +23,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
+from _code_prior import bits_per_code
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -33,7 +34,7 @@ from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_data import ClipDataModule
 from videogpt_tokenizer.clip_mixture import ClipMixture
-from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
+from videogpt_tokenizer.code_prior import PriorConfig
 from videogpt_tokenizer.losses import LossConfig
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.optimization import OptimizerConfig
@@ -143,34 +144,6 @@ def fine_energy(frames_NCHW: Tensor) -> float:
     return float((frames_NCHW - F.avg_pool2d(frames_NCHW, 3, 1, 1, count_include_pad=False)).square().sum())
 
 
-def bits_per_code(tokenizer: VideoTokenizer, films: ClipDataModule, steps: int) -> float:
-    """Bits of the codes of unseen clips under a model of codes trained on those of the others."""
-    torch.manual_seed(0)
-    prior = CodePrior(PriorConfig(), LEVELS)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    batches = films.train_dataloader()
-    done = 0
-    while done < steps:
-        for batch in batches:
-            loss = prior(latents_of(tokenizer, batch["video"]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            done += 1
-            if done == steps:
-                break
-    with torch.no_grad():
-        sums = [(float(prior(latents_of(tokenizer, x["video"]))), len(x["video"])) for x in films.val_dataloader()]
-    return sum(bits * count for bits, count in sums) / sum(count for _, count in sums)
-
-
-@torch.no_grad()
-def latents_of(tokenizer: VideoTokenizer, video_BCTHW: Tensor) -> Tensor:
-    return tokenizer.quantizer.lookup(tokenizer.encode(video_BCTHW))
-
-
 def write_shapes(folder: Path, clips: int) -> None:
     for index in range(clips):
         Clip(torch.from_numpy(render(sample_scene(0, index))), FPS).write(folder / f"{index:04}.mp4")
@@ -188,7 +161,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    logging.getLogger("lightning").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     names = args.only or (["plain", "adversarial", "prior, weight 0.01"] if args.quick else list(VARIANTS))
     steps, batch, prior_steps = (6, 2, 6) if args.quick else (args.steps, 8, max(1, args.steps // 3))
@@ -210,7 +184,9 @@ def main() -> None:
         for name in names:
             module = train(folder, args.unseen_column, steps, batch, VARIANTS[name])
             tokenizer = copy.deepcopy(module.averaged_tokenizer)
-            found = measure(tokenizer, films) | {"bits": bits_per_code(tokenizer, films, prior_steps)}
+            found = measure(tokenizer, films) | {
+                "bits": bits_per_code(tokenizer, films.train_dataloader(), films.val_dataloader(), prior_steps)
+            }
             plain = plain or found
             for figure, value in found.items():
                 add(report, name, names[0], figure, value, plain[figure])
