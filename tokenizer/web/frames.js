@@ -26,6 +26,7 @@ export class VideoFrames {
   #held = null; // the frame on display, until the next is
   #next = 0; // number of the moment to come
   #watch = null;
+  #closed = false;
 
   constructor(video, { side, rate, take, end, fail }) {
     Object.assign(this, { video, side, rate, take });
@@ -42,13 +43,18 @@ export class VideoFrames {
 
   /** Go to the start, and take the first frame. */
   async rewind() {
+    if (this.#closed) {
+      return;
+    }
     this.video.pause();
     await new Promise((resolve) => {
       this.video.onseeked = resolve;
       this.video.currentTime = 0;
     });
-    this.#see(0);
-    this.#watchFrames();
+    if (!this.#closed) {
+      this.#see(0);
+      this.#watchFrames();
+    }
   }
 
   go() {
@@ -66,6 +72,10 @@ export class VideoFrames {
   }
 
   close() {
+    if (this.#closed) {
+      return; // the video may belong to others by now
+    }
+    this.#closed = true;
     this.video.pause();
     this.video.cancelVideoFrameCallback(this.#watch);
     this.video.onended = this.video.onerror = null;
