@@ -80,7 +80,7 @@ class Browser:
         self.ask("POST", "/url", {"url": address})
 
     def run(self, script: str, *args: Any) -> Any:
-        """What the script returns; a promise is waited for."""
+        """What the script returns, which may wait."""
         return self.ask("POST", "/execute/sync", {"script": script, "args": args})
 
     def find(self, css: str) -> str:
@@ -199,6 +199,10 @@ def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: Vid
     page.click("#size option[value='64']")
     page.click("#rate option[value='8']")
     page.type("#file", str(moving_clip))
+    page.wait("playing")
+    for _ in range(3):  # a browser with other work passes over frames, and the page goes back for them
+        page.run("const end = performance.now() + 400; while (performance.now() < end);")
+        time.sleep(0.1)
     assert page.wait("ended", "failed") == "ended", page.text("#problem")
 
     steps = page.steps()
@@ -225,7 +229,7 @@ def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: Vid
     assert difference.max() <= 1  # rounded to a byte
 
 
-def test_controls(page: Browser, moving_clip: Path):
+def test_controls(page: Browser, tokenizer: VideoTokenizer, moving_clip: Path):
     page.click("#size option[value='64']")
     page.click("#rate option[value='4']")
     page.type("#file", str(moving_clip))
@@ -240,10 +244,15 @@ def test_controls(page: Browser, moving_clip: Path):
     page.wait("ended")
     assert page.text("#frames") == "9" and page.text("#play") == "Play again"  # every other frame of the 18
 
-    page.run("steps.length = 0")
-    page.click("#size option[value='128']")  # begins anew
+    for side in (256, 64, 128):  # each begins anew, the last one counts
+        page.run("steps.length = 0")
+        page.click(f"#size option[value='{side}']")
     page.wait("ended")
-    assert [frames.shape for frames, _, _ in page.steps()] == [(1, 128, 128, 3), (4, 128, 128, 3), (4, 128, 128, 3)]
+    steps = page.steps()[-3:]
+    assert [frames.shape for frames, _, _ in steps] == [(1, 128, 128, 3), (4, 128, 128, 3), (4, 128, 128, 3)]
+    video_BCTHW = Clip(torch.from_numpy(np.concatenate([frames for frames, _, _ in steps])), fps=4).video_CTHW()[None]
+    codes_BTHW = torch.from_numpy(np.stack([codes for _, codes, _ in steps]))[None].long()
+    assert torch.equal(codes_BTHW, tokenizer.encode(video_BCTHW))
     assert page.text("#grid") == "16 × 16" and page.text("#frames") == "9"
 
 
@@ -327,11 +336,15 @@ def test_nothing_leaves_the_server(page: Browser, address: str, tmp_path: Path):
     asked = page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert len(asked) > 5 and [name for name in asked if not name.startswith(address)] == []
     assert page.run("return crossOriginIsolated")
+    forbidden = """
+        const seen = new Promise((resolve) => addEventListener("securitypolicyviolation", resolve));
+        await fetch(arguments[0], { mode: "no-cors" }).catch(() => {});
+        const { effectiveDirective } = await Promise.race([seen, new Promise((end) => setTimeout(end, 1000, {}))]);
+        return effectiveDirective;
+    """
+    assert page.run(forbidden, address) is None
     with served(tmp_path) as elsewhere:
-        (tmp_path / "thing").write_text("thing")
-        fetched = "return fetch(arguments[0]).then((answer) => answer.status, (error) => String(error))"
-        assert page.run(fetched, f"{address}/model/manifest.json") == 200
-        assert page.run(fetched, f"{elsewhere}/model/thing") == "TypeError: Failed to fetch"
+        assert page.run(forbidden, elsewhere) == "connect-src"
 
 
 def test_colours_tell_codes_apart_and_levels_in_order(page: Browser):

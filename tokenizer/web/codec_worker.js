@@ -20,7 +20,9 @@ const work = {
     stride = tokenizer.time_stride;
     sessions = {};
     for (const [name, bytes] of Object.entries(graphs)) {
-      sessions[name] = await ort.InferenceSession.create(new Uint8Array(bytes), options);
+      sessions[name] = await ort.InferenceSession.create(new Uint8Array(bytes), options).catch((error) => {
+        throw new Error(`${name} cannot be loaded: choose another entry of "Runs on", or export again. (${error.message})`);
+      });
     }
     const count = ort.env.wasm.numThreads;
     return device === "webgpu" ? "WebGPU" : `WebAssembly, ${count} thread${count === 1 ? "" : "s"}`;
@@ -63,7 +65,9 @@ const work = {
 async function run(half, feeds) {
   const session = sessions[states[half] ? `${half}_step` : half];
   const before = performance.now();
-  const outputs = await session.run({ ...feeds, ...states[half] });
+  const outputs = await session.run({ ...feeds, ...states[half] }).catch((error) => {
+    throw new Error(`The network stopped: choose a smaller picture size, or reload the page. (${error.message})`);
+  });
   const seconds = (performance.now() - before) / 1000;
   const [first, ...remembered] = session.outputNames;
   states[half] = Object.fromEntries(remembered.map((name) => [name.replace("new_", ""), outputs[name]]));
