@@ -12,8 +12,6 @@ and cropping are the caller's choice, since they change what the codes mean.
 """
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
+from videogpt_tokenizer.checks import check_video
+from videogpt_tokenizer.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.layers import Past
-from videogpt_tokenizer.pretrained_files import build_config, named_or_path, read_pretrained, write_pretrained
+from videogpt_tokenizer.model_card import write_card
+from videogpt_tokenizer.pretrained_files import (
+    WEIGHTS_NAME,
+    build_config,
+    check_tensors,
+    fingerprint_of,
+    named_or_path,
+    read_pretrained,
+    write_pretrained,
+)
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
@@ -152,41 +161,53 @@ class VideoTokenizer(nn.Module):
 
         Settings at their defaults do not count, so that a new setting leaves the fingerprints of old folders alone.
         """
-        digest = hashlib.sha256(json.dumps(_changed_settings(self.config), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(_changed_settings(self.config), self.state_dict())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` into a folder, made if need be."""
+        """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": FORMAT, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
+        write_card(self, Path(folder))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "VideoTokenizer":
-        """Read a folder that `save_pretrained` wrote, or `natural`, which is shipped; the result is in evaluation mode.
+    def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "VideoTokenizer":
+        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
+
+        Args:
+            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `hub`).
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
             ValueError: there is no such folder or name, or a file is missing, truncated, altered, of another version,
                 or belongs to something else.
+            OSError: the Hub does not give it.
         """
-        folder = named_or_path(folder)
+        folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
         config, weights = read_pretrained(folder, FORMAT, keys=("autoencoder", "quantizer"))
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
-        try:
-            tokenizer = cls(TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer))
-            tokenizer.load_state_dict(weights, strict=True)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{folder}: model.safetensors does not fit config.json: copy both again") from error
+        whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)
+        with torch.device("meta"):
+            wanted = cls(whole).state_dict()  # shapes, before any memory is taken
+        check_tensors(weights, wanted, str(folder / WEIGHTS_NAME))
+        tokenizer = cls(whole)
+        tokenizer.load_state_dict(weights, strict=True)
         return tokenizer.eval()
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str = "unknown",  # noqa: A002 - the Hub's name for it
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes; a model card that is there already stays. See `hub.push`."""
+        return push(self, repo_id, license=license, private=private, revision=revision, token=token)
+
     def _check_video(self, video_BCTHW: Tensor) -> None:
-        if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
-            raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
-        if not video_BCTHW.is_floating_point():
-            raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
+        check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
 
 
