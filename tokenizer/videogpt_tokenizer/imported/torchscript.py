@@ -98,7 +98,9 @@ class TorchScriptTokenizer(WholeClipTokenizer):
         encoder, decoder = (_load(path) for path in paths)
         size = codebook_size if codebook_size is not None else _find_codebook_size([encoder, decoder], folder)
         check_whole("codebook_size", size, 2, 2**31)
-        found = _probe(encoder, decoder, str(folder), time_stride or PROBE_FRAMES, space_stride or PROBE_SIDE)
+        frames = PROBE_FRAMES if time_stride is None else time_stride
+        side = PROBE_SIDE if space_stride is None else space_stride
+        found = _probe(encoder, decoder, str(folder), frames, side)
         for name, given in (("time_stride", time_stride), ("space_stride", space_stride)):
             if given is not None and given != found[name]:
                 raise ValueError(f"{name} is given as {given}, but {folder} compresses by {found[name]}")
