@@ -19,8 +19,11 @@ from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 from videogpt_tokenizer.pretrained_files import CONFIG_NAME, shipped_tokenizers
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
+AnyTokenizer = VideoTokenizer | WholeClipTokenizer
+"""Of this project, or of another."""
 
-def load_video_tokenizer(path: str | Path, *, trust_torchscript: bool = False) -> VideoTokenizer | WholeClipTokenizer:
+
+def load_video_tokenizer(path: str | Path, *, trust_torchscript: bool = False) -> AnyTokenizer:
     """Load a tokenizer by what the path is, onto the CPU and in evaluation mode.
 
     Args:
@@ -41,6 +44,11 @@ def load_video_tokenizer(path: str | Path, *, trust_torchscript: bool = False) -
     if is_vqvae_folder(Path(path)):
         return VQVAETokenizer.from_pretrained(path)
     return VideoTokenizer.from_pretrained(path)
+
+
+def is_imported(path: Path) -> bool:
+    """Whether what is there would be loaded as a tokenizer of another project, if it can be loaded."""
+    return path.is_file() or is_torchscript_pair(path) or is_vqvae_folder(path)
 
 
 def is_vqvae_folder(folder: Path) -> bool:

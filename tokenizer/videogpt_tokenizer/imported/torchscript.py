@@ -4,9 +4,9 @@
     codes_BTHW = tokenizer.encode(video_BCTHW)      # float in [-1, 1], 1 + k * time_stride frames
 
 **What loading means.** An archive brings no Python, and none is run: but it is a program in TorchScript's own language,
-and `encode` and `decode` run it. It can use every operator of torch, among them such as open files, and take whatever
-memory and time it likes. Only `trust_torchscript=True` runs it: give that for archives from a source you trust, as you
-would start a program from there.
+which `encode` and `decode` run. It can use every operator of torch, among them one that creates and writes files, and
+take whatever memory and time it likes. Only `trust_torchscript=True` runs it: give that for archives from a source you
+trust, as you would start a program from there.
 
 The encoder takes a video (B, 3, 1 + k * time_stride, H, W) and returns the codes (B, 1 + k, h, w) first of a tuple;
 the decoder takes codes and returns a video. Compression is found by sending zeros through both; the vocabulary is

@@ -33,6 +33,7 @@ from videogpt_tokenizer.pretrained_files import (
 
 FORMAT = "videogpt-vqvae"
 HEADS = 2
+Strides = tuple[int, int, int]
 KERNEL = 4
 """Side of the convolutions that halve or double a grid, along the axes that they leave alone, too."""
 
@@ -75,17 +76,18 @@ class VQVAEConfig:
         object.__setattr__(self, "downsample", factors)
 
     @property
-    def strides(self) -> list[tuple[int, ...]]:
+    def strides(self) -> list[Strides]:
         """Strides of the convolutions, one after another, of the encoder as of the decoder."""
-        halvings = [int(math.log2(factor)) for factor in self.downsample]
-        return [tuple(2 if level < count else 1 for count in halvings) for level in range(max(halvings))]
+        time, height, width = (int(math.log2(factor)) for factor in self.downsample)
+        levels = range(max(time, height, width))
+        return [(1 + (level < time), 1 + (level < height), 1 + (level < width)) for level in levels]
 
 
 class SameConv3d(nn.Module):
     """3-D convolution of a grid padded with zeros, so that each axis shrinks by the stride alone."""
 
     def __init__(
-        self, channels: int, out_channels: int, kernel: int, stride: tuple[int, ...] = (1, 1, 1), bias: bool = True
+        self, channels: int, out_channels: int, kernel: int, stride: Strides = (1, 1, 1), bias: bool = True
     ) -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels, out_channels, kernel, stride, bias=bias)
@@ -98,7 +100,7 @@ class SameConv3d(nn.Module):
 class SameConvTranspose3d(nn.Module):
     """Transposed 3-D convolution that makes each axis longer by the stride alone."""
 
-    def __init__(self, channels: int, out_channels: int, kernel: int, stride: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, out_channels: int, kernel: int, stride: Strides) -> None:
         super().__init__()
         self.convt = nn.ConvTranspose3d(channels, out_channels, kernel, stride, padding=kernel - 1)
         self.padding = _padding(kernel, stride)
@@ -226,8 +228,9 @@ class VQVAETokenizer(WholeClipTokenizer):
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.codebook_size, self.clip_frames = config.n_codes, config.sequence_length
+        self.codebook_size = config.n_codes
         self.time_stride = self.first_frames = config.downsample[0]
+        self.clip_frames = max(1, config.sequence_length // self.time_stride) * self.time_stride
         self.space_stride = config.downsample[1]
         self.encoder, self.decoder = VQVAEEncoder(config), VQVAEDecoder(config)
         self.pre_vq_conv = SameConv3d(config.n_hiddens, config.embedding_dim, 1)
@@ -278,6 +281,6 @@ def _blocks(config: VQVAEConfig) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.BatchNorm3d(width), nn.ReLU())
 
 
-def _padding(kernel: int, stride: tuple[int, ...]) -> list[int]:
+def _padding(kernel: int, stride: Strides) -> list[int]:
     """Zeros before and after each axis, the last axis first: kernel - stride in all, an odd one before."""
     return [side for step in reversed(stride) for side in ((kernel - step + 1) // 2, (kernel - step) // 2)]
