@@ -92,7 +92,7 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): copy the folder again") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != expected_format:
@@ -133,6 +133,7 @@ def read_pretrained(
     Raises:
         ValueError: see `read_config`; also when the weights are missing or differ from their checksum.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config = read_config(folder, expected_format, keys)
@@ -141,7 +142,10 @@ def read_pretrained(
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
     if sha256_of(path) != config.pop(CHECKSUM, None):
         raise ValueError(f"{path} is truncated or altered (its SHA-256 is not the one in {CONFIG_NAME}): copy it again")
-    return config, load_file(str(path))
+    try:
+        return config, load_file(str(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not safetensors, the only form that is read ({error}): copy it again") from error
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
