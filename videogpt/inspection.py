@@ -3,10 +3,10 @@
     found = inspect_path(Path("runs/tiny"))
     print("\\n".join(found.lines)); found.faults
 
-Recognised by content, not by name: video and image files, folders of clips, video tokenizers, text
-tokenizers, token shards, exports, models, run folders, Lightning checkpoints, safetensors, and the reports, records and
-configurations of `documents`. Everything is read to the end and held against its checksums and declared sizes.
-Nothing is unpickled. Raises ValueError for what is damaged as a whole or not recognised.
+Recognised by content, not by name: video and image files, folders of clips, video tokenizers, those of other projects
+included, text tokenizers, token shards, exports, models, run folders, Lightning checkpoints, safetensors, and the
+reports, records and configurations of `documents`. Everything is read to the end and held against its checksums and
+declared sizes. Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or not recognised.
 """
 
 import json
@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videogpt.documents import SUFFIXES, describe_document
+from videogpt.imported_inspection import describe_torchscript, describe_vqvae
 from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
 from videogpt.runs.result import is_run_folder
+from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
+from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
 
 CHECKED_AT = 16
 """Pixels a side of the frames when a clip is decoded to its end, so that long ones fit in memory."""
@@ -51,6 +54,8 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
         return _export(path) if _is_export(path / "manifest.json") else _token_shards(path)
     if is_run_folder(path):
         return _run(path)
+    if is_torchscript_pair(path):
+        return Inspection(describe_torchscript(path), [])
     if (path / "config.json").is_file():
         return _pretrained(path)
     return _clip_folder(path, file_column, caption_column)
@@ -61,6 +66,8 @@ def _file(path: Path) -> Inspection:
         head = file.read(16)
     if path.suffix == ".safetensors" or head[8:10] == b'{"':
         return _safetensors(path)
+    if path.suffix == ".jit":
+        return Inspection(describe_torchscript(path), [])
     if path.suffix in (".ckpt", ".pt", ".pth") or head[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
         return _checkpoint(path)
     if path.suffix == ".model":
@@ -119,6 +126,7 @@ def _pretrained(path: Path) -> Inspection:
     kinds: dict[str, Callable[[Path], Inspection]] = {
         "videogpt-tokenizer": _tokenizer,
         "videogpt-model": _model,
+        "videogpt-vqvae": lambda folder: Inspection(describe_vqvae(folder), []),
     }
     try:
         kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["format"]
@@ -225,6 +233,8 @@ def _run(path: Path) -> Inspection:
 
 
 def _checkpoint(path: Path) -> Inspection:
+    if path.is_file() and is_vqvae_checkpoint(path):
+        return Inspection(describe_vqvae(path), [])
     checkpoint = read_checkpoint(path)
     weights: dict[str, Any] = checkpoint.get("state_dict", checkpoint)
     tensors = _look_at((name, value) for name, value in weights.items() if hasattr(value, "isfinite"))

@@ -5,7 +5,8 @@
 
 Takes any size and length. Sides are padded to the tokenizer's stride by repeating the edge, and cut back; the
 last frame is held until the count fits, and cut off. Frames go through in pieces, so memory beyond the clip's
-own frames does not grow with its length. The figures compare what is written, in 8 bits, with what was read.
+own frames does not grow with its length; a tokenizer without streams gets windows (`window_reconstruction`). The
+figures compare what is written, in 8 bits, with what was read.
 """
 
 import math
@@ -22,9 +23,11 @@ from torch import Tensor
 from videogpt.bad_clips import BadClips
 from videogpt.output_folder import naming, open_folder
 from videogpt.outputs import next_number, slug
+from videogpt.window_reconstruction import reconstruct_windows
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder
 from videogpt_tokenizer.clip_reader import check_request
+from videogpt_tokenizer.loading import AnyTokenizer
 from videogpt_tokenizer.metrics import ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -80,7 +83,7 @@ def find_clips(
 
 def reconstruct(
     paths: Sequence[Path],
-    tokenizer: VideoTokenizer,
+    tokenizer: AnyTokenizer,
     output: str | Path | None = None,
     *,
     size: int | None = None,
@@ -121,8 +124,10 @@ def reconstruct(
             )
 
 
-def reconstruct_clip(clip: Clip, tokenizer: VideoTokenizer) -> tuple[Clip, int]:
+def reconstruct_clip(clip: Clip, tokenizer: AnyTokenizer) -> tuple[Clip, int]:
     """A clip of any size through the tokenizer and back, with the number of codes it took."""
+    if not isinstance(tokenizer, VideoTokenizer):
+        return reconstruct_windows(clip, tokenizer)
     stride, side = tokenizer.time_stride, tokenizer.space_stride
     num_frames = tokenizer.num_frames(math.ceil((len(clip) - 1) / stride) + 1)
     source_T = torch.arange(num_frames).clamp(max=len(clip) - 1)

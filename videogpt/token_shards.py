@@ -23,7 +23,8 @@ from videogpt.whole_folder import whole_folder
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clip_reader import check_request
-from videogpt_tokenizer.video_tokenizer import Grid, VideoTokenizer
+from videogpt_tokenizer.loading import AnyTokenizer
+from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
 
@@ -102,7 +103,7 @@ class Window(NamedTuple):
 
 def tokenize_clips(
     source: ClipFolder | str | Path,
-    tokenizer: VideoTokenizer,
+    tokenizer: AnyTokenizer,
     output: str | Path,
     *,
     num_frames: int,
@@ -220,7 +221,7 @@ class _Cutter:
 class _RowWriter:
     """Appends rows to `codes.npy` and `captions.jsonl` of a folder, encoding a batch at a time."""
 
-    def __init__(self, folder: Path, tokenizer: VideoTokenizer, grid: Grid, batch_size: int) -> None:
+    def __init__(self, folder: Path, tokenizer: AnyTokenizer, grid: Grid, batch_size: int) -> None:
         self.rows = 0
         self._tokenizer = tokenizer
         self._grid = grid

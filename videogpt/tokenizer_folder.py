@@ -1,16 +1,24 @@
 """A video tokenizer by name or path: `natural`, `shapes`, a tokenizer's folder, or a model's, which holds one.
 
-tokenizer = load_tokenizer("runs/tokenizer/pretrained", device="auto")
+    tokenizer = load_tokenizer("runs/tokenizer/pretrained", device="auto")
+    tokenizer = load_any_tokenizer("ucf101_stride4x4x4.ckpt")      # those of other projects, too
+
+A model is trained on a tokenizer of this project, which it can stream and save; clips can be coded with any.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from videogpt.model_folder import SHIPPED, TOKENIZER_NAME, shipped_models
 from videogpt.runs.result import refuse_run_folder
+from videogpt_tokenizer.loading import AnyTokenizer, is_imported, load_video_tokenizer
 from videogpt_tokenizer.pretrained_files import CONFIG_NAME, named_or_path, shipped_tokenizers
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+Tokenizer = TypeVar("Tokenizer", bound=nn.Module)
 
 
 def find_tokenizer(folder_or_name: str | Path) -> Path:
@@ -32,12 +40,37 @@ def find_tokenizer(folder_or_name: str | Path) -> Path:
 
 
 def load_tokenizer(folder_or_name: str | Path, device: str = "auto") -> VideoTokenizer:
-    """Load a tokenizer in float32; `auto` takes the GPU where there is one, else `cpu` or `cuda`.
+    """Load a tokenizer of this project in float32; `auto` takes the GPU where there is one, else `cpu` or `cuda`.
 
     Raises:
-        ValueError: not found, incomplete or altered, or no such device.
+        ValueError: not found, incomplete or altered, of another project, or no such device.
     """
-    tokenizer = VideoTokenizer.from_pretrained(find_tokenizer(folder_or_name))
+    if _is_imported(folder_or_name):
+        raise ValueError(
+            f"{folder_or_name} is no tokenizer of this project: videogpt reconstruct, tokenize and inspect take it, "
+            "but here one is wanted that streams, as videogpt fit makes them"
+        )
+    return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(folder_or_name)))
+
+
+def load_any_tokenizer(
+    path_or_name: str | Path, device: str = "auto", *, trust_torchscript: bool = False
+) -> AnyTokenizer:
+    """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others.
+
+    Raises:
+        ValueError: see `load_tokenizer`; also TorchScript that is not trusted.
+    """
+    place = path_or_name if _is_imported(path_or_name) else find_tokenizer(path_or_name)
+    return _on(device, load_video_tokenizer(place, trust_torchscript=trust_torchscript))
+
+
+def _is_imported(path_or_name: str | Path) -> bool:
+    shipped = str(path_or_name) in (*shipped_tokenizers(), *shipped_models())
+    return not shipped and is_imported(Path(path_or_name))
+
+
+def _on(device: str, tokenizer: Tokenizer) -> Tokenizer:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return tokenizer.to(torch.device(name))

@@ -1,13 +1,18 @@
 """Video tokenizer: causal, exact in chunks and batches, the same after saving, strict about what it is fed."""
 
 import dataclasses
+import hashlib
+import io
 import itertools
 import json
+import pathlib
+import pickle
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, from_patches, to_patches
 from videogpt_tokenizer.quantizers import QuantizerConfig
@@ -189,6 +194,23 @@ def test_a_damaged_folder_is_refused_by_name(tokenizer, tmp_path, damage):
         ({"quantizer": [8, 5]}, "quantizer is no object"),
         ({"autoencoder": {"widths": "wide"}}, "autoencoder is wrong"),
         ({"autoencoder": {"widths": [16]}}, r"model\.safetensors does not fit"),
+        ({"autoencoder": {"widths": [10**9]}}, "widths is 1000000000; it must be 16384 or less"),
+        ({"autoencoder": {"widths": [16] * 9}}, "widths .* must be multiples of 16, one for each level"),
+        ({"autoencoder": {"widths": 16}}, "autoencoder is wrong"),
+        ({"autoencoder": {"encoder_depth": 10**9}}, "encoder_depth is 1000000000; it must be 64 or less"),
+        ({"autoencoder": {"decoder_depth": 0}}, "decoder_depth is 0; it must be 1 or more"),
+        ({"autoencoder": {"time_stride": 10**9}}, "time_stride is 1000000000"),
+        ({"autoencoder": {"patch_size": 4.0}}, r"patch_size is 4\.0; it must be a whole number"),
+        ({"autoencoder": {"time_stride": True}}, "time_stride is True; it must be a whole number"),
+        ({"autoencoder": {"time_stride": "4"}}, "time_stride is '4'; it must be a whole number"),
+        ({"quantizer": {"levels": [10**9, 3]}}, "levels is 1000000000; it must be 65536 or less"),
+        ({"quantizer": {"levels": [65536, 65536]}}, "product of levels is 4294967296"),
+        ({"quantizer": {"levels": [8, None]}}, "levels is None; it must be a whole number"),
+        ({"quantizer": {"kind": "vq", "codebook_size": 10**12}}, "codebook_size is 1000000000000"),
+        ({"quantizer": {"kind": "vq", "codebook_dim": 10**9}}, "codebook_dim is 1000000000"),
+        ({"quantizer": {"kind": "lfq", "codebook_size": 0}}, "codebook_size is 0; it must be 2 or more"),
+        ({"quantizer": {"kind": ["fsq"]}}, "quantizer kind .* is not known"),
+        ({"quantizer": {"commitment": "0"}}, "quantizer is wrong"),
     ],
 )
 def test_a_changed_configuration_is_refused_with_its_key(tokenizer, tmp_path, changes, said):
@@ -196,6 +218,88 @@ def test_a_changed_configuration_is_refused_with_its_key(tokenizer, tmp_path, ch
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ValueError, match=said):
+        VideoTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"autoencoder": {"widths": [16384] * 8, "decoder_depth": 64}},
+        {"quantizer": {"kind": "vq", "codebook_size": 2**24, "codebook_dim": 4096}},
+    ],
+)
+def test_sizes_that_the_weights_do_not_have_take_no_memory(tokenizer, tmp_path, changes):
+    resource = pytest.importorskip("resource", reason="asks for the most memory that was used, as only Unix can")
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"model\.safetensors does not fit its configuration: .* is "):
+        VideoTokenizer.from_pretrained(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB, of hundreds of GiB
+
+
+def rewrite(folder, data: bytes) -> None:
+    """Other weights, with a checksum that fits."""
+    (folder / "model.safetensors").write_bytes(data)
+    config = json.loads((folder / "config.json").read_text()) | {"weights_sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("missing", "decoder.to_patches.2.bias is missing"),
+        ("unknown", "decoder.to_patches.2.bias.more is not known"),
+        ("misshapen", r"decoder.to_patches.2.bias is float32 \(191,\) where float32 \(192,\) is wanted"),
+        ("whole numbers", r"decoder.to_patches.2.bias is int32 \(192,\) where float32 \(192,\) is wanted"),
+        ("another", r"decoder.to_patches.2.bias is missing; other is not known"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(tokenizer, tmp_path, change, said):
+    tokenizer.save_pretrained(tmp_path)
+    name = "decoder.to_patches.2.bias"
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensor = tensors.pop(name)
+    tensors |= {
+        "missing": {},
+        "unknown": {name: tensor, f"{name}.more": tensor.clone()},
+        "misshapen": {name: tensor[1:].clone()},
+        "whole numbers": {name: tensor.int()},
+        "another": {"other": tensor},
+    }[change]
+    rewrite(tmp_path, save(tensors))
+    with pytest.raises(ValueError, match=said) as refusal:
+        VideoTokenizer.from_pretrained(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+class Touches:
+    """Pickled, it makes a file."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def test_a_pickle_in_the_place_of_the_weights_is_refused_and_never_run(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    mark, stored = tmp_path / "was-run", io.BytesIO()
+    torch.save({"weights": Touches(mark)}, stored)
+    for data in (pickle.dumps(Touches(mark)), stored.getvalue(), b"", b"\xff" * 20):
+        rewrite(tmp_path, data)
+        with pytest.raises(ValueError, match=r"model\.safetensors is not safetensors, the only form"):
+            VideoTokenizer.from_pretrained(tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "\xff", "[1]", "null"])
+def test_json_that_is_no_configuration_is_refused_by_its_path(tokenizer, tmp_path, text):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"config\.json (is not valid JSON|describes)"):
         VideoTokenizer.from_pretrained(tmp_path)
 
 
@@ -247,8 +351,8 @@ def test_rounding_beyond_the_range_is_forgiven(tokenizer):
 @pytest.mark.parametrize(
     "codes, said",
     [
-        (torch.zeros(1, 5, 4, 3), "integers such as `encode` returns, not torch.float32"),
-        (torch.zeros(1, 5, 4, 3, dtype=torch.bool), "integers"),
+        (torch.zeros(1, 5, 4, 3), "whole numbers such as `encode` returns, not torch.float32"),
+        (torch.zeros(1, 5, 4, 3, dtype=torch.bool), "whole numbers"),
         (torch.zeros(5, 4, 3, dtype=torch.long), r"must be \(batch, latent frames, height, width\), not \(5, 4, 3\)"),
         (torch.zeros(1, 5, 0, 3, dtype=torch.long), "must be"),
         (torch.full((1, 1, 1, 1), 200), "span 200 to 200, but this tokenizer knows 0 to 199"),

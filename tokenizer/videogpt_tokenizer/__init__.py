@@ -15,10 +15,19 @@ if TYPE_CHECKING:
     from videogpt_tokenizer.clip import Clip
     from videogpt_tokenizer.clip_data import ClipDataModule
     from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
-__all__ = ["Clip", "ClipDataModule", "ClipFolder", "TextTokenizer", "TokenizerConfig", "VideoTokenizer"]
+__all__ = [
+    "Clip",
+    "ClipDataModule",
+    "ClipFolder",
+    "TextTokenizer",
+    "TokenizerConfig",
+    "VideoTokenizer",
+    "load_video_tokenizer",
+]
 
 _HOME = {
     "Clip": "clip",
@@ -27,6 +36,7 @@ _HOME = {
     "TextTokenizer": "text_tokenizer",
     "TokenizerConfig": "video_tokenizer",
     "VideoTokenizer": "video_tokenizer",
+    "load_video_tokenizer": "loading",
 }
 
 

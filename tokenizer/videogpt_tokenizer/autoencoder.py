@@ -16,6 +16,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from videogpt_tokenizer.checks import check_whole
 from videogpt_tokenizer.layers import CausalStack, Downsample, Features, FrameConv, Past, ResidualBlock, Upsample
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
@@ -45,13 +46,14 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.widths or min(self.widths) < 16 or any(width % 16 for width in self.widths):
+        for width in self.widths:
+            check_whole("widths", width, 1, 2**14)
+        if not 1 <= len(self.widths) <= 8 or any(width % 16 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
         if self.encoder_context not in get_args(Context):
             raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {', '.join(get_args(Context))}")
         for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+            check_whole(name, getattr(self, name), 1, 64)
 
     @property
     def space_stride(self) -> int:

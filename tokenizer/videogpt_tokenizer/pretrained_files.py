@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,7 +92,7 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): copy the folder again") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != expected_format:
@@ -133,6 +133,7 @@ def read_pretrained(
     Raises:
         ValueError: see `read_config`; also when the weights are missing or differ from their checksum.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config = read_config(folder, expected_format, keys)
@@ -141,7 +142,47 @@ def read_pretrained(
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
     if sha256_of(path) != config.pop(CHECKSUM, None):
         raise ValueError(f"{path} is truncated or altered (its SHA-256 is not the one in {CONFIG_NAME}): copy it again")
-    return config, load_file(str(path))
+    try:
+        return config, load_file(str(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not safetensors, the only form that is read ({error}): copy it again") from error
+
+
+def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
+    """Hold tensors against those that a configuration asks for, which may lie on `meta` and so take no memory.
+
+    Args:
+        found: What is in the file.
+        wanted: The same names and shapes.
+        source: What the file and its configuration are called.
+
+    Raises:
+        ValueError: a tensor is missing, unknown, misshapen or of another kind; the first of each are named.
+    """
+    faults = {"missing": wanted.keys() - found.keys(), "not known": found.keys() - wanted.keys()}
+    parts = [f"{_some(names)} is {what}" for what, names in faults.items() if names]
+    for name in sorted(wanted.keys() & found.keys()):
+        here, due = found[name], wanted[name]
+        if here.shape != due.shape or here.is_floating_point() != due.is_floating_point() or here.is_complex():
+            kinds = (f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}" for tensor in (here, due))
+            parts.append("{} is {} where {} is wanted".format(name, *kinds))
+            break
+    if parts:
+        raise ValueError(f"{source} does not fit its configuration: {'; '.join(parts)}: copy both again")
+
+
+def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over settings and weights, whatever order they come in."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _some(names: Collection[str]) -> str:
+    first = ", ".join(sorted(names)[:3])
+    return f"{first} (and {len(names) - 3} more)" if len(names) > 3 else first
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

@@ -22,6 +22,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from videogpt_tokenizer.checks import check_codes, check_whole
+
 # B batch, T latent frames, D quantizer width, H/W latent grid, N vectors, K scalar levels, S stages, V codes of a stage
 
 
@@ -68,8 +70,13 @@ class QuantizerConfig:
         object.__setattr__(self, "levels", tuple(self.levels))
         if self.kind not in get_args(Kind):
             raise ValueError(f"quantizer kind {self.kind!r} is not known: choose {', '.join(get_args(Kind))}")
+        for level in self.levels:
+            check_whole("levels", level, 1, 2**16)
         if self.kind in ("fsq", "rfsq") and (not self.levels or min(self.levels) < 3):
             raise ValueError(f"{self.kind} levels {self.levels} must each be 3 or more, for example (8, 5, 5, 5)")
+        check_whole("product of levels", math.prod(self.levels), 1, 2**31)
+        check_whole("codebook_size", self.codebook_size, 2, 2**24)
+        check_whole("codebook_dim", self.codebook_dim, 1, 2**12)
         if not 0 <= self.commitment < math.inf:
             raise ValueError(f"fsq commitment is {self.commitment}; it must be 0 or more, for example 0.05")
         if self.kind in ("lfq", "bsq") and not math.log2(self.codebook_size).is_integer():
@@ -78,6 +85,7 @@ class QuantizerConfig:
             self._check_stages()
 
     def _check_stages(self) -> None:
+        check_whole("stages", self.stages, 1, 64)
         if self.stages < 2:
             raise ValueError(f"{self.kind} stages is {self.stages}; it must be 2 or more: one stage is {self.kind[1:]}")
         size = self.codebook_size if self.kind == "rvq" else math.prod(self.levels)
@@ -153,13 +161,9 @@ class Quantizer(nn.Module, ABC):
         """Codes -> float32 latents (B, T, H, W, dim), equal to what `forward` returned with them.
 
         Raises:
-            ValueError: a code lies outside [0, codebook_size).
+            ValueError: a code lies outside [0, codebook_size), or these are no codes.
         """
-        if codes_BTHW.numel() and not 0 <= int(codes_BTHW.min()) <= int(codes_BTHW.max()) < self.codebook_size:
-            raise ValueError(
-                f"codes span {int(codes_BTHW.min())} to {int(codes_BTHW.max())}, but this tokenizer knows "
-                f"0 to {self.codebook_size - 1}: were they made by another tokenizer?"
-            )
+        check_codes(codes_BTHW, self.codebook_size)
         batch, time, height, _ = codes_BTHW.shape
         latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
         return rearrange(latents_ND, "(b t h w) d -> b t h w d", b=batch, t=time, h=height)

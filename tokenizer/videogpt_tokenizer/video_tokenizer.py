@@ -15,8 +15,6 @@ padding changes what the codes mean; `encode_clips` pads, and remembers by how m
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +24,19 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
+from videogpt_tokenizer.checks import check_shape_of_codes, check_video
+from videogpt_tokenizer.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.layers import Past
-from videogpt_tokenizer.pretrained_files import build_config, named_or_path, read_pretrained, write_pretrained
+from videogpt_tokenizer.model_card import write_card
+from videogpt_tokenizer.pretrained_files import (
+    WEIGHTS_NAME,
+    build_config,
+    check_tensors,
+    fingerprint_of,
+    named_or_path,
+    read_pretrained,
+    write_pretrained,
+)
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
 if TYPE_CHECKING:
@@ -161,7 +170,7 @@ class VideoTokenizer(nn.Module):
         Raises:
             ValueError: a code outside [0, codebook_size), codes that are no integers, or another shape.
         """
-        _check_codes(codes_BTHW)
+        check_shape_of_codes(codes_BTHW)
         if codes_BTHW.shape[1] == 0:
             raise ValueError(f"codes of shape {tuple(codes_BTHW.shape)} hold no latent frame; one is the least")
         return self.stream().decode(codes_BTHW)
@@ -203,35 +212,50 @@ class VideoTokenizer(nn.Module):
 
         Settings at their defaults do not count, so that a new setting leaves the fingerprints of old folders alone.
         """
-        digest = hashlib.sha256(json.dumps(_changed_settings(self.config), sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(_changed_settings(self.config), self.state_dict())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` into a folder, made if need be."""
+        """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": FORMAT, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
+        write_card(self, Path(folder))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "VideoTokenizer":
-        """Read a folder that `save_pretrained` wrote, or `natural`, which is shipped; the result is in evaluation mode.
+    def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "VideoTokenizer":
+        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
+
+        Args:
+            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `hub`).
+            revision: Branch, tag or commit on the Hub.
 
         Raises:
             ValueError: there is no such folder or name, or a file is missing, truncated, altered, of another version,
                 or belongs to something else.
+            OSError: the Hub does not give it.
         """
-        folder = named_or_path(folder)
+        folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
         config, weights = read_pretrained(folder, FORMAT, keys=("autoencoder", "quantizer"))
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
-        try:
-            tokenizer = cls(TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer))
-            tokenizer.load_state_dict(weights, strict=True)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{folder}: model.safetensors does not fit config.json: copy both again") from error
+        whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)
+        with torch.device("meta"):
+            wanted = cls(whole).state_dict()  # shapes, before any memory is taken
+        check_tensors(weights, wanted, str(folder / WEIGHTS_NAME))
+        tokenizer = cls(whole)
+        tokenizer.load_state_dict(weights, strict=True)
         return tokenizer.eval()
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str = "unknown",  # noqa: A002 - the Hub's name for it
+        private: bool = False,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes; a model card that is there already stays. See `hub.push`."""
+        return push(self, repo_id, license=license, private=private, revision=revision, token=token)
 
     def _check_video(self, video_BCTHW: Tensor) -> None:
         self._check_frames(video_BCTHW)
@@ -239,10 +263,7 @@ class VideoTokenizer(nn.Module):
 
     def _check_frames(self, video_BCTHW: Tensor) -> None:
         """Everything but their number."""
-        if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
-            raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
-        if not video_BCTHW.is_floating_point():
-            raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
+        check_video(video_BCTHW)
         self._grid_of_picture(*video_BCTHW.shape[3:])
 
 
@@ -294,7 +315,7 @@ class TokenizerStream:
                 (batch, latent frames, h, w), or another batch or size than before.
         """
         tokenizer, first = self.tokenizer, self._decoder_past is None
-        _check_codes(codes_BTHW)
+        check_shape_of_codes(codes_BTHW)
         batch, frames, height, width = codes_BTHW.shape
         self._decoded = _unchanged(self._decoded, (batch, height, width))
         if frames == 0:
@@ -325,13 +346,6 @@ def _check_range(video_BCTHW: Tensor) -> None:
             f"the video's values span {low:g} to {high:g}, but the tokenizer takes -1 to 1: "
             "bytes go through Clip.video_CTHW, values from 0 to 1 are to be doubled less 1"
         )
-
-
-def _check_codes(codes_BTHW: Tensor) -> None:
-    if codes_BTHW.dtype == torch.bool or codes_BTHW.is_floating_point() or codes_BTHW.is_complex():
-        raise ValueError(f"codes must be integers such as `encode` returns, not {codes_BTHW.dtype}")
-    if codes_BTHW.ndim != 4 or 0 in codes_BTHW.shape[2:]:
-        raise ValueError(f"codes must be (batch, latent frames, height, width), not {tuple(codes_BTHW.shape)}")
 
 
 def _unchanged(before: tuple[int, ...] | None, now: tuple[int, ...]) -> tuple[int, ...]:

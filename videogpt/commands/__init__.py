@@ -23,3 +23,16 @@ def add_max_bad_share(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="P",
         help=f"share of clips that {what} ({MAX_BAD_SHARE})",
     )
+
+
+def add_any_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """`--tokenizer`, where those of other projects will do, and the consent that programs among them need."""
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        metavar="DIR|FILE|NAME",
+        help="video tokenizer, or model that holds one; a checkpoint of VideoGPT's VQ-VAE; encoder.jit and decoder.jit",
+    )
+    parser.add_argument(
+        "--trust-torchscript", action="store_true", help="run the programs in encoder.jit and decoder.jit"
+    )

@@ -11,15 +11,13 @@ sound.
 import argparse
 import sys
 
-from videogpt.commands import add_columns, add_max_bad_share
+from videogpt.commands import add_any_tokenizer, add_columns, add_max_bad_share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="video or image files, or folders of them")
-    parser.add_argument(
-        "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
-    )
+    add_any_tokenizer(parser)
     parser.add_argument("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
     parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
     parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
@@ -35,11 +33,17 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.bad_clips import BadClips
     from videogpt.progress import Progress
     from videogpt.reconstruction import find_clips, mean_of, reconstruct
-    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.tokenizer_folder import load_any_tokenizer
+    from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 
     paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
     bad = BadClips(len(paths), arguments.max_bad_share)
-    tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
+    tokenizer = load_any_tokenizer(
+        arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
+    )
+    if isinstance(tokenizer, WholeClipTokenizer):
+        frames = tokenizer.clip_frames
+        print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
     rows = []
     with Progress("reconstructing", len(paths), unit="clips") as progress:
         for row in reconstruct(paths, tokenizer, arguments.output, size=arguments.size, fps=arguments.fps, bad=bad):

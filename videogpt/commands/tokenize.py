@@ -7,15 +7,13 @@ The folder of token shards appears whole or not at all. Clips that cannot be rea
 
 import argparse
 
-from videogpt.commands import add_columns, add_max_bad_share
+from videogpt.commands import add_any_tokenizer, add_columns, add_max_bad_share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
-    parser.add_argument(
-        "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
-    )
+    add_any_tokenizer(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
     parser.add_argument("--num-frames", type=int, default=17, metavar="N", help="frames of each clip, 1 + 4k (17)")
     parser.add_argument("--size", type=size, default=64, metavar="N|HxW", help="pixels (64)")
@@ -39,11 +37,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Tokenize; prints what was written and what was left out."""
     from videogpt.progress import Progress
     from videogpt.token_shards import tokenize_clips
-    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.tokenizer_folder import load_any_tokenizer
     from videogpt_tokenizer.clip_folder import ClipFolder
 
     clips = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column)
-    tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
+    tokenizer = load_any_tokenizer(
+        arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
+    )
     with Progress("tokenizing", unit="clips") as progress:
         manifest = tokenize_clips(
             clips,

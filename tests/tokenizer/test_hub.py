@@ -1,0 +1,139 @@
+"""The Hub, without a network: the card, what is fetched from a cache, and one clear line for everything else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.hub import is_hub_name
+from videogpt_tokenizer.model_card import CARD_NAME, model_card
+from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def make_tokenizer(**quantizer) -> VideoTokenizer:
+    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(**quantizer))).eval()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """huggingface_hub's cache, with a tokenizer that was fetched once as owner/name."""
+    repository = tmp_path / "hub" / "models--owner--name"
+    make_tokenizer().save_pretrained(repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    (tmp_path / "hub" / "models--owner--partial" / "refs").mkdir(parents=True)
+    return tmp_path
+
+
+def run_offline(cache: Path, program: str) -> None:
+    """Run a program in a fresh interpreter, whose huggingface_hub has this cache and no network."""
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
+    program = f"from videogpt_tokenizer import VideoTokenizer\n{program}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=cache, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_tokenizer_comes_by_its_name_and_revision(cache):
+    run_offline(
+        cache,
+        f"""
+tokenizer = VideoTokenizer.from_pretrained("owner/name")
+again = VideoTokenizer.from_pretrained("owner/name", revision="main")
+pinned = VideoTokenizer.from_pretrained("owner/name", revision="{COMMIT}")
+here = VideoTokenizer.from_pretrained("hub/models--owner--name/snapshots/{COMMIT}")
+assert tokenizer.fingerprint() == again.fingerprint() == pinned.fingerprint() == here.fingerprint()
+""",
+    )
+
+
+def test_what_the_hub_does_not_give_is_one_line(cache):
+    run_offline(
+        cache,
+        """
+def said(call, kind):
+    try:
+        call()
+    except kind as error:
+        assert "\\n" not in str(error), error
+        return str(error)
+    raise SystemExit("nothing was raised")
+
+load = VideoTokenizer.from_pretrained
+assert "the Hub does not give it" in said(lambda: load("owner/other"), OSError)
+assert "'owner/name' at v2 is no folder here" in said(lambda: load("owner/name", revision="v2"), OSError)
+assert "is no name on the Hub" in said(lambda: load("owner/na--me"), ValueError)
+tokenizer = load("owner/name")
+assert "the Hub does not take 'owner/new'" in said(lambda: tokenizer.push_to_hub("owner/new"), OSError)
+assert "is no name on the Hub" in said(lambda: tokenizer.push_to_hub("owner/na--me"), ValueError)
+""",
+    )
+
+
+def test_a_damaged_file_of_the_hub_is_named(cache):
+    weights = cache / "hub" / "models--owner--name" / "snapshots" / COMMIT / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    run_offline(
+        cache,
+        """
+try:
+    VideoTokenizer.from_pretrained("owner/name")
+except ValueError as error:
+    assert "model.safetensors is truncated or altered" in str(error)
+else:
+    raise SystemExit("it was loaded")
+""",
+    )
+
+
+def test_a_missing_package_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"'owner/name' is neither a folder .* pip install 'videogpt-lm\[hub\]'"):
+        VideoTokenizer.from_pretrained("owner/name")
+    with pytest.raises(ValueError, match=r"to push to the Hub, pip install 'videogpt-lm\[hub\]'"):
+        make_tokenizer().push_to_hub("owner/name")
+
+
+def test_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    names = ["owner/name", "runs/tyny", "./owner/name", "owner", "natural", "a/b/c", "../x", "/owner/name", "owner/"]
+    assert [name for name in names if is_hub_name(name, None)] == ["owner/name"]
+    assert not is_hub_name(Path("owner/name"), None)
+    with pytest.raises(ValueError, match="'runs/tyny' is neither a folder nor a shipped one"):
+        VideoTokenizer.from_pretrained("runs/tyny")
+    for name, what in (("natural", "shipped"), ("runs/tyny", "a path")):
+        with pytest.raises(ValueError, match=f"revision 'v1' is for names on the Hub, .* and '{name}' is {what}"):
+            VideoTokenizer.from_pretrained(name, revision="v1")
+
+
+def test_a_card_is_written_and_one_of_ones_own_stays(tmp_path):
+    tokenizer = make_tokenizer(levels=(8, 5, 5))
+    tokenizer.save_pretrained(tmp_path)
+    card = (tmp_path / CARD_NAME).read_text(encoding="utf-8")
+    assert card == model_card(tokenizer, "path/of/this/folder")
+    assert "| compression | 4 x 8 x 8: `1 + 4k` frames become `1 + k` latent frames, 8 x 8 pixels one code |" in card
+    assert "| vocabulary | 200 codes (fsq, levels 8, 5, 5) |" in card
+    assert f"| size | {sum(p.numel() for p in tokenizer.parameters()):,} parameters |" in card
+    (tmp_path / CARD_NAME).write_text("mine")
+    tokenizer.save_pretrained(tmp_path)
+    assert (tmp_path / CARD_NAME).read_text() == "mine"
+
+
+def test_the_hub_can_read_the_card():
+    front = yaml.safe_load(model_card(make_tokenizer(), "owner/name", "mit").split("---\n")[1])
+    assert front["license"] == "mit" and front["library_name"] == "videogpt-lm" and "video-tokenizer" in front["tags"]
+    hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    card = hub.ModelCard(model_card(make_tokenizer(kind="lfq"), "owner/name"), ignore_metadata_errors=False)
+    assert card.data.license == "unknown" and card.data.tags == front["tags"]
+    assert 'from_pretrained("owner/name")' in card.text and "1,024 codes (lfq)" in card.text

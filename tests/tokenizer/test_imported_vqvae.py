@@ -1,0 +1,362 @@
+"""VideoGPT's VQ-VAE from its own checkpoints: codes and pixels of the published network, and nothing pickled is run."""
+
+import argparse
+import math
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videogpt_tokenizer import load_video_tokenizer
+from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer
+from videogpt_tokenizer.imported.vqvae_checkpoint import LightningStandIn, is_vqvae_checkpoint, read_vqvae_checkpoint
+
+SETTINGS = {"embedding_dim": 6, "n_codes": 40, "n_hiddens": 8, "n_res_layers": 2, "sequence_length": 8}
+
+# What follows is written from the public description of the network, with functions alone, to hold the module to.
+
+
+def random_state(downsample: tuple[int, int, int], seed: int = 0) -> dict[str, Tensor]:
+    """Weights by the names of the published checkpoints."""
+    generator = torch.Generator().manual_seed(seed)
+    width, embedding, codes = SETTINGS["n_hiddens"], SETTINGS["embedding_dim"], SETTINGS["n_codes"]
+    state: dict[str, Tensor] = {}
+
+    def draw(name: str, *shape: int, scale: float | None = None) -> None:
+        fan_in = math.prod(shape[1:]) if len(shape) > 1 else 4
+        state[name] = torch.randn(shape, generator=generator) * (scale or 1.5 / math.sqrt(fan_in))
+
+    def norm(name: str, channels: int) -> None:
+        draw(f"{name}.weight", channels)
+        draw(f"{name}.bias", channels)
+        draw(f"{name}.running_mean", channels)
+        state[f"{name}.running_var"] = torch.rand(channels, generator=generator) + 0.5
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    def blocks(name: str) -> None:
+        for index in range(SETTINGS["n_res_layers"]):
+            block = f"{name}.res_stack.{index}.block"
+            norm(f"{block}.0", width)
+            draw(f"{block}.2.conv.weight", width // 2, width, 3, 3, 3)
+            norm(f"{block}.3", width // 2)
+            draw(f"{block}.5.conv.weight", width, width // 2, 1, 1, 1)
+            norm(f"{block}.6", width)
+            for axis in "wht":
+                for linear in ("w_qs", "w_ks", "w_vs", "fc"):
+                    draw(f"{block}.8.attn_{axis}.{linear}.weight", width, width)
+                draw(f"{block}.8.attn_{axis}.fc.bias", width)
+        norm(f"{name}.res_stack.{SETTINGS['n_res_layers']}", width)
+
+    levels = int(math.log2(max(downsample)))
+    for level in range(levels):
+        draw(f"encoder.convs.{level}.conv.weight", width, width if level else 3, 4, 4, 4)
+        draw(f"encoder.convs.{level}.conv.bias", width)
+        out = 3 if level == levels - 1 else width
+        draw(f"decoder.convts.{level}.convt.weight", width, out, 4, 4, 4, scale=0.03)
+        draw(f"decoder.convts.{level}.convt.bias", out, scale=0.1)
+    draw("encoder.conv_last.conv.weight", width, width, 3, 3, 3)
+    draw("encoder.conv_last.conv.bias", width)
+    blocks("encoder")
+    blocks("decoder")
+    for name, shape in (("pre_vq_conv", (embedding, width)), ("post_vq_conv", (width, embedding))):
+        draw(f"{name}.conv.weight", *shape, 1, 1, 1)
+        draw(f"{name}.conv.bias", shape[0])
+    latents = embed(torch.rand(2, 3, 16, 32, 32, generator=generator) - 0.5, state, downsample).flatten(0, -2)
+    chosen = torch.randperm(len(latents), generator=generator)[:codes]
+    state["codebook.embeddings"] = latents[chosen] + 1e-3  # spread as latents are, so that all codes are in use
+    state |= {"codebook.N": torch.ones(codes), "codebook.z_avg": state["codebook.embeddings"].clone()}
+    return state
+
+
+def strides(downsample: tuple[int, int, int]) -> list[list[int]]:
+    left, result = [int(math.log2(factor)) for factor in downsample], []
+    while max(left) > 0:
+        result.append([2 if count > 0 else 1 for count in left])
+        left = [count - 1 for count in left]
+    return result
+
+
+def padded(x: Tensor, kernel: int, stride: list[int]) -> Tensor:
+    """kernel - stride zeros an axis, the larger half in front."""
+    for axis, step in enumerate(stride):
+        total = kernel - step
+        before, after = (
+            torch.zeros([count if dim == axis + 2 else size for dim, size in enumerate(x.shape)])
+            for count in (total - total // 2, total // 2)
+        )
+        x = torch.cat([before, x, after], dim=axis + 2)
+    return x
+
+
+def attention(x: Tensor, state: dict[str, Tensor], name: str, axis: int) -> Tensor:
+    """Two heads over one axis of (B, T, H, W, C), by plain products."""
+    width = x.shape[-1]
+    q, k, v = (x @ state[f"{name}.{linear}.weight"].t() for linear in ("w_qs", "w_ks", "w_vs"))
+    heads = []
+    for half in (slice(0, width // 2), slice(width // 2, width)):
+        qh, kh, vh = (part[..., half].transpose(axis, -2) for part in (q, k, v))
+        weights = (qh @ kh.transpose(-1, -2) / math.sqrt(width // 2)).softmax(dim=-1)
+        heads.append((weights @ vh).transpose(axis, -2))
+    return torch.cat(heads, dim=-1) @ state[f"{name}.fc.weight"].t() + state[f"{name}.fc.bias"]
+
+
+def res_stack(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean, var, weight, bias = (
+            state[f"{name}.{part}"][:, None, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return ((x - mean) / (var + 1e-5).sqrt() * weight + bias).relu()
+
+    for index in range(SETTINGS["n_res_layers"]):
+        block = f"{name}.res_stack.{index}.block"
+        h = F.conv3d(norm(x, f"{block}.0"), state[f"{block}.2.conv.weight"], padding=1)
+        h = norm(F.conv3d(norm(h, f"{block}.3"), state[f"{block}.5.conv.weight"]), f"{block}.6").movedim(1, -1)
+        mixed = sum(attention(h, state, f"{block}.8.attn_{a}", axis) for a, axis in (("w", 3), ("h", 2), ("t", 1)))
+        x = x + mixed.movedim(-1, 1)
+    return norm(x, f"{name}.res_stack.{SETTINGS['n_res_layers']}")
+
+
+def embed(video: Tensor, state: dict[str, Tensor], downsample: tuple[int, int, int]) -> Tensor:
+    """Video in [-0.5, 0.5] -> vectors (B, T, H, W, E) that codes are looked up for."""
+    h = video
+    for level, stride in enumerate(strides(downsample)):
+        name = f"encoder.convs.{level}.conv"
+        h = F.conv3d(padded(h, 4, stride), state[f"{name}.weight"], state[f"{name}.bias"], stride).relu()
+    h = F.conv3d(h, state["encoder.conv_last.conv.weight"], state["encoder.conv_last.conv.bias"], padding=1)
+    h = res_stack(h, state, "encoder")
+    return F.conv3d(h, state["pre_vq_conv.conv.weight"], state["pre_vq_conv.conv.bias"]).movedim(1, -1)
+
+
+def encode(video: Tensor, state: dict[str, Tensor], downsample: tuple[int, int, int]) -> Tensor:
+    """Video in [-0.5, 0.5] -> codes."""
+    vectors = embed(video, state, downsample)
+    nearest = torch.cdist(vectors.flatten(0, -2).double(), state["codebook.embeddings"].double()).argmin(dim=-1)
+    return nearest.view(vectors.shape[:-1])
+
+
+def decode(codes: Tensor, state: dict[str, Tensor], downsample: tuple[int, int, int]) -> Tensor:
+    """Codes -> video about [-0.5, 0.5]."""
+    h = state["codebook.embeddings"][codes].movedim(-1, 1)
+    h = F.conv3d(h, state["post_vq_conv.conv.weight"], state["post_vq_conv.conv.bias"])
+    h = res_stack(h, state, "decoder")
+    for level, stride in enumerate(strides(downsample)):
+        name = f"decoder.convts.{level}.convt"
+        h = h.relu() if level else h
+        h = F.conv_transpose3d(padded(h, 4, stride), state[f"{name}.weight"], state[f"{name}.bias"], stride, padding=3)
+    return h
+
+
+def save(path: Path, downsample: Any = (4, 4, 4), **changes: Any) -> Path:
+    """A checkpoint as Lightning 1.x wrote it, settings in a Namespace."""
+    settings = {**SETTINGS, "downsample": downsample, "data_path": "ucf101", "gpus": 2}
+    contents = {
+        "epoch": 3,
+        "global_step": 100,
+        "pytorch-lightning_version": "1.2.0",
+        "state_dict": OrderedDict(random_state(downsample)),
+        "optimizer_states": [{"state": {0: {"step": 100, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 7e-4}]}],
+        "lr_schedulers": [],
+        "hparams_name": "args",
+        "hyper_parameters": {"args": argparse.Namespace(**settings)},
+    }
+    torch.save(contents | changes, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video() -> Tensor:
+    return torch.rand(2, 3, 8, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("downsample", [(4, 4, 4), (2, 4, 4), (4, 2, 2), (1, 8, 8)], ids=str)
+def test_codes_and_pixels_are_those_of_the_published_network(downsample, video, tmp_path):
+    tokenizer = read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", downsample))
+    state = random_state(downsample)
+    codes = tokenizer.encode(video)
+    assert codes.unique().numel() > 15 and torch.equal(codes, encode(video / 2, state, downsample))
+    pixels = decode(codes, state, downsample) * 2
+    assert (pixels.abs() < 0.95).float().mean() > 0.5  # where nothing is clamped
+    torch.testing.assert_close(tokenizer.decode(codes), pixels.clamp(-1, 1), atol=1e-4, rtol=0)
+
+
+def test_the_interface_is_that_of_a_video_tokenizer(video, tmp_path):
+    tokenizer = load_video_tokenizer(save(tmp_path / "stride2x4x4", (2, 4, 4)))
+    assert (tokenizer.codebook_size, tokenizer.time_stride, tokenizer.space_stride) == (40, 2, 4)
+    codes = tokenizer.encode(video)
+    assert codes.dtype == torch.long and codes.shape[1:] == tokenizer.grid(8, 16, 24) == (4, 4, 6)
+    assert tokenizer.num_frames(4) == 8 and tokenizer.latent_frames(7) == 4 and tokenizer.clip_frames == 8
+    assert tokenizer.decode(codes).shape == video.shape
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tokenizer.encode(video), codes)
+
+
+def test_what_does_not_fit_names_what_does(video, tmp_path):
+    tokenizer = read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt"))
+    for frames, said in ((7, "4 and 8"), (0, "4 and 8"), (9, "8 and 12")):
+        with pytest.raises(ValueError, match=f"{frames} frames .* nearest counts are {said}"):
+            tokenizer.grid(frames, 16, 16)
+    with pytest.raises(ValueError, match="width 18 is not a multiple of 4: the nearest sizes are 16 and 20"):
+        tokenizer.encode(torch.zeros(1, 3, 4, 16, 18))
+    with pytest.raises(ValueError, match="floating point"):
+        tokenizer.encode(torch.zeros(1, 3, 4, 16, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="codes span 0 to 40"):
+        tokenizer.decode(torch.full((1, 1, 2, 2), 40).index_fill(3, torch.tensor([0]), 0))
+    with pytest.raises(ValueError, match="whole numbers"):
+        tokenizer.decode(torch.zeros(1, 1, 2, 2))
+    with pytest.raises(ValueError, match="no stream, .* clips, of 8 frames"):
+        tokenizer.stream()
+
+
+def test_saved_without_the_pickle_it_is_the_same_one(video, tmp_path):
+    tokenizer = load_video_tokenizer(save(tmp_path / "vqvae.ckpt"))
+    assert isinstance(tokenizer, VQVAETokenizer)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    loaded = load_video_tokenizer(tmp_path / "saved")
+    assert isinstance(loaded, VQVAETokenizer) and loaded.config == tokenizer.config
+    assert loaded.fingerprint() == tokenizer.fingerprint() and torch.equal(
+        loaded.encode(video), tokenizer.encode(video)
+    )
+    other = read_vqvae_checkpoint(save(tmp_path / "other.ckpt", state_dict=random_state((4, 4, 4), seed=1)))
+    assert other.fingerprint() != tokenizer.fingerprint()
+
+
+def test_lightnings_own_objects_are_neither_imported_nor_called(video, tmp_path, monkeypatch):
+    """Old checkpoints name the class of each callback, and a function that was a default of the trainer's arguments."""
+    with monkeypatch.context() as patch:
+        for module in ("", ".callbacks", ".callbacks.model_checkpoint", ".utilities", ".utilities.argparse"):
+            patch.setitem(sys.modules, f"pytorch_lightning{module}", types.ModuleType(f"pytorch_lightning{module}"))
+        stand_ins = []
+        for module, name in (("callbacks.model_checkpoint", "ModelCheckpoint"), ("utilities.argparse", "_default")):
+            stand_ins.append(type(name, (), {"__module__": f"pytorch_lightning.{module}"}))
+            setattr(sys.modules[f"pytorch_lightning.{module}"], name, stand_ins[-1])
+        settings = {**SETTINGS, "downsample": [4, 4, 4], "tpu_cores": stand_ins[1]}
+        path = save(
+            tmp_path / "old.ckpt",
+            callbacks={stand_ins[0]: {"best_model_score": torch.tensor(0.1)}},
+            hyper_parameters=argparse.Namespace(**settings, made=stand_ins[1]()),
+        )
+    loaded = set(sys.modules)
+    assert read_vqvae_checkpoint(path).encode(video).shape == (2, 2, 4, 6)
+    assert not {name for name in set(sys.modules) - loaded if "lightning" in name}
+    assert not {argparse.Namespace, LightningStandIn} & set(torch.serialization.get_safe_globals())
+
+
+class Calls:
+    """Pickled, it is a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("place", ["hyper_parameters", "Namespace", "state_dict", "callbacks"])
+@pytest.mark.parametrize("kind", ["exec", "touch", "attribute"])
+def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path):
+    mark = tmp_path / "was-run"
+    hostile = {
+        "exec": Calls(exec, f"open({str(mark)!r}, 'w')"),
+        "touch": Calls(Path.touch, mark),
+        "attribute": Calls(getattr, Calls(__import__, "os"), "getcwd"),
+    }[kind]
+    settings = {**SETTINGS, "downsample": (4, 4, 4)}
+    change = {
+        "hyper_parameters": {"hyper_parameters": {**settings, "x": hostile}},
+        "Namespace": {"hyper_parameters": {"args": argparse.Namespace(**settings, x=hostile)}},
+        "state_dict": {"state_dict": {**random_state((4, 4, 4)), "x": hostile}},
+        "callbacks": {"callbacks": {"x": hostile}},
+    }[place]
+    path = save(tmp_path / "hostile.ckpt", **change)
+    for read in (read_vqvae_checkpoint, load_video_tokenizer):
+        with pytest.raises(ValueError, match="never loaded, since they could run code") as refusal:
+            read(path)
+        assert "\n" not in str(refusal.value)
+    assert not is_vqvae_checkpoint(path) and not mark.exists()
+    if kind != "attribute":
+        torch.load(path, weights_only=False)  # this is what it would have done
+        assert mark.exists()
+
+
+def test_bare_pickles_and_damaged_files_are_refused(tmp_path):
+    mark = tmp_path / "was-run"
+    bare, cut, text, list_ = (tmp_path / name for name in ("bare.ckpt", "cut.ckpt", "text.ckpt", "list.ckpt"))
+    bare.write_bytes(pickle.dumps(Calls(Path.touch, mark)))
+    cut.write_bytes(save(tmp_path / "sound.ckpt").read_bytes()[:-3000])
+    text.write_text("no checkpoint")
+    torch.save([1, 2], list_)
+    for path, said in (
+        (bare, "truncated or no"),
+        (cut, "truncated or no"),
+        (text, "truncated"),
+        (list_, "holds a list"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_vqvae_checkpoint(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_hiddens": 10**9}, "n_hiddens is 1000000000; it must be 16384 or less"),
+        ({"n_res_layers": 10**9}, "n_res_layers is 1000000000"),
+        ({"n_codes": 2**24}, r"codebook.embeddings is float32 \(40, 6\) where float32 \(16777216, 6\) is wanted"),
+        ({"n_hiddens": 16384}, r"decoder\..* is float32 .* is wanted"),
+        ({"n_hiddens": 7}, "must be even"),
+        ({"embedding_dim": "6"}, "embedding_dim is '6'; it must be a whole number"),
+        ({"downsample": (4, 3, 3)}, "downsample is .* powers of two"),
+        ({"downsample": (2, 2, 2)}, "one of them 4 or more"),
+        ({"downsample": (4, 8, 4)}, "the last two alike"),
+        ({"downsample": 4}, "downsample is 4"),
+        ({"downsample": (8, 4, 4)}, r"decoder\.convts\.2\.convt\.bias, .* is missing"),
+        ({"n_res_layers": 1}, r"is not known"),
+    ],
+)
+def test_settings_that_are_absurd_or_not_of_these_weights_are_refused(settings, said, tmp_path):
+    settings = {**SETTINGS, "downsample": (4, 4, 4), **settings}
+    path = save(tmp_path / "vqvae.ckpt", hyper_parameters={"args": argparse.Namespace(**settings)})
+    with pytest.raises(ValueError, match=said):
+        read_vqvae_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hyper_parameters": None}, "has no hyper_parameters"),
+        ({"hyper_parameters": {"n_codes": 3}}, "embedding_dim, n_hiddens, n_res_layers, downsample, .* is missing"),
+        ({"state_dict": None}, "no state_dict"),
+        ({"state_dict": {"weight": torch.zeros(1)}}, "codebook.embeddings, pre_vq_conv.conv.weight is missing"),
+    ],
+)
+def test_other_checkpoints_are_refused(changes, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", **changes))
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "misshapen", "whole numbers"])
+def test_a_tensor_that_does_not_fit_is_named(change, tmp_path):
+    name = "decoder.res_stack.0.block.2.conv.weight"
+    state = random_state((4, 4, 4))
+    tensor = state.pop(name)
+    state |= {
+        "missing": {},
+        "unknown": {name: tensor, f"{name}.more": tensor},
+        "misshapen": {name: tensor[1:]},
+        "whole numbers": {name: tensor.int()},
+    }[change]
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", state_dict=state))
+
+
+def test_the_published_sizes_are_the_defaults():
+    config = VQVAEConfig()
+    assert (config.n_codes, config.embedding_dim, config.n_hiddens, config.downsample) == (2048, 256, 240, (4, 4, 4))
+    assert config.strides == [(2, 2, 2), (2, 2, 2)] and VQVAEConfig(downsample=(4, 2, 2)).strides[1] == (2, 1, 1)

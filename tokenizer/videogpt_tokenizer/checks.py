@@ -1,0 +1,46 @@
+"""What every video tokenizer asks of its input, and every configuration of its numbers, said in one line each.
+
+check_video(video_BCTHW); check_codes(codes_BTHW, codebook_size=1000)
+check_whole("n_codes", 2048, 1, 2**24)
+"""
+
+import torch
+from torch import Tensor
+
+# B batch, C colours (3), T frames, H/W height and width
+
+
+def check_video(video_BCTHW: Tensor) -> None:
+    """ValueError unless it is a floating-point video of three colours."""
+    if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
+        raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
+    if not video_BCTHW.is_floating_point():
+        raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
+
+
+def check_shape_of_codes(codes_BTHW: Tensor) -> None:
+    """ValueError unless these are whole numbers (B, T, H, W), of no latent frame or more."""
+    kind = codes_BTHW.dtype
+    if kind == torch.bool or kind.is_floating_point or kind.is_complex:
+        raise ValueError(f"codes must be whole numbers such as `encode` returns, not {kind}")
+    if codes_BTHW.ndim != 4 or 0 in codes_BTHW.shape[2:]:
+        raise ValueError(f"codes must be (batch, latent frames, height, width), not {tuple(codes_BTHW.shape)}")
+
+
+def check_codes(codes_BTHW: Tensor, codebook_size: int) -> None:
+    """ValueError unless these are whole numbers (B, T, H, W) in [0, codebook_size)."""
+    check_shape_of_codes(codes_BTHW)
+    if codes_BTHW.numel() and not 0 <= int(codes_BTHW.min()) <= int(codes_BTHW.max()) < codebook_size:
+        raise ValueError(
+            f"codes span {int(codes_BTHW.min())} to {int(codes_BTHW.max())}, but this tokenizer knows "
+            f"0 to {codebook_size - 1}: were they made by another tokenizer?"
+        )
+
+
+def check_whole(name: str, value: object, least: int, most: int) -> None:
+    """ValueError unless `value` is a whole number in [least, most]: sizes are refused before memory is taken."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number")
+    if not least <= value <= most:
+        bound = f"{least} or more" if value < least else f"{most} or less"
+        raise ValueError(f"{name} is {value}; it must be {bound}")
