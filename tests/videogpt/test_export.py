@@ -31,8 +31,9 @@ def tiny_tokenizer(kind: str = "fsq") -> VideoTokenizer:
     """With states in both directions, and mixes over time (zero at the start of training) that matter."""
     torch.manual_seed(0)
     network = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1, encoder_context="wide")
-    quantizer = QuantizerConfig(kind=kind, levels=(8, 5, 5), codebook_size=16)
+    quantizer = QuantizerConfig(kind=kind, levels=(8, 5, 5), codebook_size=16, stages=2)
     tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=quantizer))
+    tokenizer.quantizer.train()(torch.randn(2, 1, 8, 8, tokenizer.quantizer.dim))  # learned codebooks start here
     for name, parameter in tokenizer.named_parameters():
         if "mix" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -138,13 +139,28 @@ def test_a_folder_that_is_there_is_refused(workplace_of_one, capsys):
     assert capsys.readouterr().err == "videogpt: error: out exists already: give another --output, or remove it\n"
 
 
-@pytest.mark.parametrize("kind", ["vq", "lfq"])
-@pytest.mark.parametrize("format_", PROGRAMS)
-def test_other_quantizers_are_refused_and_leave_nothing(kind, format_, workplace_of_one, capsys):
-    tiny_tokenizer(kind).save_pretrained(workplace_of_one / "other")
-    assert main(["export", "other", "--format", format_, "--output", "made/out"]) == 2
-    assert f"quantizer kind '{kind}'" in capsys.readouterr().err
-    assert not (workplace_of_one / "made").exists()
+OTHERS = ["vq", "simvq", "lfq", "bsq", "rvq", "rfsq"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_"),
+    [(kind, "safetensors") for kind in OTHERS]
+    + [pytest.param("rvq", format_, marks=pytest.mark.slow) for format_ in ("onnx", "torch-export")],
+)
+def test_every_quantizer_is_exported_and_verified(kind, format_, workplace_of_one):
+    tokenizer = tiny_tokenizer(kind)
+    tokenizer.save_pretrained(workplace_of_one / "other")
+    assert main(["export", "other", "--format", format_, "--output", "out"]) == 0
+    manifest = json.loads((workplace_of_one / "out" / "manifest.json").read_text())
+    about = manifest["tokenizer"]
+    assert (about["quantizer"], about["stages"], about["stage_sizes"]) == (
+        kind,
+        tokenizer.stages,
+        list(tokenizer.quantizer.stage_sizes),
+    )
+    assert about["fingerprint"] == tokenizer.fingerprint() and about["codebook_size"] == tokenizer.codebook_size
+    assert about["levels"] == ([8, 5, 5] if kind == "rfsq" else None)
+    assert manifest["verification"]["codes"] > 100
 
 
 @pytest.mark.parametrize(("chunk", "said"), [("encode_chunk", "codes differ"), ("decode_chunk", "pixels differ")])

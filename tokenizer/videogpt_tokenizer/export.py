@@ -5,9 +5,9 @@
 - safetensors: config.json, model.safetensors and load_tokenizer.py, which reads them with torch alone.
 - onnx and torch-export: encoder, decoder, and a step of each that goes on with a clip, its states in and out.
 
-Each folder gets a manifest.json: what the files are, what they take and give, and what was verified. Refuses quantizers
-other than finite scalar quantization, and files that do not do what the tokenizer does. For a folder that appears
-whole or not at all, call it inside of one that does.
+Each folder gets a manifest.json: what the files are, what they take and give, and what was verified. Quantizers that
+vector-quantize-pytorch trains become tables and signs here, and nothing exported knows that library. Refuses files that
+do not do what the tokenizer does. For a folder that appears whole or not at all, call it inside of one that does.
 """
 
 import copy
@@ -21,9 +21,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer import standalone
-from videogpt_tokenizer.export_graphs import Graph, Run, make_graphs, standalone_of, write_graphs
-from videogpt_tokenizer.pretrained_files import sha256_of
+from videogpt_tokenizer import standalone, standalone_stages
+from videogpt_tokenizer.export_graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
+from videogpt_tokenizer.pretrained_files import sha256_of, write_pretrained
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width
@@ -56,11 +56,12 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
     """Write a tokenizer into an empty folder that is there, and verify what was written.
 
     Raises:
-        ValueError: the kind or the quantizer is not known, a package is missing, or the files do not do the same.
+        ValueError: the kind is not known, a package is missing, or the files do not do the same.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"export format {kind!r} is not known: choose {', '.join(get_args(Kind))}")
     eager = copy.deepcopy(tokenizer).cpu().float().eval()
+    quantizer = eager.config.quantizer
     graphs = make_graphs(standalone_of(eager))
     if kind == "safetensors":
         described, run = {}, _write_standalone(eager, folder)
@@ -74,7 +75,10 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
         "tokenizer": {
             "fingerprint": eager.fingerprint(),
             "codebook_size": eager.codebook_size,
-            "levels": list(eager.config.quantizer.levels),
+            "levels": list(quantizer.levels) if quantizer.kind in ("fsq", "rfsq") else None,
+            "quantizer": quantizer.kind,
+            "stages": eager.stages,
+            "stage_sizes": list(eager.quantizer.stage_sizes),
             "time_stride": eager.time_stride,
             "space_stride": eager.space_stride,
             "frames": f"1 + {eager.time_stride}k frames are 1 + k latent frames; in a step, {eager.time_stride}k are k",
@@ -138,8 +142,11 @@ def _stream(run: Run, half: str, chunks: list[Tensor] | tuple[Tensor, ...]) -> T
 
 def _write_standalone(tokenizer: VideoTokenizer, folder: Path) -> Run:
     """Write weights and loader; what comes back is loaded by that very file."""
-    tokenizer.save_pretrained(folder)
+    write_pretrained(folder, *reduced(tokenizer))
     source = Path(standalone.__file__).read_text(encoding="utf-8")
+    if tokenizer.config.quantizer.kind != "fsq":
+        stages = Path(standalone_stages.__file__).read_text(encoding="utf-8")
+        source += "\n\n" + stages.partition("\n\n\n")[2]  # without its imports
     (folder / LOADER_NAME).write_text(source, encoding="utf-8")
     loader = ModuleType("load_tokenizer")  # not imported, which would leave its bytecode in the folder
     exec(compile(source, LOADER_NAME, "exec"), loader.__dict__)

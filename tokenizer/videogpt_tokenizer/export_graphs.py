@@ -6,7 +6,8 @@
 
 `encoder` and `decoder` start a clip, of any length; `encoder_step` and `decoder_step` go on with it from the states
 that came out before. States are in the signature: a graph holds none. They are traced from `standalone`, which is
-plain PyTorch without control flow that looks at values. Refuses quantizers other than finite scalar quantization.
+plain PyTorch without control flow that looks at values and knows nothing of vector-quantize-pytorch: `reduced` makes
+tables and signs of the quantizers that are trained by it.
 """
 
 import copy
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
+from videogpt_tokenizer import standalone_stages  # noqa: F401 - it tells standalone of the quantizers in it
 from videogpt_tokenizer.standalone import StandaloneTokenizer
 from videogpt_tokenizer.video_tokenizer import FORMAT, VideoTokenizer
 
@@ -94,22 +96,36 @@ class Graph(nn.Module):
         return (result, *after)
 
 
-def standalone_of(tokenizer: VideoTokenizer) -> StandaloneTokenizer:
-    """The same tokenizer without einops, on the CPU.
+class Reduced(NamedTuple):
+    """A tokenizer as `standalone` reads it."""
 
-    Raises:
-        ValueError: its quantizer is not finite scalar quantization.
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    """Float32, on the CPU."""
+
+
+def reduced(tokenizer: VideoTokenizer) -> Reduced:
+    """Settings and weights of a tokenizer, its quantizer as what evaluation needs of it.
+
+    They are those that `save_pretrained` writes, unless the quantizer has weights of its own.
     """
-    kind = tokenizer.config.quantizer.kind
-    if kind != "fsq":
-        raise ValueError(f"a tokenizer with quantizer kind {kind!r} cannot be exported, only one with fsq")
     parts = asdict(tokenizer.config)
-    lists = {
+    config: dict[str, Any] = {
         part: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()} for part, values in parts.items()
     }
-    standalone = StandaloneTokenizer({"format": FORMAT, **lists})
-    standalone.load_weights({name: tensor.detach().cpu().float() for name, tensor in tokenizer.state_dict().items()})
-    return standalone
+    tensors, quantizer = tokenizer.state_dict(), tokenizer.quantizer.reduced()
+    if quantizer is not None:
+        config["quantizer"] |= {"kind": quantizer.kind, "stages": tokenizer.stages}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
+        tensors |= {f"quantizer.{name}": tensor for name, tensor in quantizer.tensors.items()}
+    plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
+    return Reduced({"format": FORMAT if quantizer is None else f"{FORMAT}-reduced", **config}, plain)
+
+
+def standalone_of(tokenizer: VideoTokenizer) -> StandaloneTokenizer:
+    """The same tokenizer without einops and vector-quantize-pytorch, on the CPU."""
+    config, tensors = reduced(tokenizer)
+    return StandaloneTokenizer(config).load_weights(tensors)
 
 
 def make_graphs(standalone: StandaloneTokenizer) -> dict[str, Graph]:

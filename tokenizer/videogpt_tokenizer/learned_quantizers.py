@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from videogpt_tokenizer.quantizers import Quantizer
+from videogpt_tokenizer.quantizers import Quantizer, Reduced
 
 # B clips, N vectors in each, D width of a vector, V codes
 
@@ -41,7 +41,11 @@ class TableQuantizer(Quantizer):
         """What `quantize_rows` does in training."""
 
     def tables(self) -> Tensor:
+        """Float32 (1, V, D), the table of the only stage."""
         return self.table()[None].detach()
+
+    def reduced(self) -> Reduced:
+        return Reduced("tables", {"tables_SVK": self.tables()})
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.training:
@@ -142,6 +146,9 @@ class LookupFreeQuantizer(Quantizer):
         # What every channel is worth, up to its sign.
         length = 1 / torch.tensor(float(self.dim if spherical else 1)).sqrt()
         self.register_buffer("length", length, persistent=False)
+
+    def reduced(self) -> Reduced:
+        return Reduced("signs", {"length": self.length})
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.training:

@@ -43,6 +43,15 @@ class Quantized(NamedTuple):
     """Scalar to add to the training loss; zero where the quantizer needs none."""
 
 
+class Reduced(NamedTuple):
+    """A quantizer as exported files have it."""
+
+    kind: str
+    """A kind that `standalone_stages` knows."""
+    tensors: dict[str, Tensor]
+    """Float32, by the names they have there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """Which quantizer, and how large its vocabulary is."""
@@ -168,8 +177,8 @@ class Quantizer(nn.Module, ABC):
         latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
         return rearrange(latents_ND, "(b t h w) d -> b t h w d", b=batch, t=time, h=height)
 
-    def tables(self) -> Tensor | None:
-        """Float32 (S, V, D): the vectors that the codes of every stage stand for, where they are learned."""
+    def reduced(self) -> Reduced | None:
+        """What evaluation needs of this quantizer, where that is not what its weights hold."""
         return None
 
     @abstractmethod

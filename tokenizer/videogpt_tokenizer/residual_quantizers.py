@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.learned_quantizers import learned_codebook, nearest_rows, train_codebook
-from videogpt_tokenizer.quantizers import Quantizer
+from videogpt_tokenizer.quantizers import Quantizer, Reduced
 
 # B clips, N vectors in each, D width of a vector, V codes of a stage, S stages
 
@@ -95,7 +95,11 @@ class ResidualVectorQuantizer(ResidualQuantizer):
     def lookup_stage(self, stage: int, digits_N: Tensor) -> Tensor:
         return self._table(stage)[digits_N]
 
+    def reduced(self) -> Reduced:
+        return Reduced("tables", {"tables_SVK": self.tables()})
+
     def tables(self) -> Tensor:
+        """Float32 (S, V, D), a table for every stage."""
         return torch.stack([self._table(stage) for stage in range(self.stages)])
 
     def _table(self, stage: int) -> Tensor:

@@ -7,8 +7,8 @@
     stream = tokenizer.stream()                     # the same, a few frames at a time, in constant memory
     codes = torch.cat([stream.encode(chunk) for chunk in chunks], dim=1)
 
-The strides (4 and 8 above) are those of config.json. Knows finite scalar quantization, in float32; unpickles nothing.
-Refuses damaged folders, settings and tensors that are missing, unknown or misshapen, and clips that do not divide.
+The strides (4 and 8 above) are those of config.json. Computes in float32; unpickles nothing. Refuses damaged folders,
+settings, quantizers and tensors that are missing, unknown or misshapen, and clips that do not divide.
 """
 
 import hashlib
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 # B batch, C colours or channels, T frames (or latent frames), H/W height and width, K channels of the quantizer
 
-FORMAT = "videogpt-tokenizer"
+FORMATS = ("videogpt-tokenizer", "videogpt-tokenizer-reduced")
 CONFIG = {"format", "autoencoder", "quantizer"}
 AUTOENCODER = {"time_stride", "patch_size", "widths", "encoder_depth", "encoder_context", "decoder_depth"}
 QUANTIZER = {"kind", "levels", "commitment", "codebook_size", "codebook_dim"}
+LATER = {"stages", "quantizer_dropout"}  # settings of a quantizer that older folders lack
 
 
 def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
@@ -36,20 +37,16 @@ def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
         data = (folder / "model.safetensors").read_bytes()
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is not a complete tokenizer folder ({error}): copy it again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{folder}/config.json does not describe a {FORMAT}: give another folder")
+    if not isinstance(config, dict) or config.get("format") not in FORMATS:
+        raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]}: give another folder")
     if config.pop("weights_sha256", None) != hashlib.sha256(data).hexdigest():
         raise ValueError(f"{folder}/model.safetensors is truncated or altered: copy it again")
-    tokenizer = StandaloneTokenizer(config)
-    tokenizer.load_weights(parse_safetensors(data))
-    return tokenizer
+    return StandaloneTokenizer(config).load_weights(parse_safetensors(data))
 
 
 def parse_safetensors(data: bytes) -> dict[str, Tensor]:
     """Float32 tensors of a safetensors file, whose every size is held against the others before it is used."""
     length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
-        raise ValueError("model.safetensors is shorter than its header says: copy it again")
     try:
         header, body, position, tensors = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :]), 0, {}
         header.pop("__metadata__", None)
@@ -57,43 +54,58 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
             (begin, end), dtype, shape = entry["data_offsets"], entry["dtype"], entry["shape"]
             if dtype != "F32" or begin != position or end > len(body) or end - begin != 4 * math.prod(shape):
                 raise ValueError(f"{name} cannot be {dtype} {shape} at {begin} to {end}")
-            tensors[name] = torch.frombuffer(body[begin:end], dtype=torch.float32).reshape(shape)
-            position = end
-        if position != len(body):
-            raise ValueError(f"{len(body) - position} bytes belong to no tensor")
+            tensors[name], position = torch.frombuffer(body[begin:end], dtype=torch.float32).reshape(shape), end
+        if 8 + length + position != len(data):
+            raise ValueError(f"header and tensors are not {len(data)} bytes long")
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"model.safetensors is damaged ({error}): copy it again") from error
     return tensors
 
 
-class StandaloneTokenizer(nn.Module):
-    """Causal autoencoder with a finite scalar quantizer between its halves; built from config.json."""
+class FiniteScalars(nn.Module):
+    """Latents (..., K) <-> codes: every channel is bounded and rounded to a few levels."""
 
-    levels_2K: Tensor  # levels of each channel, and what one level is worth in a code
-    bounds_3K: Tensor  # half range, offset and shift of each channel before it is rounded
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.codebook_size, self.dim = math.prod(levels := config["levels"]), len(levels)
+        levels_K, worths_K = torch.tensor([levels, [math.prod(levels[:index]) for index in range(len(levels))]])
+        half_K, offset_K = (levels_K - 1) * (1 + 1e-3) / 2, torch.where(levels_K % 2 == 0, 0.5, 0.0)
+        self.levels_2K = nn.Buffer(torch.stack([levels_K, worths_K]), persistent=False)
+        self.bounds_3K = nn.Buffer(torch.stack([half_K, offset_K, torch.atanh(offset_K / half_K)]), persistent=False)
+
+    def encode(self, latents: Tensor) -> Tensor:
+        (half_K, offset_K, shift_K), (levels_K, worths_K) = self.bounds_3K, self.levels_2K
+        bounded = torch.tanh(latents + shift_K) * half_K - offset_K
+        return ((bounded.round().long() + levels_K // 2) * worths_K).sum(dim=-1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        levels_K, worths_K = self.levels_2K
+        return (codes[..., None] // worths_K % levels_K - levels_K // 2) / (levels_K // 2)
+
+
+class StandaloneTokenizer(nn.Module):
+    """Causal autoencoder with a quantizer between its halves; built from config.json."""
+
+    quantizers: dict[str, Any] = {"fsq": FiniteScalars}  # what to build for each kind of quantizer
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         for where, keys in (("config.json", CONFIG), ("autoencoder", AUTOENCODER), ("quantizer", QUANTIZER)):
             part = config if where == "config.json" else config[where]
-            if not isinstance(part, dict) or set(part) != keys:
-                odd = sorted(set(part) ^ keys) if isinstance(part, dict) else [repr(part)]
+            odd = sorted((set(part) ^ keys) - LATER) if isinstance(part, dict) else [repr(part)]
+            if odd:
                 raise ValueError(f"{where}: {', '.join(odd)} is missing or not known: take the folder's own loader")
         net, quantizer = config["autoencoder"], config["quantizer"]
         widths, levels, context = net["widths"], quantizer["levels"], net["encoder_context"]
-        if quantizer["kind"] != "fsq" or context not in ("patch", "local", "wide"):
+        if quantizer["kind"] not in self.quantizers or context not in ("patch", "local", "wide"):
             raise ValueError(f"config.json: kind {quantizer['kind']!r} or context {context!r} is not known here")
-        scalars = [net["time_stride"], net["patch_size"], net["encoder_depth"], net["decoder_depth"]]
-        for name, values, least in (("strides and depths", scalars, 1), ("widths", widths, 1), ("levels", levels, 3)):
+        sizes = [net[name] for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth")]
+        for name, values, least in (("sizes", sizes, 1), ("widths", widths, 1), ("levels", levels, 3)):
             if not (isinstance(values, list) and values and all(type(v) is int and v >= least for v in values)):
                 raise ValueError(f"config.json: {name} {values!r} must be whole numbers from {least}")
         self.time_stride, self.patch_size = net["time_stride"], net["patch_size"]
-        self.space_stride, self.codebook_size = self.patch_size * 2 ** (len(widths) - 1), math.prod(levels)
-        levels_K, strides_K = torch.tensor([levels, [math.prod(levels[:index]) for index in range(len(levels))]])
-        half_K, offset_K = (levels_K - 1) * (1 + 1e-3) / 2, torch.where(levels_K % 2 == 0, 0.5, 0.0)
-        self.register_buffer("levels_2K", torch.stack([levels_K, strides_K]), persistent=False)
-        bounds = [half_K, offset_K, torch.atanh(offset_K / half_K)]
-        self.register_buffer("bounds_3K", torch.stack(bounds), persistent=False)
+        self.quantizer = self.quantizers[quantizer["kind"]](quantizer)
+        self.space_stride, self.codebook_size = self.patch_size * 2 ** (len(widths) - 1), self.quantizer.codebook_size
         channels = self.time_stride * self.patch_size**2 * 3
         trunk = Trunk([nn.Linear(channels, widths[0])])
         for level, width in enumerate(widths):
@@ -101,9 +113,9 @@ class StandaloneTokenizer(nn.Module):
                 trunk.append(Down(4 * widths[level - 1], width))
             near, reach = context == "wide" or (context == "local" and level == 0), 2 if context == "wide" else 0
             trunk.extend(Block(width, near, reach) for _ in range(net["encoder_depth"]))
-        head = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], len(levels)))
+        head = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], self.quantizer.dim))
         self.encoder = nn.ModuleDict({"trunk": trunk, "to_latent": head})
-        trunk = Trunk([Conv(len(levels), widths[-1], 3, padding=1)])
+        trunk = Trunk([Conv(self.quantizer.dim, widths[-1], 3, padding=1)])
         for level in reversed(range(len(widths))):
             trunk.extend(Block(widths[level], True, 2) for _ in range(net["decoder_depth"]))
             if level:
@@ -112,14 +124,13 @@ class StandaloneTokenizer(nn.Module):
         self.decoder = nn.ModuleDict({"trunk": trunk, "to_patches": head})
         self.eval().requires_grad_(False)
 
-    def load_weights(self, tensors: dict[str, Tensor]) -> None:
-        """Take exactly the tensors that the configuration asks for."""
-        wanted, found = ({n: tuple(t.shape) for n, t in part.items()} for part in (self.state_dict(), tensors))
-        wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        if wrong:
-            sizes = f"{wanted.get(wrong[0], 'none')} is wanted and {found.get(wrong[0], 'none')} found"
-            raise ValueError(f"{len(wrong)} tensors do not fit config.json, the first is {wrong[0]}: {sizes}")
-        self.load_state_dict(tensors)
+    def load_weights(self, tensors: dict[str, Tensor]) -> "StandaloneTokenizer":
+        """Take exactly the tensors that the configuration asks for; returns itself."""
+        try:
+            self.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(f"copy model.safetensors and config.json again: {' '.join(str(error).split())}") from error
+        return self
 
     def encode_chunk(self, video_BCTHW: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Frames of whole latent frames -> their codes, and the state for the next chunk; nothing is checked."""
@@ -130,15 +141,11 @@ class StandaloneTokenizer(nn.Module):
         split = video_BCTHW.unflatten(2, (-1, self.time_stride)).unflatten(4, (-1, side)).unflatten(6, (-1, side))
         patches_BTHWC = split.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4)
         features, states = self.encoder["trunk"](patches_BTHWC, past)
-        (half_K, offset_K, shift_K), (levels_K, strides_K) = self.bounds_3K, self.levels_2K
-        bounded = torch.tanh(self.encoder["to_latent"](features) + shift_K) * half_K - offset_K
-        return ((bounded.round().long() + levels_K // 2) * strides_K).sum(dim=-1), states
+        return self.quantizer.encode(self.encoder["to_latent"](features)), states
 
     def decode_chunk(self, codes_BTHW: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Codes -> their frames, and the state for the next chunk; nothing is checked."""
-        levels_K, strides_K = self.levels_2K
-        latents = (codes_BTHW[..., None] // strides_K % levels_K - levels_K // 2) / (levels_K // 2)
-        features, states = self.decoder["trunk"](latents, past)
+        features, states = self.decoder["trunk"](self.quantizer.decode(codes_BTHW), past)
         time, side = self.time_stride, self.patch_size
         split = self.decoder["to_patches"](features).unflatten(4, (time, side, side, 3))
         video_BCTHW = split.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6).flatten(4, 5).flatten(2, 3)
@@ -163,12 +170,8 @@ class Stream:
     """One clip in chunks of any length; frames that do not fill a latent frame yet wait for the next chunk."""
 
     def __init__(self, tokenizer: StandaloneTokenizer) -> None:
-        self.tokenizer = tokenizer
-        self._encoder_past: list[Tensor] | None = None
-        self._decoder_past: list[Tensor] | None = None
-        self._waiting: Tensor | None = None
+        self.tokenizer, self._encoder_past, self._decoder_past, self._waiting = tokenizer, None, None, None
 
-    @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Further frames -> codes of the latent frames that they complete, (B, 0 or more, h, w)."""
         space, stride, shape = self.tokenizer.space_stride, self.tokenizer.time_stride, tuple(video_BCTHW.shape)
@@ -182,7 +185,7 @@ class Stream:
         self._waiting = video_BCTHW[:, :, usable:]
         if not usable:
             return video_BCTHW.new_zeros((shape[0], 0, *(side // space for side in shape[3:])), dtype=torch.long)
-        with torch.autocast(video_BCTHW.device.type, enabled=False):  # codes must not depend on the machine
+        with torch.no_grad(), torch.autocast(video_BCTHW.device.type, enabled=False):  # the same codes everywhere
             codes, self._encoder_past = self.tokenizer.encode_chunk(video_BCTHW[:, :, :usable], self._encoder_past)
         return codes
 
@@ -201,8 +204,7 @@ class Conv(nn.Conv2d):
     """Convolution of every frame by itself, channels last."""
 
     def forward(self, input: Tensor) -> Tensor:
-        frames = super().forward(input.permute(0, 1, 4, 2, 3).flatten(0, 1))
-        return frames.unflatten(0, (-1, input.shape[1])).permute(0, 1, 3, 4, 2)
+        return super().forward(input.flatten(0, 1).movedim(-1, 1)).movedim(1, -1).unflatten(0, (-1, input.shape[1]))
 
 
 class Block(nn.Module):
@@ -219,16 +221,14 @@ class Down(nn.Linear):
     """The features of 2x2 places become those of one."""
 
     def forward(self, input: Tensor) -> Tensor:
-        split = input.unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
-        return super().forward(split.permute(0, 1, 2, 4, 3, 5, 6).flatten(4))
+        return super().forward(input.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).transpose(3, 4).flatten(4))
 
 
 class Up(nn.Linear):
     """The features of one place become those of 2x2."""
 
     def forward(self, input: Tensor) -> Tensor:
-        split = super().forward(input).unflatten(4, (2, 2, -1))
-        return split.permute(0, 1, 2, 4, 3, 5, 6).flatten(4, 5).flatten(2, 3)
+        return super().forward(input).unflatten(4, (2, 2, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
 class Trunk(nn.ModuleList):
