@@ -29,6 +29,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from videogpt_kernels import Visibility
+from videogpt_tokenizer.checks import check_whole
 
 # B sequences, N rows, R text rows with padding, M codes, T/H/W latent grid, 3 the axes (t, h, w)
 
@@ -59,10 +60,12 @@ class LayoutConfig:
     """Codes from left to right of a latent frame."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), 2 if field.name == "max_text_tokens" else 1
-            if value < least:
-                raise ValueError(f"{field.name} is {value}; it must be at least {least}")
+        check_whole("text_vocab_size", self.text_vocab_size, 1, 2**24)
+        check_whole("codebook_size", self.codebook_size, 1, 2**31)
+        check_whole("max_text_tokens", self.max_text_tokens, 2, 2**20)
+        check_whole("latent_frames", self.latent_frames, 1, 2**20)
+        check_whole("latent_height", self.latent_height, 1, 2**12)
+        check_whole("latent_width", self.latent_width, 1, 2**12)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from videogpt.cache import KVCache
 from videogpt.layout import TokenSequence
 from videogpt.rotary import Rotation
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
+from videogpt_tokenizer.checks import check_whole
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads
@@ -54,9 +55,11 @@ class VideoGPTConfig:
     """Share of channels dropped in training, of the embedding and of what each layer adds."""
 
     def __post_init__(self) -> None:
-        for key in ("width", "depth", "heads", "kv_heads", "mlp_ratio"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key} is {getattr(self, key)}; it must be above 0")
+        for key, most in (("width", 2**20), ("depth", 2**10), ("heads", 2**12), ("kv_heads", 2**12)):
+            check_whole(key, getattr(self, key), 1, most)
+        check_whole("vocab_size", self.vocab_size, 0, 2**32)
+        if not 0 < self.mlp_ratio <= 1000:
+            raise ValueError(f"mlp_ratio is {self.mlp_ratio}; it must be above 0 and 1000 at most")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}: change either")
         if self.heads % self.kv_heads:

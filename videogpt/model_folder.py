@@ -26,7 +26,13 @@ from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.replacing import beside
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
-from videogpt_tokenizer.pretrained_files import build_config, read_config, read_pretrained, write_pretrained
+from videogpt_tokenizer.pretrained_files import (
+    build_config,
+    check_tensors,
+    read_config,
+    read_pretrained,
+    write_pretrained,
+)
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -194,9 +200,12 @@ def _fps(value: object, folder: Path) -> float:
 
 
 def _build_model(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
-    try:
-        model = VideoGPT(config)
-        model.load_state_dict(weights, strict=True)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{folder / 'model.safetensors'} does not fit config.json: copy both again") from error
+    source, last = str(folder / "model.safetensors"), f"blocks.{config.depth - 1}.feed_forward.out.weight"
+    # These bound all others, and are asked for before any memory is taken.
+    sizes = {"embedding.weight": (config.vocab_size, config.width), last: (config.width, config.mlp_width)}
+    largest = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
+    check_tensors({name: weights[name] for name in sizes if name in weights}, largest, source)
+    model = VideoGPT(config)
+    check_tensors(weights, model.state_dict(), source)
+    model.load_state_dict(weights, strict=True)
     return model

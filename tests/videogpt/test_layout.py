@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_with_its_value(texts: list[list[int]], cli
 
 
 def test_sizes_below_the_least_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_text_tokens is 1; it must be at least 2"):
+    with pytest.raises(ValueError, match="max_text_tokens is 1; it must be 2 or more"):
         LayoutConfig(
             text_vocab_size=1,
             codebook_size=1,

@@ -168,6 +168,29 @@ def test_an_edited_config_is_refused(folder: Path, edit: dict, said: str) -> Non
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("layout", "latent_height", 10**9, "latent_height is 1000000000; it must be 4096 or less"),
+        ("layout", "latent_width", 2.0, r"latent_width is 2\.0; it must be a whole number"),
+        ("layout", "max_text_tokens", True, "max_text_tokens is True; it must be a whole number"),
+        ("model", "width", 10**9, "width is 1000000000; it must be 1048576 or less"),
+        ("model", "width", 2**20, r"is float32 \(32, 96\) where float32 \(1048576, .*\) is wanted"),
+        ("model", "mlp_ratio", 999.0, r"blocks\.1\.feed_forward\.out\.weight is .* is wanted"),
+        ("model", "depth", 1000, r"blocks\.999\.feed_forward\.out\.weight is missing"),
+        ("model", "depth", 1, r"blocks\.1\..* is not known"),
+        ("model", "kv_heads", 4, r"blocks\.0\.attention\.qk_gain_H|qkv\.weight is"),
+        ("model", "mlp_ratio", float("inf"), "mlp_ratio is inf; it must be"),
+    ],
+)
+def test_sizes_that_are_absurd_or_not_of_the_weights_are_refused(folder, part, key, value, said) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[part][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=said):
+        load_model(folder)
+
+
 def test_a_run_is_no_model_but_holds_one(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
