@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from videogpt_tokenizer.clip_data import ClipDataModule
     from videogpt_tokenizer.clip_folder import ClipFolder
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
+    from videogpt_tokenizer.unequal_clips import ClipCodes
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
-__all__ = ["Clip", "ClipDataModule", "ClipFolder", "TextTokenizer", "TokenizerConfig", "VideoTokenizer"]
+__all__ = ["Clip", "ClipCodes", "ClipDataModule", "ClipFolder", "TextTokenizer", "TokenizerConfig", "VideoTokenizer"]
 
 _HOME = {
     "Clip": "clip",
+    "ClipCodes": "unequal_clips",
     "ClipDataModule": "clip_data",
     "ClipFolder": "clip_folder",
     "TextTokenizer": "text_tokenizer",
