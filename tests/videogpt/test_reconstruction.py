@@ -1,15 +1,20 @@
 """Clips through the tokenizer and back: any size and length, in pieces as in one, honest figures."""
 
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from videogpt import reconstruction
 from videogpt.bad_clips import BadClips
 from videogpt.cli import main
-from videogpt.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip
+from videogpt.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip, reconstruct_pieces
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
@@ -36,13 +41,62 @@ def test_every_size_and_length_comes_back_as_it_was(shape: tuple[int, int, int],
     assert num_codes == (math.ceil((frames - 1) / 4) + 1) * math.ceil(height / 8) * math.ceil(width / 8)
 
 
-@pytest.mark.parametrize("latents_at_once", [1, 3])
+def levels_apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a.int() - b.int()).abs().float()
+
+
+@pytest.mark.parametrize("latents_at_once", [1, 2, 3, 8, 100])
 def test_in_pieces_equals_whole(latents_at_once: int, tokenizer: VideoTokenizer, monkeypatch) -> None:
+    """Codes to the bit; pixels to 1e-5, so that one in thousands is rounded to the next of 256 levels."""
     monkeypatch.setattr(reconstruction, "LATENTS_AT_ONCE", latents_at_once)
     clip = random_clip(33, 16, 16)
-    whole = tokenizer.decode(tokenizer.encode(clip.video_CTHW()[None]))[0]
-    expected = Clip.from_video(whole, 8).frames_THWC
-    assert (reconstruct_clip(clip, tokenizer)[0].frames_THWC.int() - expected.int()).abs().max() <= 1
+    codes_BTHW = tokenizer.encode(clip.video_CTHW()[None])
+    expected = Clip.from_video(tokenizer.decode(codes_BTHW)[0], 8).frames_THWC
+    result, num_codes = reconstruct_clip(clip, tokenizer)
+    apart = levels_apart(result.frames_THWC, expected)
+    assert num_codes == codes_BTHW.numel()
+    assert apart.max() <= 1 and apart.mean() < 1e-3
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(cuts=st.lists(st.integers(1, 24), max_size=6, unique=True))
+def test_pieces_of_any_sizes_equal_whole(tokenizer: VideoTokenizer, cuts: list[int]) -> None:
+    clip = random_clip(25, 13, 9)
+    parts = clip.frames_THWC.tensor_split(sorted(cuts))
+    stretches = list(reconstruct_pieces((Clip(part, 8) for part in parts), tokenizer))
+    assert torch.cat([stretch.original.frames_THWC for stretch in stretches]).equal(clip.frames_THWC)
+    whole, num_codes = reconstruct_clip(clip, tokenizer)
+    apart = levels_apart(torch.cat([stretch.result.frames_THWC for stretch in stretches]), whole.frames_THWC)
+    assert apart.max() <= 1 and apart.mean() < 1e-3
+    assert sum(stretch.num_codes for stretch in stretches) == num_codes
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (6, 16, 9), (40, 13, 16)])
+def test_it_pads_and_cuts_as_encode_clips_does(shape: tuple[int, int, int], tokenizer: VideoTokenizer) -> None:
+    clip = random_clip(*shape)
+    (codes,) = tokenizer.encode_clips([clip.video_CTHW()])
+    expected = Clip.from_video(tokenizer.decode_clips([codes])[0], 8)
+    result, num_codes = reconstruct_clip(clip, tokenizer)
+    apart = levels_apart(result.frames_THWC, expected.frames_THWC)
+    assert num_codes == codes.codes_THW.numel()
+    assert apart.max() <= 1 and apart.mean() < 1e-2
+
+
+def test_frames_come_out_before_the_next_piece_is_read(tokenizer: VideoTokenizer) -> None:
+    """So that no more than a piece and a latent frame is in memory."""
+    read = 0
+
+    def pieces() -> Iterator[Clip]:
+        nonlocal read
+        for _ in range(20):
+            read += 5
+            yield random_clip(5, 8, 8)
+
+    out = 0
+    for stretch in reconstruct_pieces(pieces(), tokenizer):
+        out += len(stretch.result)
+        assert read - out < 4 and len(stretch.original) == len(stretch.result)
+    assert read == out == 100
 
 
 def test_figures_are_those_of_the_files_written(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
@@ -51,8 +105,9 @@ def test_figures_are_those_of_the_files_written(tokenizer: VideoTokenizer, tmp_p
     (row,) = reconstruct([tmp_path / "My clip.avi"], tokenizer)
     result = reconstruct_clip(clip, tokenizer)[0]
     pair = result.video_CTHW()[None], clip.video_CTHW()[None]
-    assert row.psnr == pytest.approx(float(psnr(*pair)), abs=1e-3)
-    assert row.ssim == pytest.approx(float(ssim(*pair)), abs=1e-5)
+    assert row.figures.psnr == pytest.approx(float(psnr(*pair)), abs=1e-3)
+    assert row.figures.ssim == pytest.approx(float(ssim(*pair)), abs=1e-5)
+    assert len(row.figures.psnr_T) == 37
     assert row.bits_per_pixel == pytest.approx(10 * 3 * 2 * math.log2(1000) / (37 * 24 * 16))
     assert row.path is None and row.shape == "37x24x16"
 
@@ -62,7 +117,8 @@ def test_files_are_numbered_on_and_named_safely(tokenizer: VideoTokenizer, tmp_p
     for number in ("0001", "0002"):
         (row,) = reconstruct([tmp_path / "..strange NAME.png"], tokenizer, tmp_path / "new" / "out")
         assert row.path == tmp_path / "new" / "out" / f"{number}-strange-name.mp4" and row.path.is_file()
-        assert math.isnan(row.ssim)  # smaller than its window
+        assert math.isnan(row.figures.ssim)  # smaller than its window
+        assert "nan" not in row.line()
 
 
 def test_the_mean_counts_every_clip_once(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
@@ -71,7 +127,21 @@ def test_the_mean_counts_every_clip_once(tokenizer: VideoTokenizer, tmp_path: Pa
     rows = list(reconstruct(find_clips([tmp_path]), tokenizer))
     mean = mean_of(rows)
     assert [Path(row.name).name for row in rows] == ["1.avi", "9.avi"]
-    assert mean.psnr == pytest.approx((rows[0].psnr + rows[1].psnr) / 2) and mean.shape == "2 clips"
+    assert mean.figures.psnr == pytest.approx((rows[0].figures.psnr + rows[1].figures.psnr) / 2)
+    assert mean.figures.temporal_psnr == rows[1].figures.temporal_psnr and mean.shape == "2 clips"
+
+
+def test_side_by_side_is_the_original_left_of_the_reconstruction(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    clip = Clip(torch.full((5, 16, 24, 3), 200, dtype=torch.uint8), 8)
+    clip.write(tmp_path / "grey.avi")
+    (row,) = reconstruct([tmp_path / "grey.avi"], tokenizer, tmp_path / "out", side_by_side=True)
+    assert row.path is not None and row.shape == "5x16x24"
+    both = Clip.read(row.path)
+    assert both.frames_THWC.shape == (5, 16, 48, 3) and both.fps == 8
+    left, right = (levels_apart(half, clip.frames_THWC).mean() for half in both.frames_THWC.split(24, dim=2))
+    assert left < 4 < right
+    with pytest.raises(ValueError, match="side_by_side is for files"):
+        next(reconstruct([tmp_path / "grey.avi"], tokenizer, side_by_side=True))
 
 
 @pytest.fixture
@@ -117,9 +187,88 @@ def test_an_interrupt_leaves_no_empty_folder(folder: Path, monkeypatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reconstruction, "reconstruct_clip", interrupt)
+    monkeypatch.setattr(reconstruction, "reconstruct_pieces", interrupt)
     assert run(folder, str(folder / "clips" / "0.avi")) == 130
     assert not (folder / "out").exists()
+
+
+def test_the_report_has_every_clip_and_frame_and_is_never_overwritten(folder: Path, capsys) -> None:
+    for number in (4, 8):
+        assert run(folder, str(folder / "clips"), "--max-bad-share", "0.25", "--side-by-side") == 0
+        printed = capsys.readouterr().out
+        path = folder / "out" / f"{number:04d}-figures.json"
+        assert f"figures -> {path}" in printed and "PSNR by place: " in printed
+        report = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert report["command"].startswith("videogpt reconstruct") and report["hardware"] and report["versions"]
+        assert report["protocol"]["left out"] == [str(folder / "clips" / "bad.avi")]
+        assert report["protocol"]["clips that have the frame"] == [3] * 5
+        rows = {row["name"]: row["value"] for row in report["rows"]}
+        of_frames = [rows[f"PSNR of frame {index}"] for index in range(5)]
+        assert [rows[f"PSNR at place {place}"] for place in range(5)] == pytest.approx(of_frames)
+        assert rows["mean: PSNR"] == pytest.approx(sum(rows[f"{folder}/clips/{i}.avi: PSNR"] for i in range(3)) / 3)
+        assert {"mean: SSIM", "mean: temporal PSNR", "mean: flicker", "PSNR of the change into frame 4"} <= rows.keys()
+        assert "PSNR of the change into frame 0" not in rows
+
+
+def test_a_report_of_pictures_alone_has_no_changes(folder: Path, capsys) -> None:
+    random_clip(1, 8, 8).write(folder / "still.png")
+    assert run(folder, str(folder / "still.png")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("PSNR by place: ") and lines[2].endswith("dB first")
+    names = {row["name"] for row in json.loads((folder / "out" / "0002-figures.json").read_text())["rows"]}
+    assert "PSNR of frame 0" in names and not any("change" in name or "SSIM" in name for name in names)
+
+
+def h264(path: Path, size: int, frames: int) -> bytes:
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=8)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        for frame_HWC in random_clip(frames, size, size).frames_THWC.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, "rgb24")))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_a_clip_that_goes_bad_on_the_way_leaves_nothing(folder: Path, capsys) -> None:
+    """It changes size after the first pieces have been written."""
+    joined = h264(folder / "a.h264", 32, 70) + h264(folder / "b.h264", 48, 9)
+    (folder / "joined.h264").write_bytes(joined)
+    assert run(folder, str(folder / "joined.h264")) == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("joined.h264: the picture changes size at frame 70; give a size")
+    )
+    assert not (folder / "out").exists()
+    assert run(folder, str(folder / "joined.h264"), str(folder / "clips" / "0.avi")) == 2
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["0001-0.mp4", "0002-figures.json"]
+    assert run(folder, str(folder / "joined.h264"), "--size", "16") == 0
+    assert "joined.h264 (79x16x16)" in capsys.readouterr().out
+
+
+def test_a_stream_cut_within_a_frame_is_one_line_and_no_file(folder: Path, capsys) -> None:
+    data = h264(folder / "a.h264", 32, 9)
+    (folder / "cut.h264").write_bytes(data[: len(data) * 9 // 10])
+    assert run(folder, str(folder / "cut.h264")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error")]
+    assert "cut.h264: cannot be decoded (" in line and not (folder / "out").exists()
+
+
+UNREADABLE = Path("/sys/class/net/lo/speed")
+
+
+@pytest.mark.skipif(not UNREADABLE.is_file(), reason="needs a file that opens and cannot be read, also by root")
+def test_a_clip_that_fails_while_it_is_read_is_not_taken_for_the_output(folder: Path, capsys) -> None:
+    assert run(folder, str(UNREADABLE)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error")]
+    assert f"{UNREADABLE}: " in line and "cannot write" not in line and not (folder / "out").exists()
+
+
+def test_side_by_side_needs_an_output(folder: Path, capsys) -> None:
+    tokenizer = str(folder / "tokenizer")
+    assert main(["reconstruct", str(folder / "clips"), "--tokenizer", tokenizer, "--side-by-side"]) == 2
+    assert "--side-by-side is for files: give an --output, too" in capsys.readouterr().err
 
 
 def test_clips_that_are_all_bad_are_refused() -> None:

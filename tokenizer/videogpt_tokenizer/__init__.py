@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from videogpt_tokenizer.clip_folder import ClipFolder
     from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
+    from videogpt_tokenizer.unequal_clips import ClipCodes
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 __all__ = [
     "Clip",
+    "ClipCodes",
     "ClipDataModule",
     "ClipFolder",
     "TextTokenizer",
@@ -31,6 +33,7 @@ __all__ = [
 
 _HOME = {
     "Clip": "clip",
+    "ClipCodes": "unequal_clips",
     "ClipDataModule": "clip_data",
     "ClipFolder": "clip_folder",
     "TextTokenizer": "text_tokenizer",

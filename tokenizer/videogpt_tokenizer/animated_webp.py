@@ -18,6 +18,8 @@ from av.video.reformatter import Interpolation
 
 # H height, W width, C colours
 
+MAX_PIXELS = 2**26
+"""The most pixels of a picture that is decoded, 8192 x 8192."""
 ANIMATION_FLAG = 0x02  # in VP8X
 ALPHA_FLAG = 0x10  # in VP8X
 NO_BLENDING = 0x02  # in ANMF
@@ -56,8 +58,8 @@ def is_animated_webp(file: BinaryIO) -> bool:
 def webp_pictures(file: BinaryIO) -> Pictures:
     """Decode an animation, one picture at a time.
 
-    Raises av.FFmpegError, EOFError or ValueError, while iterating, at a damaged frame; frames that the file
-    is too short for are left out.
+    Raises av.FFmpegError, EOFError or ValueError, while iterating, at a damaged frame or where the canvas has more
+    than MAX_PIXELS; frames that the file is too short for are left out.
     """
     durations = [frame.duration_ms for frame in _frames(file)]
     return Pictures(_composited(file), 1000 * len(durations) / max(sum(durations), 1))
@@ -79,7 +81,11 @@ def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[i
 
 def _composited(file: BinaryIO) -> Iterator[Picture]:
     """Lay each still over the canvas, as its flags say."""
-    canvas_HWC = np.zeros((*_canvas_size(file), 4), np.float32)
+    canvas_height, canvas_width = _canvas_size(file)
+    if canvas_height * canvas_width > MAX_PIXELS:
+        most = f"{MAX_PIXELS // 10**6} million pixels"
+        raise ValueError(f"{file.name}: claims {canvas_width} x {canvas_height}, more than {most}; make it smaller")
+    canvas_HWC = np.zeros((canvas_height, canvas_width, 4), np.float32)
     begin_ms = 0
     for frame in _frames(file):
         rgba_HWC = _decode_still(frame.still).astype(np.float32) / 255
@@ -104,6 +110,7 @@ def _decode_still(still: bytes) -> np.ndarray:
         canvas = _three_bytes(width - 1) + _three_bytes(height - 1)
         still = _chunk(b"VP8X", bytes([ALPHA_FLAG, 0, 0, 0]) + canvas) + still
     decoder = cast(av.VideoCodecContext, av.CodecContext.create("webp", "r"))
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
     frames = decoder.decode(av.Packet(_riff(still)))
     if not frames:
         raise EOFError("a frame of the animation is incomplete")

@@ -3,15 +3,19 @@
     clip = Clip.read("dog.mp4", fps=8, size=64, num_frames=17)
     video_CTHW = clip.video_CTHW()                    # float32 in [-1, 1], what a tokenizer takes
     Clip.from_video(video_CTHW, fps=8).write("dog.gif")
+    Clip.write_pieces("copy.mp4", Clip.read_pieces("dog.mp4", 32))   # any length in constant memory
 
 Reads whatever FFmpeg's libraries read of the usual containers (mp4, webm, avi, mpeg, gif, animated webp, ...)
 and images (png, jpg, webp, ...) as clips of one frame. Refuses, with a ValueError that names the path and the
-remedy: files that are missing, empty, cut short, damaged or hold no picture. Sound is ignored.
+remedy: files that are missing, empty, cut short, damaged, hold no picture, or claim one of more than 67 million
+pixels. Sound is ignored.
 """
 
 import math
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -93,14 +97,36 @@ class Clip:
             The clip. Alpha is composited on black, and a phone's rotation flag is obeyed.
 
         Raises:
-            ValueError: the file is missing, empty, cut short, damaged, or holds no video stream; `start` lies
-                behind the end; a setting is out of range. A file that is cut short but gives all `num_frames`
-                is accepted.
+            ValueError: the file is missing, empty, cut short, damaged, holds no video stream or too large a
+                picture, or changes the size of its pictures and `size` is None; `start` lies behind the end; a
+                setting is out of range. A file that is cut short but gives all `num_frames` is accepted.
         """
         from videogpt_tokenizer.clip_reader import read_frames
 
         decoded = read_frames(Path(path), fps=fps, size=size, start=start, num_frames=num_frames)
         return cls(decoded.frames_THWC, decoded.fps)
+
+    @classmethod
+    def read_pieces(
+        cls,
+        path: str | os.PathLike[str],
+        num_frames: int,
+        *,
+        fps: float | None = None,
+        size: int | tuple[int, int] | None = None,
+    ) -> Iterator["Clip"]:
+        """Read a file in clips of `num_frames` frames, the last one of what is left: joined, what `read` returns.
+
+        Memory does not grow with the length. Without `fps` the file is decoded twice, since only the whole of it tells
+        its rate; a damaged one is then refused before the first piece.
+
+        Raises:
+            ValueError: as `read`, while iterating.
+        """
+        from videogpt_tokenizer.clip_reader import read_pieces
+
+        for decoded in read_pieces(Path(path), num_frames, fps=fps, size=size):
+            yield cls(decoded.frames_THWC, decoded.fps)
 
     def write(self, path: str | os.PathLike[str], *, crf: int = 18) -> Path:
         """Write the clip; the suffix decides the format. No half-written file is left under the final name.
@@ -124,6 +150,34 @@ class Clip:
         from videogpt_tokenizer.clip_writer import write_frames
 
         return write_frames(Path(path), self.frames_THWC, self.fps, crf=crf)
+
+    @staticmethod
+    def write_pieces(path: str | os.PathLike[str], pieces: Iterable["Clip"], *, crf: int = 18) -> Path:
+        """Write a clip that comes in pieces, as they come; all else as `write`, which makes the same file.
+
+        Args:
+            path: `.mp4`, `.webm` or `.avi`.
+            pieces: One or more, of one size and rate. What they raise leaves no file.
+            crf: As in `write`.
+
+        Raises:
+            ValueError: another suffix, no piece, one of another size or rate, or a folder that does not exist.
+            OSError: the disk is full or the folder cannot be written.
+        """
+        from videogpt_tokenizer.clip_writer import write_stream
+
+        remaining = iter(pieces)
+        first = next(remaining, None)
+        if first is None:
+            raise ValueError(f"{path}: there are no frames to write")
+
+        def frames() -> Iterator[Tensor]:
+            for piece in chain([first], remaining):
+                if (piece.height, piece.width, piece.fps) != (first.height, first.width, first.fps):
+                    raise ValueError(f"{path}: the pieces differ in size or rate; scale them first")
+                yield from piece.frames_THWC
+
+        return write_stream(Path(path), frames(), (first.height, first.width), first.fps, crf=crf)
 
     def video_CTHW(self) -> Tensor:
         """The frames as float32 in [-1, 1]."""

@@ -1,18 +1,21 @@
-"""Decode a video or image file into RGB frames, holding no more than is returned. Used through `Clip.read`.
+"""Decode a video or image file into RGB frames, holding no more than is returned. Used through `Clip`.
 
     decoded = read_frames(Path("dog.mp4"), fps=8, size=(64, 64), start=0.0, num_frames=17)
+    for decoded in read_pieces(Path("dog.mp4"), 32, fps=None, size=None): ...
 
 FFmpeg's libraries are given the bytes without the name, so that a name is never taken for a pattern, a
-protocol or a format; play lists, subtitles and everything else that could open further files are refused.
+protocol or a format; play lists, subtitles and everything else that could open further files are refused. So
+are pictures of more than MAX_PIXELS, before there is memory for them: a few bytes can claim any size.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
@@ -23,7 +26,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from einops import rearrange
 from torch import Tensor
 
-from videogpt_tokenizer.animated_webp import is_animated_webp, webp_pictures
+from videogpt_tokenizer.animated_webp import MAX_PIXELS, is_animated_webp, webp_pictures
 from videogpt_tokenizer.truncation import is_cut_short
 
 # T frames, H height, W width, C colours; times in seconds from the first frame of the file
@@ -64,13 +67,33 @@ class Source(NamedTuple):
     is_image: bool
 
 
-class Pixels(NamedTuple):
-    """Frames one after the other. A bytearray grows in place: stacking a list would need the memory twice."""
+Picture = TypeVar("Picture")
 
-    data: bytearray
-    shape_THWC: tuple[int, int, int, int]
-    seconds: float
-    """From the first frame's appearance to the last one's end."""
+
+@dataclass
+class Seen:
+    """The frames that have been decoded so far."""
+
+    count: int = 0
+    header_fps: float = 0.0
+    begin: float = math.inf
+    """When the first of them appears."""
+    end: float = 0.0
+    """When the last of them goes."""
+
+    def add(self, timed: Timed) -> None:
+        self.count += 1
+        self.begin, self.end = min(self.begin, timed.begin), timed.end
+
+    def fps(self) -> float:
+        """Frames per second with which they last as long as they did in the file.
+
+        The header's rate is right but for variable rates: it is kept wherever it is right to half a frame, since it is
+        exact and time stamps are rounded.
+        """
+        seconds = self.end - self.begin
+        is_right = abs(seconds * self.header_fps - self.count) <= 0.5
+        return self.header_fps if is_right or self.count == 1 or seconds <= 0 else self.count / seconds
 
 
 def read_frames(
@@ -78,46 +101,58 @@ def read_frames(
 ) -> Decoded:
     """See `Clip.read`, which this serves."""
     check_request(fps, size, start, num_frames)
-    target_HW = (size, size) if isinstance(size, int) else size
+    seen, data, shape_HWC = Seen(), bytearray(), (0, 0, 3)
+    for picture_HWC in _decoded(path, seen, _Converter(path, size), fps, start, num_frames):
+        data += picture_HWC.data  # grows in place: stacking a list would need the memory twice
+        shape_HWC = picture_HWC.shape
+    frames_THWC = torch.frombuffer(data, dtype=torch.uint8).view(seen.count, *shape_HWC)
+    return Decoded(frames_THWC, fps or seen.fps())
+
+
+def read_pieces(
+    path: Path, num_frames: int, *, fps: float | None, size: int | tuple[int, int] | None
+) -> Iterator[Decoded]:
+    """See `Clip.read_pieces`, which this serves."""
+    check_request(fps, size, 0.0, num_frames)
+    rate = fps
+    if rate is None:  # which only the whole file tells
+        seen = Seen()
+        for _ in _decoded(path, seen, lambda frame: None):
+            pass
+        rate = seen.fps()
+    pictures = _decoded(path, Seen(), _Converter(path, size), fps)
+    while piece := list(islice(pictures, num_frames)):
+        yield Decoded(torch.from_numpy(np.stack(piece)), rate)
+
+
+def _decoded(
+    path: Path,
+    seen: Seen,
+    picture_of: Callable[[av.VideoFrame], Picture],
+    fps: float | None = None,
+    start: float = 0.0,
+    num_frames: int | None = None,
+) -> Iterator[Picture]:
+    """The wanted frames, each as `picture_of` gives it; every fault of the file is a ValueError."""
     with _open_file(path) as file:
         try:
             with _open_source(file, start) as source:
-                pixels = _collect(path, islice(_pick(source, fps, start), num_frames), target_HW)
+                seen.header_fps = source.fps
+                for timed in islice(_pick(source, fps, start), num_frames):
+                    picture = picture_of(timed.frame)
+                    seen.add(timed)
+                    yield picture
         except (FFmpegError, EOFError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ValueError(f"{path}: cannot be decoded ({reason}); is it a whole video or image?") from error
-        count = pixels.shape_THWC[0]
-        if count != num_frames and is_cut_short(file):
-            raise ValueError(f"{path}: is cut short after {count} frames; copy or convert it again")
-    if not count:
+            raise ValueError(
+                f"{path}: cannot be decoded ({reason}); is it a whole video or image of at most "
+                f"{MAX_PIXELS // 10**6} million pixels?"
+            ) from error
+        if seen.count != num_frames and is_cut_short(file):
+            raise ValueError(f"{path}: is cut short after {seen.count} frames; copy or convert it again")
+    if not seen.count:
         remedy = f"ends before {start:g} s; give a smaller start" if start else "holds no picture"
         raise ValueError(f"{path}: {remedy}")
-    frames_THWC = torch.frombuffer(pixels.data, dtype=torch.uint8).view(pixels.shape_THWC)
-    return Decoded(frames_THWC, fps or _rate(source.fps, count, pixels.seconds))
-
-
-def _rate(header_fps: float, count: int, seconds: float) -> float:
-    """Frames per second with which `count` frames last as long as they did in the file.
-
-    The header's rate is right but for variable rates: it is kept wherever it is right to half a frame, since it is
-    exact and time stamps are rounded.
-    """
-    is_right = abs(seconds * header_fps - count) <= 0.5
-    return header_fps if is_right or count == 1 or seconds <= 0 else count / seconds
-
-
-def _collect(path: Path, frames: Iterable[Timed], target_HW: tuple[int, int] | None) -> Pixels:
-    """Convert the frames as they come; no other copy is kept."""
-    data, count, height, width, begin, end = bytearray(), 0, 0, 0, math.inf, 0.0
-    picture_of = _Converter(target_HW)
-    for timed in frames:
-        picture_HWC = picture_of(timed.frame)
-        if count and picture_HWC.shape[:2] != (height, width):
-            raise ValueError(f"{path}: the picture changes size at frame {count}; give a size")
-        (height, width), count = picture_HWC.shape[:2], count + 1
-        begin, end = min(begin, timed.begin), timed.end
-        data += picture_HWC.data
-    return Pixels(data, (count, height, width, 3), end - begin)
 
 
 def check_request(
@@ -159,11 +194,17 @@ def _open_source(file: BinaryIO, start: float) -> Iterator[Source]:
         return
     file.seek(0)
     nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
-    with av.open(nameless, options={"format_whitelist": FORMATS}) as container:
+    limit = {"max_pixels": str(MAX_PIXELS)}
+    with av.open(nameless, options={"format_whitelist": FORMATS, **limit}) as container:
         if not container.streams.video:
             what = "is cut short" if is_cut_short(file) else "has no video stream"
             raise ValueError(f"{file.name}: {what}; give a whole video or image file")
         stream = container.streams.video[0]
+        height, width = stream.codec_context.height, stream.codec_context.width
+        if height * width > MAX_PIXELS:
+            most = f"{MAX_PIXELS // 10**6} million pixels"
+            raise ValueError(f"{file.name}: claims pictures of {width} x {height}, more than {most}; make it smaller")
+        stream.codec_context.options = limit
         stream.codec_context.thread_count = 1  # data loaders run many readers side by side
         is_image = container.format.name.endswith("_pipe")
         fps = 1.0 if is_image else _average_fps(stream)
@@ -187,11 +228,14 @@ def _timed_frames(container: InputContainer, stream: av.VideoStream, origin: flo
     has_alpha = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
     if has_alpha and f"libvpx-{decoder.name}" in av.codecs_available:  # FFmpeg's own decoder leaves the alpha out
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(f"libvpx-{decoder.name}", "r"))
+        decoder.options = {"max_pixels": str(MAX_PIXELS)}
     end = 0.0
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise EOFError(f"incomplete at {end:.2f} s")
         for frame in cast(list[av.VideoFrame], decoder.decode(packet)):
+            if frame.is_corrupt:  # the decoder has filled in what is missing
+                raise EOFError(f"incomplete or damaged at {end:.2f} s")
             begin = end if frame.time is None else frame.time - origin
             length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else period
             end = begin + length
@@ -227,11 +271,14 @@ def _pick(source: Source, fps: float | None, start: float) -> Iterator[Timed]:
 
 
 class _Converter:
-    """Stored frame -> RGB picture of the wanted size. Keeps its scaling tables from frame to frame."""
+    """Stored frame -> RGB picture of the wanted size, one for all. Keeps its scaling tables from frame to frame."""
 
-    def __init__(self, target_HW: tuple[int, int] | None) -> None:
-        self.target_HW = target_HW
+    def __init__(self, path: Path, size: int | tuple[int, int] | None) -> None:
+        self.path = path
+        self.target_HW = (size, size) if isinstance(size, int) else size
         self.scaler = VideoReformatter()
+        self.count = 0
+        self.shape_HW: tuple[int, ...] = ()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         quarter_turns = round(frame.rotation / 90) % 4
@@ -241,7 +288,11 @@ class _Converter:
         if target_HW and quarter_turns % 2:
             target_HW = target_HW[1], target_HW[0]
         picture_HWC = self._resized(frame, target_HW) if target_HW else self._rgb(frame, KEEP)
-        return np.ascontiguousarray(np.rot90(picture_HWC, quarter_turns))
+        picture_HWC = np.ascontiguousarray(np.rot90(picture_HWC, quarter_turns))
+        if self.count and picture_HWC.shape[:2] != self.shape_HW:
+            raise ValueError(f"{self.path}: the picture changes size at frame {self.count}; give a size")
+        self.count, self.shape_HW = self.count + 1, picture_HWC.shape[:2]
+        return picture_HWC
 
     def _rgb(self, frame: av.VideoFrame, how: int, width: int = 0, height: int = 0) -> np.ndarray:
         return self.scaler.reformat(
@@ -254,6 +305,11 @@ class _Converter:
         scale = max(height / frame.height, width / frame.width)
         full_height = max(height, round(frame.height * scale))
         full_width = max(width, round(frame.width * scale))
+        if full_height * full_width > max(MAX_PIXELS, height * width):
+            raise ValueError(
+                f"{self.path}: is {frame.width} x {frame.height}, too long and narrow to cover {width} x {height}; "
+                "cut it first"
+            )
         how = KEEP if scale == 1 else SHRINK if scale < 1 else ENLARGE
         picture_HWC = self._rgb(frame, how, full_width, full_height)
         top, left = (full_height - height) // 2, (full_width - width) // 2

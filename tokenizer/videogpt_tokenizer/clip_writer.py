@@ -9,7 +9,7 @@ at a time.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,8 @@ JPEG_QUANTISER = "2"
 FASTEST_GIF = 50
 """Frames per second: a GIF counts hundredths of a second, and players take less than two for a mistake."""
 FASTEST_WEBP = 1000
+MOVIES = (".mp4", ".webm", ".avi")
+"""What can be written as the frames come."""
 
 
 Encoder = Callable[[Path, np.ndarray, Fraction], None]
@@ -64,12 +66,38 @@ def _movie(suffix: str, crf: int) -> Movie:
 def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Path:
     """See `Clip.write`, which this serves."""
     encode = _encoder(path, frames_THWC.shape[0], fps, crf)
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
+    _check_folder(path)
     frames = frames_THWC.cpu().numpy()
     with replacing(path) as partial:
-        encode(partial, frames, Fraction(fps).limit_denominator(1_000_000))
+        encode(partial, frames, _fraction(fps))
     return path
+
+
+def write_stream(path: Path, frames: Iterable[Tensor], size_HW: tuple[int, int], fps: float, *, crf: int) -> Path:
+    """See `Clip.write_pieces`, which this serves; each frame is HWC of that size."""
+    suffix = path.suffix.lower()
+    if suffix not in MOVIES:
+        raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIES)} to write in pieces")
+    _check_crf(crf)
+    _check_folder(path)
+    with replacing(path) as partial:
+        arrays = (frame_HWC.cpu().numpy() for frame_HWC in frames)
+        _write_movie(partial, arrays, size_HW, _fraction(fps), _movie(suffix, crf))
+    return path
+
+
+def _fraction(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(1_000_000)
+
+
+def _check_crf(crf: int) -> None:
+    if not 0 <= crf <= 51:
+        raise ValueError(f"crf={crf} must lie between 0 (best) and 51 (worst)")
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
 
 
 @contextmanager
@@ -87,8 +115,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def _encoder(path: Path, num_frames: int, fps: float, crf: int) -> Encoder:
     """The function that writes this kind of file, once the request has been found possible."""
     suffix = path.suffix.lower()
-    if not 0 <= crf <= 51:
-        raise ValueError(f"crf={crf} must lie between 0 (best) and 51 (worst)")
+    _check_crf(crf)
     if suffix in (".png", ".jpg", ".jpeg"):
         if num_frames != 1:
             raise ValueError(f"{path}: holds one frame and the clip has {num_frames}; write .mp4, .gif or .webp")
@@ -100,13 +127,16 @@ def _encoder(path: Path, num_frames: int, fps: float, crf: int) -> Encoder:
         return _write_gif
     if suffix == ".webp":
         return _write_webp
-    if suffix in (".mp4", ".webm", ".avi"):
-        return lambda partial, frames, rate: _write_movie(partial, frames, rate, _movie(suffix, crf))
+    if suffix in MOVIES:
+        movie = _movie(suffix, crf)
+        return lambda partial, frames, rate: _write_movie(partial, frames, frames.shape[1:3], rate, movie)
     raise ValueError(f"{path}: the suffix must be one of .mp4 .webm .avi .gif .webp .png .jpg")
 
 
-def _write_movie(path: Path, frames_THWC: np.ndarray, rate: Fraction, movie: Movie) -> None:
-    height, width = frames_THWC.shape[1:3]
+def _write_movie(
+    path: Path, frames: Iterable[np.ndarray], size_HW: tuple[int, ...], rate: Fraction, movie: Movie
+) -> None:
+    height, width = size_HW
     if movie.pixels == "yuv420p":  # one colour sample for 2 x 2 pixels
         height, width = height + height % 2, width + width % 2
     with av.open(str(path), "w", format=movie.container, options=movie.container_options) as container:
@@ -118,7 +148,7 @@ def _write_movie(path: Path, frames_THWC: np.ndarray, rate: Fraction, movie: Mov
             stream.codec_context.colorspace = Colorspace.SMPTE170M
             stream.codec_context.color_range = ColorRange.MPEG
         to_pixels = VideoReformatter()
-        for index, frame_HWC in enumerate(frames_THWC):
+        for index, frame_HWC in enumerate(frames):
             missing = [(0, height - frame_HWC.shape[0]), (0, width - frame_HWC.shape[1]), (0, 0)]
             padded_HWC = np.pad(frame_HWC, missing, mode="edge")
             container.mux(stream.encode(_frame(padded_HWC, movie.pixels, to_pixels, index, 1 / rate)))

@@ -3,9 +3,9 @@
     videogpt reconstruct clip.mp4 other.gif --tokenizer shapes --output reconstructions
 
 Any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held and cut
-off. Long clips go through in pieces. With --output each reconstruction is written as NNNN-name.mp4; nothing
-is overwritten. Clips of a folder that cannot be read are left out and named; a file that is named has to be
-sound.
+off. Clips go through in pieces, so a long one takes no more memory. With --output each reconstruction is written
+as NNNN-name.mp4, and all figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. Clips of
+a folder that cannot be read are left out and named; a file that is named has to be sound.
 """
 
 import argparse
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="video or image files, or folders of them")
     add_any_tokenizer(parser)
     parser.add_argument("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
+    parser.add_argument("--side-by-side", action="store_true", help="write the original left of the reconstruction")
     parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
     parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
     add_columns(parser)
@@ -27,32 +28,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Reconstruct; prints a line for each clip and the mean, and names the clips that were left out."""
+    """Reconstruct; prints a line for each clip, the mean, and figures by place; names the clips that were left out."""
     from pathlib import Path
 
     from videogpt.bad_clips import BadClips
     from videogpt.progress import Progress
-    from videogpt.reconstruction import find_clips, mean_of, reconstruct
+    from videogpt.reconstruction import find_clips, mean_of, places_line, reconstruct, report_of, write_report
     from videogpt.tokenizer_folder import load_any_tokenizer
-    from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
+    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
+    if arguments.side_by_side and arguments.output is None:
+        raise ValueError("--side-by-side is for files: give an --output, too")
     paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
     bad = BadClips(len(paths), arguments.max_bad_share)
     tokenizer = load_any_tokenizer(
         arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
     )
-    if isinstance(tokenizer, WholeClipTokenizer):
+    if not isinstance(tokenizer, VideoTokenizer):
         frames = tokenizer.clip_frames
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
     rows = []
     with Progress("reconstructing", len(paths), unit="clips") as progress:
-        for row in reconstruct(paths, tokenizer, arguments.output, size=arguments.size, fps=arguments.fps, bad=bad):
+        for row in reconstruct(
+            paths,
+            tokenizer,
+            arguments.output,
+            size=arguments.size,
+            fps=arguments.fps,
+            side_by_side=arguments.side_by_side,
+            bad=bad,
+        ):
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
             progress.update(len(rows) + len(bad.clips))
         progress.update(len(paths))
     if rows:
         print(mean_of(rows).line())
+        if isinstance(tokenizer, VideoTokenizer):
+            print(places_line(rows, tokenizer))
+    if rows and arguments.output is not None:
+        settings = {"size": arguments.size, "fps": arguments.fps, "left out": [clip.name for clip in bad.clips]}
+        report = report_of(rows, tokenizer, arguments.command, settings)
+        print(f"figures -> {write_report(report, Path(arguments.output))}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})
     for clip in bad.clips:
         print(f"left out: {clip.reason}", file=sys.stderr)

@@ -1,0 +1,102 @@
+"""Figures by frame: what the formulas say, however a clip is cut, and seams where they are."""
+
+import math
+
+import pytest
+import torch
+
+from videogpt.frame_figures import FrameFigures, FrameMeter, mean_figures, place_figures
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.metrics import psnr, ssim
+
+
+def random_frames(frames: int, height: int = 16, width: int = 24) -> torch.Tensor:
+    return torch.randint(0, 256, (frames, height, width, 3)).to(torch.uint8)
+
+
+def measured(original: torch.Tensor, result: torch.Tensor, sizes: list[int] | None = None) -> FrameFigures:
+    meter = FrameMeter()
+    for pair in zip(original.split(sizes or len(original)), result.split(sizes or len(original)), strict=True):
+        meter.add(*pair)
+    assert len(meter) == len(original)
+    return meter.figures()
+
+
+def with_errors(levels: list[int]) -> FrameFigures:
+    """Of a grey clip whose every frame is off by so many levels."""
+    original = torch.full((len(levels), 16, 16, 3), 100, dtype=torch.uint8)
+    return measured(original, original + torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1))
+
+
+def of_error(levels: float) -> float:
+    return 20 * math.log10(255 / levels)
+
+
+def test_figures_are_those_of_their_formulas() -> None:
+    original, result = random_frames(9), random_frames(9)
+    figures = measured(original, result)
+    target, video = (Clip(frames, 8).video_CTHW()[None] for frames in (original, result))
+    assert figures.psnr == pytest.approx(float(psnr(video, target)), abs=1e-4)
+    assert figures.ssim == pytest.approx(float(ssim(video, target)), abs=1e-5)
+    assert figures.temporal_psnr == pytest.approx(float(psnr(video.diff(dim=2), target.diff(dim=2))), abs=1e-4)
+    assert figures.flicker == pytest.approx(
+        127.5 * float((video.diff(dim=2) - target.diff(dim=2)).abs().mean()), rel=1e-4
+    )
+    for index in range(9):
+        one = float(psnr(video[:, :, index : index + 1], target[:, :, index : index + 1]))
+        assert figures.psnr_T[index] == pytest.approx(one, abs=1e-4)
+    assert math.isnan(figures.change_psnr_T[0]) and len(figures.change_psnr_T) == 9
+
+
+@pytest.mark.parametrize("sizes", [[1] * 9, [1, 8], [4, 3, 2]])
+def test_cut_anywhere_the_figures_are_the_same(sizes: list[int]) -> None:
+    original, result = random_frames(9), random_frames(9)
+    whole, cut = measured(original, result), measured(original, result, sizes)
+    for name, value in vars(whole).items():
+        assert getattr(cut, name) == pytest.approx(value, rel=1e-5, nan_ok=True)
+
+
+def test_a_constant_error_is_no_flicker() -> None:
+    figures = with_errors([10] * 6)
+    assert figures.psnr == pytest.approx(of_error(10), abs=1e-3)
+    assert (figures.temporal_psnr, figures.flicker) == (100, 0)
+    assert with_errors([10, 13, 10, 13]).flicker == pytest.approx(3, abs=1e-3)
+
+
+def test_places_show_a_seam_between_latent_frames() -> None:
+    """The error steps by 8 levels with every latent frame of four, after the first frame's own."""
+    figures = with_errors([1] + [9] * 4 + [17] * 4 + [25] * 4)
+    places = place_figures([figures], time_stride=4, latents_at_once=100)
+    assert places.first == pytest.approx(of_error(1), abs=1e-3)
+    assert places.changes == pytest.approx((of_error(8), 100, 100, 100), abs=1e-3)
+    assert len(set(places.frames)) == 1 and math.isnan(places.borders)
+
+
+def test_places_show_a_seam_between_pieces() -> None:
+    """Pieces of two latent frames: 1 + 4 frames, then 8 at a time, with a step of 20 levels."""
+    figures = with_errors([5] * 5 + [25] * 8 + [45] * 3)
+    places = place_figures([figures], time_stride=4, latents_at_once=2)
+    assert places.borders == pytest.approx(of_error(20), abs=1e-3)
+    assert places.changes[0] > places.borders and places.changes[1:] == (100, 100, 100)
+    assert f"{places.borders:.2f} at borders of pieces" in places.line()
+
+
+def test_a_frame_that_differs_by_its_place_shows() -> None:
+    figures = with_errors([4] + [2, 4, 8, 16] * 2)
+    assert place_figures([figures], 4, 8).frames == pytest.approx([of_error(e) for e in (2, 4, 8, 16)], abs=1e-3)
+
+
+def test_means_count_each_clip_once_and_only_clips_that_have_the_frame() -> None:
+    short, long = with_errors([2]), with_errors([4] * 9)
+    figures = mean_figures([short, long])
+    assert figures.psnr == pytest.approx((of_error(2) + of_error(4)) / 2, abs=1e-3)
+    assert figures.psnr_T[0] == figures.psnr and figures.psnr_T[1:] == long.psnr_T[1:]
+    assert (figures.temporal_psnr, figures.flicker) == (100, 0)  # of the long one alone
+    assert place_figures([short, long], 4, 8).first == figures.psnr
+
+
+def test_what_is_not_there_is_no_number() -> None:
+    figures = measured(random_frames(1, 8, 8), random_frames(1, 8, 8))
+    assert all(map(math.isnan, (figures.ssim, figures.temporal_psnr, figures.flicker)))
+    line = place_figures([figures], 4, 8).line()
+    assert line == f"PSNR by place: {figures.psnr:.2f} dB first"

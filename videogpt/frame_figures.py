@@ -1,0 +1,158 @@
+"""How close a reconstruction is, frame by frame, so that a seam shows where it is.
+
+    meter = FrameMeter()
+    for original_THWC, result_THWC in stretches: meter.add(original_THWC, result_THWC)
+    meter.figures().psnr
+
+Takes a clip a few frames at a time, of which it keeps numbers and one frame of differences. A frame's place is 0 for
+the first, which has a latent frame alone, and 1 to time_stride for the others within theirs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.metrics import ssim
+
+# B batch, C colours, T frames, H/W height and width
+
+SMALLEST_SSIM_SIDE = 11
+"""SSIM looks at windows of 11 x 11 pixels."""
+LEVELS = 127.5
+"""Levels of 8 bits for a step of 1 in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameFigures:
+    """Figures of one clip, or the mean of several."""
+
+    psnr: float
+    """Peak signal-to-noise ratio in dB; 100 where nothing is lost."""
+    ssim: float
+    """Structural similarity, 1 where nothing is lost; NaN below 11 pixels a side."""
+    temporal_psnr: float
+    """PSNR of the changes from frame to frame: what flickers or stands still costs here. NaN of a single frame."""
+    flicker: float
+    """Mean size of what changes from frame to frame and should not, or fails to and should, in levels of 255."""
+    psnr_T: tuple[float, ...]
+    """PSNR of each frame."""
+    change_psnr_T: tuple[float, ...]
+    """PSNR of the change into each frame; NaN for the first."""
+
+
+class FrameMeter:
+    """Measures one clip as it comes."""
+
+    def __init__(self) -> None:
+        self._squares: list[float] = []
+        self._similarities: list[float] = []
+        self._change_squares: list[float] = []
+        self._change_sizes: list[float] = []
+        self._last_CHW: Tensor | None = None
+        """The error of the last frame."""
+
+    def __len__(self) -> int:
+        return len(self._squares)
+
+    def add(self, original_THWC: Tensor, result_THWC: Tensor) -> None:
+        """Take the next frames of the clip, uint8."""
+        original_BCTHW, result_BCTHW = (_frames_BCTHW(frames_THWC) for frames_THWC in (original_THWC, result_THWC))
+        measurable = min(original_THWC.shape[1:3]) >= SMALLEST_SSIM_SIDE
+        similar_B = ssim(result_BCTHW, original_BCTHW) if measurable else torch.full((len(original_THWC),), math.nan)
+        self._similarities += similar_B.tolist()
+        error_TCHW = rearrange(result_BCTHW - original_BCTHW, "t c 1 h w -> t c h w")
+        self._squares += error_TCHW.square().mean(dim=(1, 2, 3)).tolist()
+        before_CHW = error_TCHW[0] if self._last_CHW is None else self._last_CHW
+        change_TCHW = error_TCHW.diff(dim=0, prepend=before_CHW[None])  # the error of the change is that of the errors
+        self._change_squares += change_TCHW.square().mean(dim=(1, 2, 3)).tolist()
+        self._change_sizes += change_TCHW.abs().mean(dim=(1, 2, 3)).tolist()
+        self._last_CHW = error_TCHW[-1].clone()
+
+    def figures(self) -> FrameFigures:
+        """Of all frames so far, one or more."""
+        return FrameFigures(
+            psnr=_psnr(mean(self._squares)),
+            ssim=mean(self._similarities),
+            temporal_psnr=_psnr(mean(self._change_squares[1:])),
+            flicker=LEVELS * mean(self._change_sizes[1:]),
+            psnr_T=tuple(map(_psnr, self._squares)),
+            change_psnr_T=(math.nan, *map(_psnr, self._change_squares[1:])),
+        )
+
+
+def mean_figures(clips: Sequence[FrameFigures]) -> FrameFigures:
+    """The mean of every figure over the clips that have it, each counting once; of a frame, by its index."""
+    return FrameFigures(
+        psnr=mean([clip.psnr for clip in clips]),
+        ssim=mean([clip.ssim for clip in clips]),
+        temporal_psnr=mean([clip.temporal_psnr for clip in clips]),
+        flicker=mean([clip.flicker for clip in clips]),
+        psnr_T=_mean_by_index([clip.psnr_T for clip in clips]),
+        change_psnr_T=_mean_by_index([clip.change_psnr_T for clip in clips]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceFigures:
+    """Mean PSNR by place; NaN where no clip has a frame there."""
+
+    first: float
+    """Of first frames, in dB, as all others."""
+    frames: tuple[float, ...]
+    """Of frames at place 1, 2, ... of their latent frames."""
+    changes: tuple[float, ...]
+    """Of the change into them: a seam between latent frames makes the first of these lower than the others."""
+    borders: float
+    """Of the change into the frames that begin a piece: a seam between pieces makes it lower than `changes[0]`."""
+
+    def line(self) -> str:
+        """One line for a terminal."""
+        if all(math.isnan(value) for value in self.frames):
+            return f"PSNR by place: {self.first:.2f} dB first"
+        within, changes = (" ".join(f"{value:.2f}" for value in values) for values in (self.frames, self.changes))
+        borders = "" if math.isnan(self.borders) else f", {self.borders:.2f} at borders of pieces"
+        return (
+            f"PSNR by place: {self.first:.2f} dB first, {within} within latent frames; of the change into it: "
+            f"{changes}{borders}"
+        )
+
+
+def place_figures(clips: Sequence[FrameFigures], time_stride: int, latents_at_once: int) -> PlaceFigures:
+    """The mean over the clips of each one's mean over its frames at that place."""
+
+    def at(values_T: tuple[float, ...], place: int) -> list[float]:
+        return list(values_T[place::time_stride])
+
+    places = range(1, time_stride + 1)
+    first_border = 1 + (latents_at_once - 1) * time_stride
+    return PlaceFigures(
+        first=mean([clip.psnr_T[0] for clip in clips]),
+        frames=tuple(mean([mean(at(clip.psnr_T, place)) for clip in clips]) for place in places),
+        changes=tuple(mean([mean(at(clip.change_psnr_T, place)) for clip in clips]) for place in places),
+        borders=mean([mean(clip.change_psnr_T[first_border :: latents_at_once * time_stride]) for clip in clips]),
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of those that are numbers; NaN where none is."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def _psnr(square: float) -> float:
+    return 10 * math.log10(4 / max(4e-10, square)) if not math.isnan(square) else math.nan
+
+
+def _mean_by_index(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    longest = max(map(len, clips))
+    return tuple(mean([values[index] for values in clips if index < len(values)]) for index in range(longest))
+
+
+def _frames_BCTHW(frames_THWC: Tensor) -> Tensor:
+    """Each frame as a clip of its own."""
+    return rearrange(Clip(frames_THWC, 1.0).video_CTHW(), "c t h w -> t c 1 h w")
