@@ -4,7 +4,7 @@
 //     const frames = new VideoFrames(video, { side: 128, rate: 15, take, end, fail });
 //     await frames.rewind(); frames.go(); frames.hold();
 //
-// `take` gets the RGBA bytes of one picture after the other: of the frame on display at 0, 1 / rate, 2 / rate, ... seconds.
+// `take` gets RGBA bytes, picture after picture: of the frame on display at 0, 1 / rate, 2 / rate, ... seconds.
 // The picture is scaled to cover the square, and its centre is cut out. Refuses files that the browser cannot play.
 
 const SLACK = 0.001; // seconds: time stamps are rounded
