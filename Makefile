@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench gpu clean
+.PHONY: help setup demo test browser lint format types bench gpu clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,10 @@ demo: setup  ## sample videos from three prompts with the shipped model, into sa
 
 test: setup  ## run the tests, on up to four cores
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+browser: setup  ## the tokenizer's page in headless Chromium; needs npm, chromium and chromium-driver
+	@npm ci --ignore-scripts --no-audit --no-fund --silent --prefix tokenizer/web
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 lint: setup  ## check style, formatting and the arrows between the packages
 	@$(BIN)/ruff check .
@@ -59,6 +63,6 @@ gpu: setup  ## on a machine with CUDA: the GPU tests, those of the kernels compi
 		echo "== $$file"; $(BIN)/python $$file --output benchmarks/results/$$name/$$(basename $$file .py).json; \
 	done
 
-clean:  ## remove caches, build output and .venv; runs/, data/ and samples/ are yours and stay
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## remove caches, build output, .venv and what npm installed; runs/, data/ and samples/ are yours and stay
+	@rm -rf $(VENV) tokenizer/web/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

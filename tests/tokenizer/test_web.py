@@ -304,7 +304,7 @@ def changed(folder: Path, **entries: Any) -> None:
 
 BAD_EXPORTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another kind": (lambda folder: changed(folder, kind="torch-export"), "kind torch-export, and the page needs onnx"),
-    "later version": (lambda folder: changed(folder, version=2), "version 2, and this page reads version 1"),
+    "later version": (lambda folder: changed(folder, version=2), "version 2, the page reads version 1"),
     "something else": (lambda folder: changed(folder, format="pizza"), "does not describe an exported tokenizer"),
     "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is damaged"),
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "holds no manifest.json"),
@@ -329,7 +329,7 @@ def test_a_server_without_an_export_gets_a_message(browser: Browser, tmp_path: P
     with served(tmp_path) as address:
         browser.open(address)
         browser.wait("failed")
-        assert "There is no tokenizer on this server" in browser.text("#problem")
+        assert "There is no tokenizer here" in browser.text("#problem")
 
 
 def test_nothing_leaves_the_server(page: Browser, address: str, tmp_path: Path):
@@ -360,7 +360,10 @@ def test_colours_tell_codes_apart_and_levels_in_order(page: Browser):
     assert (np.diff(by_level, axis=0)[..., 2] > 0).all() and (np.diff(by_level, axis=0)[..., :2] == 0).all()
 
 
-def test_the_server_gives_the_page_and_the_export_alone(exported: Path, tmp_path: Path):
+def test_the_server_gives_the_page_and_the_export_alone(tmp_path: Path):
+    exported = tmp_path / "onnx"
+    exported.mkdir()
+    (exported / "manifest.json").write_text("{}")
     with served(exported) as address:
 
         def status(path: str) -> int:

@@ -1,7 +1,7 @@
 // The four graphs and what they remember of a clip, off the page's own thread; asked by codec.js.
 //
-// The first frame goes through encoder and decoder, all further ones, time_stride at a time, through the step graphs with
-// the states that came out before: memory does not grow with the length of the clip.
+// The first frame goes through encoder and decoder, all further ones, time_stride at a time, through the step graphs
+// with the states that came out before: memory does not grow with the length of the clip.
 
 const ONNXRUNTIME = "./node_modules/onnxruntime-web/dist/";
 const LEVELS = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(byte / 127.5) - 1); // as Clip.video_CTHW()
@@ -21,7 +21,7 @@ const work = {
     sessions = {};
     for (const [name, bytes] of Object.entries(graphs)) {
       sessions[name] = await ort.InferenceSession.create(new Uint8Array(bytes), options).catch((error) => {
-        throw new Error(`${name} cannot be loaded: choose another entry of "Runs on", or export again. (${error.message})`);
+        throw new Error(`${name} cannot be loaded: choose another "Runs on", or export again. (${error.message})`);
       });
     }
     const count = ort.env.wasm.numThreads;

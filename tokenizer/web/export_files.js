@@ -21,7 +21,7 @@ export async function fromServer(folder) {
       throw new Error(`The server answers ${answer.status} when asked for ${name}: look at what it prints.`);
     }
     return answer.arrayBuffer();
-  }, "There is no tokenizer on this server: start it with tokenizer/web/serve.py and an export, or choose its folder below.");
+  }, "There is no tokenizer here: start tokenizer/web/serve.py with an export, or choose the folder of one below.");
 }
 
 /** The export among the files of a folder that the user chose. */
@@ -61,7 +61,7 @@ function parse(text) {
     throw new Error(`manifest.json does not describe an exported tokenizer: make one by ${MAKE}`);
   }
   if (manifest.version !== VERSION) {
-    throw new Error(`The export has version ${manifest.version}, and this page reads version ${VERSION}: export again.`);
+    throw new Error(`The export has version ${manifest.version}, the page reads version ${VERSION}: export again.`);
   }
   if (manifest.kind !== "onnx") {
     throw new Error(`This is an export of kind ${manifest.kind}, and the page needs onnx: make one by ${MAKE}`);

@@ -5,12 +5,15 @@ const RANGE = 192;
 
 /** The function from a code to its colour, [red, green, blue].
  *
- * A code is one number, but it stands for a level in each of a few channels. Channels 0, 3, ... make red, 1, 4, ... green and
- * 2, 5, ... blue; the first of them weighs most. So codes that decode alike look alike, and each has a colour of its own as
- * long as no more than 193 combinations of levels share a primary.
+ * A code is one number, but it stands for a level in each of a few channels. Channels 0, 3, ... make red, 1, 4, ...
+ * green and 2, 5, ... blue; the first of them weighs most. So codes that decode alike look alike, and each has a colour
+ * of its own as long as no more than 193 combinations of levels share a primary.
  */
 export function tokenColours(levels) {
-  const sizes = [0, 1, 2].map((primary) => levels.reduce((size, count, k) => (k % 3 === primary ? size * count : size), 1));
+  const sizes = [1, 1, 1];
+  levels.forEach((count, k) => {
+    sizes[k % 3] *= count;
+  });
   return (code) => {
     const places = [0, 0, 0];
     levels.forEach((count, k) => {

@@ -4,7 +4,7 @@
 //     const frames = new VideoFrames(video, { side: 128, rate: 15, take, end, fail });
 //     await frames.rewind(); frames.go(); frames.hold();
 //
-// `take` gets the RGBA bytes of one picture after the other: of the frame on display at each moment 0, 1 / rate, 2 / rate, ...
+// `take` gets RGBA bytes, picture after picture: of the frame on display at 0, 1 / rate, 2 / rate, ... seconds.
 // The picture is scaled to cover the square, and its centre is cut out. Refuses files that the browser cannot play.
 
 const SLACK = 0.001; // seconds: time stamps are rounded
@@ -15,7 +15,7 @@ export async function openVideo(video, file) {
   video.src = URL.createObjectURL(file);
   await new Promise((resolve, reject) => {
     video.onloadeddata = resolve;
-    video.onerror = () => reject(new Error(`${file.name} is no video that this browser plays: choose an mp4 or webm file.`));
+    video.onerror = () => reject(new Error(`${file.name} is no video that this browser plays: choose an mp4 or webm.`));
   });
   if (!video.videoWidth) {
     throw new Error(`${file.name} holds sound alone: choose a file with pictures.`);
@@ -110,8 +110,8 @@ export class VideoFrames {
 
   /** Take the moments before `time`, at which the browser shows the next frame; false if it has to go back first.
    *
-   * A busy browser passes over frames. Whether it did is seen at the last of these moments: if what is held is still there,
-   * it stood so long in the file, too. Else the video plays on from the first of them.
+   * A busy browser passes over frames. Whether it did is seen at the last of these moments: if what is held is still
+   * there, it stood so long in the file, too. Else the video plays on from the first of them.
    */
   async #until(time) {
     const before = time - SLACK;

@@ -3,8 +3,8 @@
 //     const run = new Run(video, codec, { side, rate, show, report, end, fail });
 //     await run.start(); run.play(); run.pause(); run.close();
 //
-// The first frame is a group of its own, all others come time_stride at a time. When the codec is slower than the video, the
-// video waits for it, so that memory does not grow. Every group is told to the page by an event `tokens` on `window`.
+// The first frame is a group of its own, others come time_stride at a time. When the codec is slower than the video,
+// the video waits for it, so that memory does not grow. An event `tokens` on `window` tells of every group.
 
 import { Figures, picture } from "./figures.js";
 import { VideoFrames } from "./frames.js";

@@ -8,6 +8,7 @@ Refuses folders that do not exist; what is in the folder, the page itself checks
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -89,12 +90,9 @@ def main() -> int:
         print(f"serve.py: {error}", file=sys.stderr)
         return 2
     print(f"http://127.0.0.1:{server.server_port} shows {options.export}; Ctrl-C ends it", flush=True)
-    try:
+    with server, suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.server_close()
+    return 0
 
 
 if __name__ == "__main__":
