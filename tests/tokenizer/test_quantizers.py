@@ -150,12 +150,15 @@ def test_training_moves_latents_and_codebook_together(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_codes_do_not_depend_on_autocast(config):
-    quantizer = make_quantizer(config).eval()
+def test_codes_and_latents_do_not_depend_on_autocast(config):
+    quantizer = make_quantizer(config).train()
     video = latents(quantizer.dim)
+    quantizer(video)
+    quantizer.eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = quantizer(video).codes_BTHW
-    assert torch.equal(inside, quantizer(video).codes_BTHW)
+        found = quantizer.lookup(inside)
+    assert torch.equal(inside, quantizer(video).codes_BTHW) and torch.equal(found, quantizer.lookup(inside))
 
 
 @pytest.mark.parametrize("kind", ["vq", "simvq", "rvq"])

@@ -6,7 +6,9 @@ import pytest
 import torch
 from vector_quantize_pytorch import ResidualFSQ, ResidualVQ
 
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 RVQ = QuantizerConfig(kind="rvq", codebook_size=12, codebook_dim=5, stages=3)
 RFSQ = QuantizerConfig(kind="rfsq", levels=(5, 4, 3), stages=3)
@@ -85,7 +87,7 @@ def test_without_dropout_training_makes_the_librarys_codebooks():
         torch.manual_seed(seed)
         values, codes, loss = ours.quantize_rows(rows(5, seed=seed).requires_grad_())
         torch.manual_seed(seed)
-        torch.rand(4), torch.randint(4, (4,))  # drawn for the number of stages, whatever the dropout
+        _ = (torch.randint(4, (4,)), torch.rand(4))  # ours draws stages, whatever the dropout
         their_values, indices, losses = theirs(rows(5, seed=seed).requires_grad_())
         assert torch.equal(library_indices(ours, codes), indices)
         torch.testing.assert_close(values, their_values, rtol=0, atol=1e-5)
@@ -196,6 +198,21 @@ def test_codes_of_forty_bits_come_and_go():
     assert quantizer.codebook_size > 2**54 and quantized.codes_BTHW.max() > 2**53
     assert torch.equal(quantizer.lookup(quantized.codes_BTHW), quantized.latents_BTHWD)
     assert quantizer.count(quantized.codes_BTHW).shape == (6, 512)
+
+
+@pytest.mark.parametrize("config", [RVQ, RFSQ], ids=["rvq", "rfsq"])
+def test_a_tokenizer_decodes_codes_of_every_rate(config):
+    torch.manual_seed(0)
+    network = AutoencoderConfig(widths=(16,), encoder_depth=1, decoder_depth=1)
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=config))
+    tokenizer.quantizer.train()(rows(tokenizer.quantizer.dim)[:, :, None, None])
+    video = torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    codes = tokenizer.eval().encode(video)
+    assert tokenizer.stages == 3 and tokenizer.bits_per_code(2) == tokenizer.quantizer.bits_per_code(2)
+    coarse = tokenizer.coarser(codes, 1)
+    assert coarse.max() < tokenizer.quantizer.stage_sizes[0] and not torch.equal(coarse, codes)
+    assert tokenizer.decode(coarse).shape == video.shape
+    assert not torch.equal(tokenizer.decode(coarse), tokenizer.decode(codes))
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,8 @@ class Quantizer(nn.Module, ABC):
         """
         check_codes(codes_BTHW, self.codebook_size)
         batch, time, height, _ = codes_BTHW.shape
-        latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
+        with torch.autocast(codes_BTHW.device.type, enabled=False):
+            latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
         return rearrange(latents_ND, "(b t h w) d -> b t h w d", b=batch, t=time, h=height)
 
     def reduced(self) -> Reduced | None:
