@@ -230,6 +230,8 @@ def test_reconstruct_prints_and_writes(world: Path, model_folder: Path, tmp_path
     arguments = ["reconstruct", str(world), "--tokenizer", str(model_folder), "--output", str(tmp_path)]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 and lines[-1].startswith("mean (3 clips): PSNR ")
+    assert len(lines) == 6 and lines[3].startswith("mean (3 clips): PSNR ")
     assert lines[0].endswith(f"bits per pixel -> {tmp_path / '0001-000000.mp4'}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"000{n + 1}-00000{n}.mp4" for n in range(3)]
+    assert lines[4].startswith("PSNR by place") and lines[5] == f"figures -> {tmp_path / '0004-figures.json'}"
+    clips = [f"000{n + 1}-00000{n}.mp4" for n in range(3)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*clips, "0004-figures.json"]
