@@ -4,9 +4,10 @@
     print("\\n".join(found.lines)); found.faults
 
 Recognised by content, not by name: video and image files, folders of clips, video tokenizers, those of other projects
-included, text tokenizers, token shards, exports, models, run folders, Lightning checkpoints, safetensors, and the
-reports, records and configurations of `documents`. Everything is read to the end and held against its checksums and
-declared sizes. Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or not recognised.
+included, text tokenizers, token shards, codes of whole clips, exports, models, run folders, Lightning checkpoints,
+safetensors, and the reports, records and configurations of `documents`. Everything is read to the end and held against
+its checksums and declared sizes. Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or not
+recognised.
 """
 
 import json
@@ -51,7 +52,7 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
     if not path.is_dir():
         return _file(path)
     if (path / "manifest.json").is_file():
-        return _export(path) if _is_export(path / "manifest.json") else _token_shards(path)
+        return _manifest_folder(path)
     if is_run_folder(path):
         return _run(path)
     if is_torchscript_pair(path):
@@ -198,12 +199,36 @@ def _token_shards(path: Path) -> Inspection:
     return Inspection(lines, faults)
 
 
-def _is_export(manifest: Path) -> bool:
+def _manifest_folder(path: Path) -> Inspection:
+    kinds = {"videogpt-tokenizer-export": _export, "videogpt-clip-codes": _clip_codes}
     try:
-        contents = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError:
-        return False  # the reader of token shards says what is wrong with it
-    return isinstance(contents, dict) and contents.get("format") == "videogpt-tokenizer-export"
+        contents = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        kind = contents["format"] if isinstance(contents, dict) else None
+    except (ValueError, KeyError):
+        kind = None  # the reader of token shards says what is wrong with it
+    return kinds.get(str(kind), _token_shards)(path)
+
+
+def _clip_codes(path: Path) -> Inspection:
+    from videogpt.clip_codes import ClipCodesFolder
+
+    clips = ClipCodesFolder(path)
+    faults, codes, frames = [], 0, []
+    for index in range(len(clips)):
+        try:
+            clip = clips[index].codes
+            codes += clip.codes_THW.numel()
+            frames.append(clip.num_frames)
+        except ValueError as error:
+            faults.append(str(error))
+    lines = [
+        f"{path}: codes of {len(clips)} whole clips of {clips.manifest.source}",
+        f"codes: {codes:,} below {clips.manifest.codebook_size}; clips left out: {len(clips.manifest.skipped)}",
+        f"fingerprint of its video tokenizer: {clips.manifest.tokenizer_fingerprint}",
+    ]
+    if frames:
+        lines.insert(2, f"frames: {min(frames)} to {max(frames)}")
+    return Inspection(lines, faults)
 
 
 def _export(path: Path) -> Inspection:

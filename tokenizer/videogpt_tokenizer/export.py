@@ -82,6 +82,7 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
             "time_stride": eager.time_stride,
             "space_stride": eager.space_stride,
             "frames": f"1 + {eager.time_stride}k frames are 1 + k latent frames; in a step, {eager.time_stride}k are k",
+            "fps": "any; files hold frames and no rate",
             "video": "float32 (batch, RGB, frames, height, width), values in [-1, 1]",
             "codes": f"int64 (batch, frames, height, width), values in [0, {eager.codebook_size})",
         },

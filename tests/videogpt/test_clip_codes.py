@@ -1,0 +1,193 @@
+"""Codes of whole clips: every clip comes back at its own length and size; folders are whole or absent."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from videogpt.cli import main
+from videogpt.clip_codes import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
+from videogpt.inspection import inspect_path
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.unequal_clips import ClipCodes
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+SHAPES = {"long": (70, 16, 24), "odd": (6, 13, 20), "one": (1, 9, 8)}
+"""Frames, height and width: one in several pieces, one that nothing divides, and a single frame."""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> VideoTokenizer:
+    torch.manual_seed(0)
+    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1, encoder_context="wide")
+    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network))
+    for name, weight in tokenizer.named_parameters():
+        if "mix" in name:  # they start at zero, and then nothing is remembered
+            torch.nn.init.normal_(weight, std=0.1)
+    return tokenizer.eval()
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tokenizer: VideoTokenizer, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Lossless, each with a rate of its own, in class folders."""
+    folder = tmp_path_factory.mktemp("clips")
+    for index, (name, (frames, height, width)) in enumerate(SHAPES.items()):
+        (folder / f"class_{index}").mkdir()
+        pixels = torch.randint(0, 256, (frames, height, width, 3), generator=torch.Generator().manual_seed(index))
+        Clip(pixels.to(torch.uint8), 5 + index).write(folder / f"class_{index}" / f"{name}.avi")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codes(clips: Path, tokenizer: VideoTokenizer, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("codes") / "whole"
+    write_clip_codes(clips, tokenizer, output)
+    return output
+
+
+@pytest.fixture
+def damaged(codes: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(codes, tmp_path / "damaged")
+
+
+def original(clips: Path, name: str) -> Clip:
+    return Clip.read(next(clips.rglob(f"{name}.avi")))
+
+
+def test_codes_are_those_of_encode_clips(codes: Path, clips: Path, tokenizer: VideoTokenizer) -> None:
+    found = {Path(clip.name).stem: clip for clip in ClipCodesFolder(codes, tokenizer.fingerprint())}
+    assert found.keys() == SHAPES.keys()
+    for index, (name, shape) in enumerate(SHAPES.items()):
+        (wanted,) = tokenizer.encode_clips([original(clips, name).video_CTHW()])
+        clip = found[name]
+        assert clip.codes.codes_THW.equal(wanted.codes_THW)
+        assert (clip.codes.num_frames, clip.codes.height, clip.codes.width) == shape
+        assert (clip.caption, clip.fps) == (f"class {index}", 5 + index)
+
+
+def test_clips_come_back_at_their_length_and_size(codes: Path, tokenizer: VideoTokenizer) -> None:
+    for clip in ClipCodesFolder(codes):
+        pieces = list(decode_pieces(clip.codes, clip.fps, tokenizer))
+        frames_THWC = torch.cat([piece.frames_THWC for piece in pieces])
+        (video_CTHW,) = tokenizer.decode_clips([clip.codes])
+        wanted = Clip.from_video(video_CTHW, clip.fps)
+        assert frames_THWC.shape == wanted.frames_THWC.shape and pieces[0].fps == clip.fps
+        assert (frames_THWC.int() - wanted.frames_THWC.int()).abs().max() <= 1  # pixels of chunks agree to 1e-5
+
+
+def test_pieces_of_any_size_give_the_same_codes(clips: Path, tokenizer: VideoTokenizer) -> None:
+    clip = original(clips, "long")
+    wanted = encode_pieces([clip], tokenizer).codes.codes_THW
+    for size in (1, 3, 32, 69):
+        pieces = (Clip(part, clip.fps) for part in clip.frames_THWC.split(size))
+        assert encode_pieces(pieces, tokenizer).codes.codes_THW.equal(wanted)
+
+
+def test_by_commands(clips: Path, tokenizer_folder: Path, tmp_path: Path, capsys) -> None:
+    whole, output = tmp_path / "whole", tmp_path / "again"
+    tokenizer = ["--tokenizer", str(tokenizer_folder)]
+    assert main(["tokenize", str(clips), *tokenizer, "--num-frames", "all", "--output", str(whole)]) == 0
+    assert "codes of 3 whole clips" in capsys.readouterr().out
+    assert main(["inspect", str(whole)]) == 0
+    assert "frames: 1 to 70" in capsys.readouterr().out
+    assert main(["detokenize", str(whole), *tokenizer, "--output", str(output)]) == 0
+    written = sorted(output.iterdir())
+    assert [path.name for path in written] == ["0001-long.mp4", "0002-odd.mp4", "0003-one.mp4"]
+    assert [len(Clip.read(path)) for path in written] == [70, 6, 1]
+    assert [Clip.read(path).fps for path in written[:2]] == [5, 6]
+
+
+def test_size_and_rate_can_be_asked_for(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    write_clip_codes(clips, tokenizer, tmp_path / "whole", size=(16, 8), fps=2.5)
+    for clip in ClipCodesFolder(tmp_path / "whole"):
+        assert (clip.codes.height, clip.codes.width, clip.fps) == (16, 8, 2.5)
+
+
+def test_a_clip_that_cannot_be_read_is_left_out(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "clips")
+    (tmp_path / "clips" / "class_1" / "broken.avi").write_bytes(b"RIFF, or not")
+    manifest = write_clip_codes(tmp_path / "clips", tokenizer, tmp_path / "whole", max_bad_share=0.5)
+    assert manifest.num_clips == 3 and manifest.skipped == ["class_1/broken.avi"]
+    with pytest.raises(ValueError, match="max_bad_share"):
+        write_clip_codes(tmp_path / "clips", tokenizer, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("flag", [["--clips-per-source", "2"], ["--batch-size", "4"]])
+def test_what_is_for_windows_is_refused(flag: list[str], clips: Path, tmp_path: Path, capsys) -> None:
+    given = ["--tokenizer", "natural", "--num-frames", "all", "--output", str(tmp_path / "whole")]
+    assert main(["tokenize", str(clips), *given, *flag]) == 2
+    assert flag[0] in capsys.readouterr().err and not (tmp_path / "whole").exists()
+
+
+def test_another_tokenizer_is_refused(codes: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "again"
+    assert main(["detokenize", str(codes), "--tokenizer", "natural", "--output", str(output)]) == 2
+    assert "was made by tokenizer" in capsys.readouterr().err and not output.exists()
+
+
+def test_codes_that_do_not_fit_their_clip_are_refused(tokenizer: VideoTokenizer) -> None:
+    wrong = ClipCodes(codes_THW=torch.zeros(2, 2, 2, dtype=torch.long), num_frames=6, height=16, width=16)
+    with pytest.raises(ValueError, match=r"take \(3, 2, 2\) codes"):
+        next(decode_pieces(wrong, 8.0, tokenizer))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def without_a_line(path: Path) -> None:
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+
+
+def negative(path: Path) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace('"num_frames": 70', '"num_frames": -70'), encoding="utf-8")
+
+
+def of_something_else(path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"format": "videogpt-token-shards"}), encoding="utf-8")
+
+
+def altered(path: Path) -> None:
+    codes = np.load(path)
+    codes[-1] = 65535
+    np.save(path, codes)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("codes.npy", cut),
+        ("codes.npy", Path.unlink),
+        ("codes.npy", altered),
+        ("clips.jsonl", cut),
+        ("clips.jsonl", without_a_line),
+        ("clips.jsonl", negative),
+        ("manifest.json", cut),
+        ("manifest.json", of_something_else),
+    ],
+)
+def test_damage_is_refused_by_name(name: str, damage, damaged: Path) -> None:
+    damage(damaged / name)
+    with pytest.raises(ValueError, match=name):
+        for clip in ClipCodesFolder(damaged):
+            assert clip.codes.num_frames
+
+
+def test_inspect_names_an_altered_clip(damaged: Path) -> None:
+    altered(damaged / "codes.npy")
+    (fault,) = inspect_path(damaged).faults
+    assert "one.avi is impossible" in fault

@@ -1,0 +1,43 @@
+"""Codes of whole clips back into clips.
+
+    videogpt tokenize films --tokenizer natural --num-frames all --output codes/films
+    videogpt detokenize codes/films --tokenizer natural --output films-again
+
+Takes a folder that `videogpt tokenize --num-frames all` has made, and the tokenizer that it was made with. Each clip is
+written as NNNN-name.mp4, at the length, picture size and rate that it had; nothing is overwritten. Clips are written as
+they are decoded, so a long one takes no more memory.
+"""
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("codes", metavar="CODES", help="folder of codes of whole clips")
+    parser.add_argument("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer that made them")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the clips")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Decode; prints a line for each clip."""
+    from pathlib import Path
+
+    from videogpt.clip_codes import ClipCodesFolder, decode_pieces
+    from videogpt.output_folder import naming, open_folder
+    from videogpt.outputs import next_number, slug
+    from videogpt.progress import Progress
+    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt_tokenizer.clip import Clip
+
+    tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
+    clips = ClipCodesFolder(arguments.codes, tokenizer.fingerprint())
+    with Progress("detokenizing", len(clips), unit="clips") as progress, open_folder(Path(arguments.output)) as folder:
+        for clip in clips:
+            with naming(folder), next_number(folder) as number:
+                place = folder / f"{number}-{slug(Path(clip.name).stem)}.mp4"
+                Clip.write_pieces(place, decode_pieces(clip.codes, clip.fps, tokenizer))
+            frames, height, width = clip.codes.num_frames, clip.codes.height, clip.codes.width
+            progress.say(f"{clip.name} ({frames}x{height}x{width}) -> {place}", file=sys.stdout)
+            progress.advance()
