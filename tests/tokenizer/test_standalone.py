@@ -304,5 +304,41 @@ def test_settings_that_came_later_may_be_missing(folder, video):
     assert torch.equal(standalone.load_tokenizer(folder).encode(video), wanted)
 
 
+def test_chunks_equal_the_whole_to_the_bit(folder, video):
+    tokenizer = standalone.load_tokenizer(folder)
+    codes = tokenizer.encode(video)
+    pixels = tokenizer.decode(codes)
+    for plan in ([1] * 17, [1, 4, 4, 4, 4], [2, 9, 6]):
+        stream = tokenizer.stream()
+        assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(plan, dim=2)], dim=1), codes)
+    stream = tokenizer.stream()
+    assert torch.equal(torch.cat([stream.decode(chunk) for chunk in codes.split(2, dim=1)], dim=2), pixels)
+
+
+def test_a_stream_keeps_nothing_of_the_callers_memory(folder, video):
+    tokenizer = standalone.load_tokenizer(folder)
+    stream, buffer = tokenizer.stream(), torch.empty_like(video[:, :, :3])
+    parts = [stream.encode(buffer.copy_(video[:, :, start : start + 3])) for start in range(0, 15, 3)]
+    parts.append(stream.encode(video[:, :, 15:]))
+    assert torch.equal(torch.cat(parts, dim=1), tokenizer.encode(video))
+
+
+@pytest.mark.parametrize("value", [-1.1, 2.0, float("nan")])
+def test_values_out_of_range_are_refused(folder, video, value):
+    video = video.clone()
+    video[0, 0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="must lie in"):
+        standalone.load_tokenizer(folder).encode(video)
+
+
+def test_sizes_that_the_weights_do_not_have_take_no_memory(folder):
+    """A terabyte's worth of layers would not come back with a ValueError."""
+    config = json.loads((folder / "config.json").read_text())
+    config["autoencoder"] |= {"widths": [16384, 16384], "encoder_depth": 64}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="copy model.safetensors"):
+        standalone.load_tokenizer(folder)
+
+
 def test_it_stays_small():
     assert len(Path(standalone.__file__).read_text().splitlines()) <= 250

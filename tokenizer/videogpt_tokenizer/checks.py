@@ -1,6 +1,6 @@
 """What every video tokenizer asks of its input, and every configuration of its numbers, said in one line each.
 
-check_video(video_BCTHW); check_codes(codes_BTHW, codebook_size=1000)
+check_video(video_BCTHW); check_range(video_BCTHW); check_codes(codes_BTHW, codebook_size=1000)
 check_whole("n_codes", 2048, 1, 2**24)
 """
 
@@ -9,13 +9,30 @@ from torch import Tensor
 
 # B batch, C colours (3), T frames, H/W height and width
 
+ROUNDING = 1e-3
+"""How far beyond -1 or 1 a value may lie: less than half a level of 8 bits."""
+
 
 def check_video(video_BCTHW: Tensor) -> None:
     """ValueError unless it is a floating-point video of three colours."""
     if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
         raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
+    if not len(video_BCTHW):
+        raise ValueError(f"a batch of videos of shape {tuple(video_BCTHW.shape)} holds none; one is the least")
     if not video_BCTHW.is_floating_point():
         raise ValueError(f"a video must be floating point in [-1, 1], not {video_BCTHW.dtype}: see Clip.video_CTHW")
+
+
+def check_range(video_BCTHW: Tensor) -> None:
+    """ValueError unless all values lie in [-1, 1]; waits for the device."""
+    if not video_BCTHW.numel():
+        return
+    low, high = (float(value) for value in video_BCTHW.aminmax())
+    if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):  # also where there is NaN
+        raise ValueError(
+            f"the video's values span {low:g} to {high:g}, but the tokenizer takes -1 to 1: "
+            "bytes go through Clip.video_CTHW, values from 0 to 1 are to be doubled less 1"
+        )
 
 
 def check_shape_of_codes(codes_BTHW: Tensor) -> None:

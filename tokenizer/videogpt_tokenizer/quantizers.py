@@ -173,10 +173,9 @@ class Quantizer(nn.Module, ABC):
             ValueError: a code lies outside [0, codebook_size), or these are no codes.
         """
         check_codes(codes_BTHW, self.codebook_size)
-        batch, time, height, _ = codes_BTHW.shape
         with torch.autocast(codes_BTHW.device.type, enabled=False):
             latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
-        return rearrange(latents_ND, "(b t h w) d -> b t h w d", b=batch, t=time, h=height)
+        return latents_ND.reshape(*codes_BTHW.shape, self.dim)  # also where there are none
 
     def reduced(self) -> Reduced | None:
         """What evaluation needs of this quantizer, where that is not what its weights hold."""

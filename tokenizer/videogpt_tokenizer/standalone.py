@@ -35,13 +35,17 @@ def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         data = (folder / "model.safetensors").read_bytes()
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} is not a complete tokenizer folder ({error}): copy it again") from error
     if not isinstance(config, dict) or config.get("format") not in FORMATS:
         raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]}: give another folder")
     if config.pop("weights_sha256", None) != hashlib.sha256(data).hexdigest():
         raise ValueError(f"{folder}/model.safetensors is truncated or altered: copy it again")
-    return StandaloneTokenizer(config).load_weights(parse_safetensors(data))
+    with torch.device("meta"):
+        shapes = StandaloneTokenizer(config)
+    tensors = parse_safetensors(data)
+    shapes.load_weights(tensors)  # sizes are compared before any memory is taken
+    return StandaloneTokenizer(config).load_weights(tensors)
 
 
 def parse_safetensors(data: bytes) -> dict[str, Tensor]:
@@ -127,7 +131,7 @@ class StandaloneTokenizer(nn.Module):
     def load_weights(self, tensors: dict[str, Tensor]) -> "StandaloneTokenizer":
         """Take exactly the tensors that the configuration asks for; returns itself."""
         try:
-            self.load_state_dict(tensors)
+            self.load_state_dict(tensors, assign=next(self.parameters()).is_meta)
         except RuntimeError as error:
             raise ValueError(f"copy model.safetensors and config.json again: {' '.join(str(error).split())}") from error
         return self
@@ -178,16 +182,18 @@ class Stream:
         divides = len(shape) == 5 and shape[1] == 3 and 0 not in shape[3:] and not any(s % space for s in shape[3:])
         if not divides or video_BCTHW.dtype != torch.float32:
             raise ValueError(f"a video must be float32 (B, 3, T, {space}k, {space}l), not {video_BCTHW.dtype} {shape}")
-        if self._waiting is not None:
-            video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
-        extra = 1 if self._encoder_past is None else 0  # the first frame, which has a latent frame of its own
-        usable = max(0, (video_BCTHW.shape[2] - extra) // stride * stride + extra)
-        self._waiting = video_BCTHW[:, :, usable:]
-        if not usable:
-            return video_BCTHW.new_zeros((shape[0], 0, *(side // space for side in shape[3:])), dtype=torch.long)
+        if video_BCTHW.numel() and not -1.001 <= float(video_BCTHW.min()) <= float(video_BCTHW.max()) <= 1.001:
+            raise ValueError("values of a video must lie in [-1, 1]: bytes are to be divided by 127.5, less 1")
+        video_BCTHW = video_BCTHW if self._waiting is None else torch.cat([self._waiting, video_BCTHW], dim=2)
+        ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
+        self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
+        codes = [video_BCTHW.new_zeros((shape[0], 0, *(side // space for side in shape[3:])), dtype=torch.long)]
         with torch.no_grad(), torch.autocast(video_BCTHW.device.type, enabled=False):  # the same codes everywhere
-            codes, self._encoder_past = self.tokenizer.encode_chunk(video_BCTHW[:, :, :usable], self._encoder_past)
-        return codes
+            for end in ends:  # one by one, so that chunks equal the whole to the bit
+                frames = video_BCTHW[:, :, max(0, end - stride) : end]
+                part, self._encoder_past = self.tokenizer.encode_chunk(frames, self._encoder_past)
+                codes.append(part)
+        return torch.cat(codes, dim=1)
 
     @torch.no_grad()
     def decode(self, codes_BTHW: Tensor) -> Tensor:
@@ -196,20 +202,20 @@ class Stream:
             raise ValueError(f"codes must be int64 (batch, frames, height, width), not {tuple(codes_BTHW.shape)}")
         if not 0 <= int(codes_BTHW.min()) <= int(codes_BTHW.max()) < self.tokenizer.codebook_size:
             raise ValueError(f"codes must be below {self.tokenizer.codebook_size}: did another tokenizer make them?")
-        video, self._decoder_past = self.tokenizer.decode_chunk(codes_BTHW, self._decoder_past)
-        return video
+        with torch.autocast(codes_BTHW.device.type, enabled=False):
+            return torch.cat([self._decode_one(codes_B1HW) for codes_B1HW in codes_BTHW.split(1, dim=1)], dim=2)
+
+    def _decode_one(self, codes_B1HW: Tensor) -> Tensor:
+        video_BCTHW, self._decoder_past = self.tokenizer.decode_chunk(codes_B1HW, self._decoder_past)
+        return video_BCTHW
 
 
-class Conv(nn.Conv2d):
-    """Convolution of every frame by itself, channels last."""
-
+class Conv(nn.Conv2d):  # convolution of every frame by itself, channels last
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.flatten(0, 1).movedim(-1, 1)).movedim(1, -1).unflatten(0, (-1, input.shape[1]))
 
 
-class Block(nn.Module):
-    """norm, SiLU, map over space, norm, SiLU, mix over time; added to the input."""
-
+class Block(nn.Module):  # norm, SiLU, map over space, norm, SiLU, mix over time; added to the input
     def __init__(self, channels: int, neighbours: bool, reach: int) -> None:
         super().__init__()
         space = Conv(channels, channels, 3, padding=1) if neighbours else nn.Linear(channels, channels)
@@ -217,23 +223,17 @@ class Block(nn.Module):
         self.reach, self.temporal = reach, nn.ModuleDict({"mix": nn.Linear((reach + 1) * channels, channels)})
 
 
-class Down(nn.Linear):
-    """The features of 2x2 places become those of one."""
-
+class Down(nn.Linear):  # the features of 2x2 places become those of one
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).transpose(3, 4).flatten(4))
 
 
-class Up(nn.Linear):
-    """The features of one place become those of 2x2."""
-
+class Up(nn.Linear):  # the features of one place become those of 2x2
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input).unflatten(4, (2, 2, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-class Trunk(nn.ModuleList):
-    """Layers in a row. Their state: for every block that looks back, the last frames that its mix took in."""
-
+class Trunk(nn.ModuleList):  # layers in a row; state: of every block that looks back, the last frames its mix took in
     def forward(self, features: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
         for layer in self:

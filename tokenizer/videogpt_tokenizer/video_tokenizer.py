@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
-from videogpt_tokenizer.checks import check_shape_of_codes, check_video
+from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video
 from videogpt_tokenizer.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.layers import Past
 from videogpt_tokenizer.model_card import write_card
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 # D quantizer width
 
 FORMAT = "videogpt-tokenizer"
-ROUNDING = 1e-3
-"""How far beyond -1 or 1 a value may lie: less than half a level of 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,11 +266,12 @@ class VideoTokenizer(nn.Module):
 
 
 class TokenizerStream:
-    """Encodes and decodes one clip (or a batch of clips in step) chunk by chunk, equal to doing it whole.
+    """Encodes and decodes one clip (or a batch of clips in step) chunk by chunk, equal to doing it whole, to the bit.
 
-    Codes are equal, pixels to 1e-5: in which order PyTorch's convolution of a lone small frame, and MKL's product of
-    fewer than 16 rows, add up depends on how many there are. Memory does not grow with the length. Frames that do not
-    fill a latent frame yet wait for the next chunk.
+    Latent frames go through the network one at a time, in however many they come: in which order libraries add up
+    depends on how many rows they are given, and in the last bits so would pixels, and now and then a code. Memory does
+    not grow with the length. Frames that do not fill a latent frame yet wait for the next chunk. Autocast is switched
+    off: codes must not depend on where they are made.
     """
 
     def __init__(self, tokenizer: VideoTokenizer) -> None:
@@ -291,22 +290,27 @@ class TokenizerStream:
         Raises:
             ValueError: a side that does not divide, values outside [-1, 1], or another batch or size than before.
         """
-        tokenizer, first = self.tokenizer, self._encoder_past is None
+        tokenizer = self.tokenizer
         tokenizer._check_frames(video_BCTHW)
-        _check_range(video_BCTHW)
+        check_range(video_BCTHW)
         batch, _, _, height, width = video_BCTHW.shape
         self._encoded = _unchanged(self._encoded, (batch, height, width))
+        video_BCTHW = video_BCTHW.to(next(tokenizer.parameters()).dtype)
         if self._waiting is not None:
             video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
-        frames, stride = video_BCTHW.shape[2], tokenizer.time_stride
-        usable = max(0, (frames - 1) // stride * stride + 1) if first else frames // stride * stride
-        self._waiting = video_BCTHW[:, :, usable:] if usable < frames else None
-        if usable == 0:
-            grid = tokenizer._grid_of_picture(height, width)
-            return torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)
-        patches = to_patches(video_BCTHW[:, :, :usable], tokenizer.config.autoencoder, first=first)
-        latents, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
-        return tokenizer.quantizer(latents).codes_BTHW
+        stride = tokenizer.time_stride
+        ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
+        # A copy: the caller may put the next frames where these were.
+        self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
+        grid = tokenizer._grid_of_picture(height, width)
+        codes = [torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)]
+        with torch.autocast(video_BCTHW.device.type, enabled=False):
+            for end in ends:
+                piece_BCTHW = video_BCTHW[:, :, max(0, end - stride) : end]
+                patches = to_patches(piece_BCTHW, tokenizer.config.autoencoder, first=self._encoder_past is None)
+                latents_BTHWD, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
+                codes.append(tokenizer.quantizer(latents_BTHWD).codes_BTHW)
+        return torch.cat(codes, dim=1)
 
     @torch.no_grad()
     def decode(self, codes_BTHW: Tensor) -> Tensor:
@@ -316,16 +320,19 @@ class TokenizerStream:
             ValueError: a code outside [0, codebook_size), codes that are no integers, another shape than
                 (batch, latent frames, h, w), or another batch or size than before.
         """
-        tokenizer, first = self.tokenizer, self._decoder_past is None
+        tokenizer, dtype = self.tokenizer, next(self.tokenizer.parameters()).dtype
         check_shape_of_codes(codes_BTHW)
         batch, frames, height, width = codes_BTHW.shape
         self._decoded = _unchanged(self._decoded, (batch, height, width))
-        if frames == 0:
-            side = tokenizer.space_stride
-            return torch.zeros(batch, 3, 0, height * side, width * side, device=codes_BTHW.device)
-        latents = tokenizer.quantizer.lookup(codes_BTHW.long())
-        patches, self._decoder_past = tokenizer.decoder(latents, self._decoder_past)
-        return from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1)
+        side, device = tokenizer.space_stride, codes_BTHW.device
+        latents_BTHWD = tokenizer.quantizer.lookup(codes_BTHW.long()).to(dtype)
+        pieces = [torch.zeros(batch, 3, 0, height * side, width * side, dtype=dtype, device=device)]
+        with torch.autocast(device.type, enabled=False):
+            for frame in range(frames):
+                first, latent_B1HWD = self._decoder_past is None, latents_BTHWD[:, frame : frame + 1].clone()
+                patches, self._decoder_past = tokenizer.decoder(latent_B1HWD, self._decoder_past)
+                pieces.append(from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1))
+        return torch.cat(pieces, dim=2)
 
     def keep(self, clips: int) -> None:
         """Go on with the first so many clips of the batch; the others have ended."""
@@ -336,17 +343,6 @@ class TokenizerStream:
         self._waiting = None if self._waiting is None else self._waiting[:clips]
         self._encoded, self._decoded = (
             None if shape is None else (min(clips, shape[0]), *shape[1:]) for shape in (self._encoded, self._decoded)
-        )
-
-
-def _check_range(video_BCTHW: Tensor) -> None:
-    if not video_BCTHW.numel():
-        return
-    low, high = (float(value) for value in video_BCTHW.aminmax())
-    if not (low >= -1 - ROUNDING and high <= 1 + ROUNDING):  # also where there is NaN
-        raise ValueError(
-            f"the video's values span {low:g} to {high:g}, but the tokenizer takes -1 to 1: "
-            "bytes go through Clip.video_CTHW, values from 0 to 1 are to be doubled less 1"
         )
 
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.checks import check_codes, check_video
+from videogpt_tokenizer.checks import check_codes, check_range, check_video
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes are meant), H/W height and width
@@ -66,9 +66,10 @@ class WholeClipTokenizer(nn.Module, ABC):
         """Video in [-1, 1], (B, 3, frames, height, width) -> codes (B, T, H, W) of `grid`, int64.
 
         Raises:
-            ValueError: a size that does not fit (see `grid`), or no video.
+            ValueError: a size that does not fit (see `grid`), values outside [-1, 1], or no video.
         """
         check_video(video_BCTHW)
+        check_range(video_BCTHW)
         grid = self.grid(*video_BCTHW.shape[2:])
         with torch.autocast(video_BCTHW.device.type, enabled=False):  # codes must not depend on the machine
             codes_BTHW = self.encode_clip(video_BCTHW.float())
