@@ -84,6 +84,16 @@ def test_another_number_of_parts_begins_anew_and_says_so(folder: Path) -> None:
         fewer.load_state_dict(state)
 
 
+def test_other_weights_count_turns_anew_and_say_so(folder: Path) -> None:
+    before = mixture(folder, [9, 1, 1]).train_dataloader()
+    list(islice(iter(before), 11))
+    after = mixture(folder, [1, 1, 1]).train_dataloader()
+    with pytest.warns(UserWarning, match="the weights of the data have changed"):
+        after.load_state_dict(before.state_dict())
+    found = shapes(list(islice(iter(after), 6)))
+    assert all(found.count(shape) == 2 for shape in set(found)) and len(set(found)) == 3
+
+
 def test_the_first_part_validates_and_captions_are_those_of_all(folder: Path) -> None:
     data = mixture(folder)
     assert shapes(list(data.val_dataloader())) == [FILM] * len(data.val_dataloader())

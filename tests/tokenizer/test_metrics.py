@@ -27,6 +27,13 @@ def test_ssim_is_one_for_equals_and_falls_with_noise():
     assert values[0].item() == pytest.approx(1.0) and values[1].item() < 0.9
 
 
+def test_ssim_of_two_greys_is_what_its_formula_says():
+    """Without contrast only the term of brightness is left, of values in [0, 1]: Wang et al., 2004, K1 = 0.01."""
+    grey, other = (torch.full((1, 3, 1, 16, 16), 2 * value - 1) for value in (0.475, 0.55))
+    expected = (2 * 0.475 * 0.55 + 0.01**2) / (0.475**2 + 0.55**2 + 0.01**2)
+    assert ssim(grey, other).item() == pytest.approx(expected, abs=5e-4)
+
+
 def test_codebook_use_of_known_counts():
     use = codebook_use(torch.tensor([5, 5, 5, 5, 0, 0, 0, 0]))
     assert use.share == 0.5 and use.perplexity == pytest.approx(4.0)

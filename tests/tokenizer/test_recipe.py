@@ -138,6 +138,20 @@ def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["rvq", "rfsq"])
+def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str) -> None:
+    quantizer = QuantizerConfig(kind=kind, levels=LEVELS, codebook_size=16, codebook_dim=4, quantizer_dropout=1.0)
+    module = training(tokenizer=TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer), trains="decoder")
+    module.train()
+    module.on_train_start()
+    before = copy.deepcopy(module.tokenizer.quantizer.state_dict())
+    codes = torch.cat([module.tokenizer(batch["video"]).codes_BTHW for batch in (*loader(), *loader())])
+    last_B = module.tokenizer.quantizer.digit(codes, module.tokenizer.stages - 1)[:, 0, 0, 0]
+    assert 0 < (last_B < 0).float().mean() < 1, "the last stage is left out of some clips"
+    assert all(value.equal(before[name]) for name, value in module.tokenizer.quantizer.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["fsq", "vq"])
 def test_in_the_second_stage_codes_stay_as_they_are(tmp_path: Path, kind: str) -> None:
     quantizer = QuantizerConfig(kind=kind, levels=LEVELS, codebook_size=16, codebook_dim=4)
@@ -259,6 +273,25 @@ def test_adversarial_settings_out_of_range(wrong: dict) -> None:
         AdversarialConfig(**wrong)
 
 
+def test_too_many_layers_for_the_picture_are_refused_at_the_first_step() -> None:
+    adversary = Adversary(AdversarialConfig(start_step=99, width=8, depth=6))
+    video = torch.zeros(1, 3, 5, 32, 32)
+    with pytest.raises(ValueError, match="depth 6 halves 32 pixels too often; it must be 5 or less"):
+        adversary(video, video, step=0, reconstruction=torch.zeros(()), last_weight=torch.zeros(1))
+
+
+@pytest.mark.parametrize("depth, side", [(2, 18), (3, 38), (4, 78)])
+def test_a_logit_sees_what_the_help_says(depth: int, side: int) -> None:
+    discriminator = PatchDiscriminator(8, depth, reach=1)
+    for index, layer in enumerate(discriminator.layers):
+        if isinstance(layer, torch.nn.GroupNorm):
+            discriminator.layers[index] = torch.nn.Identity()
+    x = torch.randn(1, 3, 1, 128, 128, requires_grad=True)
+    logits = discriminator(x)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 0, logits.shape[3] // 2, logits.shape[4] // 2], x)
+    assert (gradient[0, 0, 0].abs().sum(dim=0) > 0).sum() == side
+
+
 # Prior
 
 
@@ -280,20 +313,33 @@ def test_bits_are_those_of_a_distribution_over_all_codes() -> None:
 
 def test_a_code_is_predicted_from_earlier_ones_alone() -> None:
     prior = CodePrior(PriorConfig(weight=1.0, width=8, depth=2), LEVELS)
+    torch.nn.init.normal_(prior.earlier_channels_KK, std=0.3)
     x = latents(1, 3, 4, 4).requires_grad_()
     seen = {}
     original = prior._bits
 
     def keep(*args: torch.Tensor) -> torch.Tensor:
-        seen["mean"] = args[1]
+        seen["mean"], seen["log_scale"] = args[1:]
         return original(*args)
 
     prior._bits = keep  # type: ignore[method-assign]
     prior(x)
-    (gradient,) = torch.autograd.grad(seen["mean"][0, 1, 2, 1, 0], x)
-    reached = gradient.abs().sum(dim=-1)[0] > 0
-    assert reached[0].any() and not reached[2].any(), "the frame before, none after"
-    assert reached[1, :2].any() and reached[1, 2, 0] and not reached[1, 2, 1:].any() and not reached[1, 3].any()
+    order = torch.arange(3 * 4 * 4 * len(LEVELS)).view(3, 4, 4, len(LEVELS))
+    for place in torch.cartesian_prod(*map(torch.arange, order.shape)).tolist():
+        reached = torch.zeros_like(order, dtype=torch.bool)
+        for name in ("mean", "log_scale"):
+            (gradient,) = torch.autograd.grad(seen[name][0][tuple(place)], x, retain_graph=True)
+            reached |= gradient[0] != 0
+        assert not (reached & (order >= order[tuple(place)])).any(), place
+        assert place[0] == 0 or reached[place[0] - 1].any(), "the frame before is seen"
+
+
+def test_a_prior_learns_from_what_it_took_for_impossible() -> None:
+    prior = CodePrior(PriorConfig(), LEVELS)
+    mean, log_scale = (torch.full((1, 3), value, requires_grad=True) for value in (-3.0, -2.0))
+    bits = prior._bits(torch.zeros(1, 3), mean, log_scale)
+    gradients = torch.autograd.grad(bits.sum(), (mean, log_scale))
+    assert (bits > 25).all() and all(gradient.isfinite().all() and (gradient < 0).all() for gradient in gradients)
 
 
 def test_weight_scales_what_reaches_the_latents_and_nothing_else() -> None:
@@ -342,6 +388,15 @@ def test_local_contrast_tells_blur_from_a_shift_of_brightness() -> None:
     distance = NormalizedLaplacian()
     assert distance(picture, picture) == 0
     assert distance(blurred, picture) > 1.5 * distance(brighter, picture)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (45, 51)])
+def test_a_ramp_has_no_contrast(size: tuple[int, int]) -> None:
+    """Away from the border, in every band."""
+    rows, columns = (torch.linspace(-1, 1, side) for side in size)
+    ramp = ((rows[:, None] + columns) / 2).expand(1, 3, *size)
+    for band in NormalizedLaplacian(levels=2).bands(ramp)[:2]:
+        assert band[..., 8:-8, 8:-8].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("size", [(5, 7), (16, 16), (33, 64)])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.func import functional_call
 
 from videogpt_tokenizer.losses import draw_frames
@@ -39,7 +39,8 @@ class AdversarialConfig:
     width: int = 32
     """Channels of the discriminators' first layer."""
     depth: int = 3
-    """Layers that halve the picture: one logit sees patches of 22, 46, 94 pixels a side with 2, 3, 4."""
+    """Layers that halve the picture: one logit sees patches of 18, 38, 78 pixels a side with 2, 3, 4, and of the rest
+    of the picture the means that normalise it."""
     frames: int = 4
     """Frames drawn from every clip for the discriminator of frames."""
     most_adaptive: float = 100.0
@@ -109,11 +110,20 @@ class Side(nn.Module):
         fake, real = (self.discriminator(x.detach()).float() for x in (video_BCTHW, target_BCTHW))
         hinge = ((1 - real).relu().mean() + (1 + fake).relu().mean()) / 2
         with torch.no_grad():
-            self.real_average.lerp_(real.mean(), 0.01)
-            self.fake_average.lerp_(fake.mean(), 0.01)
+            self.real_average.lerp_(_mean_of_all(real), 0.01)
+            self.fake_average.lerp_(_mean_of_all(fake), 0.01)
         apart = (real - self.fake_average).relu().square().mean() + (self.real_average - fake).relu().square().mean()
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
         return hinge + lecam * apart, right
+
+
+def _mean_of_all(logits: Tensor) -> Tensor:
+    """Their mean over all processes, so that these stay in step."""
+    mean = logits.mean()
+    if distributed.is_initialized() and distributed.get_world_size() > 1:
+        distributed.all_reduce(mean)
+        mean = mean / distributed.get_world_size()
+    return mean
 
 
 class Adversary(nn.Module):
@@ -136,7 +146,14 @@ class Adversary(nn.Module):
             step: optimizer steps done, which decides start and ramp.
             reconstruction: the loss that the generator's term is balanced with.
             last_weight: weight of the decoder's last layer, where the gradients of both are compared.
+
+        Raises:
+            ValueError: pictures are too small for the number of layers; said at the first step.
         """
+        smallest, depth = min(video_BCTHW.shape[3:]), self.config.depth
+        if smallest < 2**depth:
+            most = smallest.bit_length() - 1
+            raise ValueError(f"adversarial depth {depth} halves {smallest} pixels too often; it must be {most} or less")
         if step < self.config.start_step:
             # Zero, with a gradient: distributed training wants one for every parameter.
             nothing = sum(weight.sum() * 0 for weight in self.parameters())

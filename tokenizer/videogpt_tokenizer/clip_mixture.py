@@ -86,15 +86,25 @@ class MixtureLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        return {"given": self._given.tolist(), "loaders": [loader.state_dict() for loader in self.loaders]}
+        return {
+            "given": self._given.tolist(),
+            "share": self._share.tolist(),
+            "loaders": [loader.state_dict() for loader in self.loaders],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on at a saved place. Where the number of parts has changed there is none, and a warning says so."""
+        """Go on at a saved place. Where the number of parts has changed there is none, and a warning says so.
+
+        Where the weights have changed every part goes on at its place, and turns are counted anew.
+        """
         if len(state_dict["loaders"]) != len(self.loaders):
             before, now = len(state_dict["loaders"]), len(self.loaders)
             warnings.warn(f"the data begin anew: they had {before} parts and have {now}", stacklevel=2)
             return
-        self._given = np.asarray(state_dict["given"], dtype=np.int64)
+        if np.allclose(state_dict["share"], self._share):
+            self._given = np.asarray(state_dict["given"], dtype=np.int64)
+        else:
+            warnings.warn("the weights of the data have changed: parts take turns by the new ones", stacklevel=2)
         for loader, state in zip(self.loaders, state_dict["loaders"], strict=True):
             loader.load_state_dict(state)
 

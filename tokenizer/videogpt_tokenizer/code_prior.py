@@ -9,6 +9,7 @@ through what is predicted and through what it is predicted from. For finite scal
 ordered, so a distribution over them can be smooth. The prior is no part of the tokenizer that is saved.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -94,6 +95,8 @@ class CodePrior(nn.Module):
         """Bits of every step under a logistic distribution cut into steps, the outermost open to their side."""
         above, below = ((steps + half - mean) / log_scale.exp() for half in (0.5, -0.5))
         rounded = steps.detach().round()
-        upper = torch.where(rounded >= self.top_K, torch.ones_like(above), above.sigmoid())
-        lower = torch.where(rounded <= -self.half_K, torch.zeros_like(below), below.sigmoid())
-        return -(upper - lower).clamp(min=1e-6).log2()
+        is_top, is_bottom = rounded >= self.top_K, rounded <= -self.half_K
+        # sigmoid(above) - sigmoid(below) as a product: its logarithm has a slope however unlikely the step is.
+        nats = torch.where(is_top, 0, F.logsigmoid(above)) + torch.where(is_bottom, 0, F.logsigmoid(-below))
+        nats = nats + torch.where(is_top | is_bottom, 0, torch.log(-torch.expm1(below - above)))
+        return -nats / math.log(2)

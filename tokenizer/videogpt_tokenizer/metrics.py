@@ -1,6 +1,6 @@
 """How close a reconstruction is, and how much of a codebook is at work.
 
-All pictures are float in [-1, 1] (data range 2). PSNR and SSIM are computed per clip and averaged by the caller:
+All pictures are float in [-1, 1]. PSNR and SSIM are computed per clip and averaged by the caller:
 the mean of the clips' PSNR, not the PSNR of their mean error.
 """
 
@@ -21,8 +21,11 @@ def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     """Structural similarity (Wang et al., 2004) of each clip, mean over frames, (B,); Gaussian window, sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    frames, target = (rearrange(video.float(), "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW))
-    per_frame = structural_similarity_index_measure(frames, target, data_range=2.0, reduction="none")
+    # From 0 on: what SSIM says of brightness depends on where black is.
+    frames, target = (
+        rearrange(video.float() / 2 + 0.5, "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW)
+    )
+    per_frame = structural_similarity_index_measure(frames, target, data_range=1.0, reduction="none")
     assert isinstance(per_frame, Tensor)
     return rearrange(per_frame, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
 

@@ -68,9 +68,11 @@ class NormalizedLaplacian(nn.Module):
         for _ in range(self.levels):
             if min(frames_NCHW.shape[2:]) < 2 * SMALLEST_BAND:
                 break
-            coarse_NCHW = self._blur(frames_NCHW)[..., ::2, ::2]
-            size = frames_NCHW.shape[2:]
-            band_NCHW = frames_NCHW - F.interpolate(coarse_NCHW, size=size, mode="bilinear", align_corners=False)
+            # Means of 2x2 lie where this interpolation looks for them; odd sides get a row more, which is cut off.
+            coarse_NCHW = F.avg_pool2d(self._blur(frames_NCHW), 2, ceil_mode=True)
+            height, width = frames_NCHW.shape[2:]
+            fine_NCHW = F.interpolate(coarse_NCHW, scale_factor=2, mode="bilinear", align_corners=False)
+            band_NCHW = frames_NCHW - fine_NCHW[..., :height, :width]
             bands.append(band_NCHW / (VISIBLE_CONTRAST + self._blur(band_NCHW.abs())))
             frames_NCHW = coarse_NCHW
         return [*bands, frames_NCHW]

@@ -30,6 +30,10 @@ from videogpt_tokenizer.checks import check_codes, check_whole
 Kind = Literal["fsq", "vq", "simvq", "lfq", "bsq", "rvq", "rfsq"]
 LARGEST_VOCABULARY = 2**62
 """Codes and what is computed with them are int64."""
+MARGIN = 1e-3
+"""How far beyond its outermost levels a channel of finite scalars is bounded, as a share of its half range."""
+MOST_LEVELS = 1000
+"""With more, that margin is half a step, and what is rounded leaves the range."""
 
 
 class Quantized(NamedTuple):
@@ -66,7 +70,7 @@ class QuantizerConfig:
     """fsq only: weight of the mean squared distance, in steps, from latents to the levels they are rounded to. Above 0
     fewer codes flip with what hardly changes: some PSNR for fewer bits that a language model must predict."""
     codebook_size: int = 1024
-    """All but fsq and rfsq: size of the vocabulary, for rvq of one stage (a power of two for lfq and bsq)."""
+    """All but fsq and rfsq: size of the vocabulary, for rvq of one stage (lfq, bsq: a power of two, at most 2**18)."""
     codebook_dim: int = 8
     """vq, simvq and rvq only: width of the codebook's vectors; low widths keep more of the codebook in use."""
     stages: int = 4
@@ -80,14 +84,16 @@ class QuantizerConfig:
         if self.kind not in get_args(Kind):
             raise ValueError(f"quantizer kind {self.kind!r} is not known: choose {', '.join(get_args(Kind))}")
         for level in self.levels:
-            check_whole("levels", level, 1, 2**16)
+            check_whole("levels", level, 1, MOST_LEVELS)
         if self.kind in ("fsq", "rfsq") and (not self.levels or min(self.levels) < 3):
             raise ValueError(f"{self.kind} levels {self.levels} must each be 3 or more, for example (8, 5, 5, 5)")
-        check_whole("product of levels", math.prod(self.levels), 1, 2**31)
+        check_whole("product of levels", math.prod(self.levels), 1, 2**24)
         check_whole("codebook_size", self.codebook_size, 2, 2**24)
         check_whole("codebook_dim", self.codebook_dim, 1, 2**12)
         if not 0 <= self.commitment < math.inf:
             raise ValueError(f"fsq commitment is {self.commitment}; it must be 0 or more, for example 0.05")
+        if self.kind in ("lfq", "bsq"):
+            check_whole(f"{self.kind} codebook_size", self.codebook_size, 2, 2**18)  # training makes a table of them
         if self.kind in ("lfq", "bsq") and not math.log2(self.codebook_size).is_integer():
             raise ValueError(f"{self.kind} codebook_size {self.codebook_size} must be a power of two, for example 1024")
         if self.kind in ("rvq", "rfsq"):
@@ -177,6 +183,10 @@ class Quantizer(nn.Module, ABC):
             latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))
         return latents_ND.reshape(*codes_BTHW.shape, self.dim)  # also where there are none
 
+    def freeze(self) -> None:
+        """Learn nothing more; to be called again after every `train()`."""
+        self.requires_grad_(False).eval()
+
     def reduced(self) -> Reduced | None:
         """What evaluation needs of this quantizer, where that is not what its weights hold."""
         return None
@@ -218,7 +228,7 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("strides_K", torch.tensor(strides), persistent=False)
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        half_range_K = (self.levels_K - 1) * (1 + 1e-3) / 2
+        half_range_K = (self.levels_K - 1) * (1 + MARGIN) / 2
         offset_K = torch.where(self.levels_K % 2 == 0, 0.5, 0.0)
         bounded_BNK = torch.tanh(rows_BND + torch.atanh(offset_K / half_range_K)) * half_range_K - offset_K
         rounded_BNK = bounded_BNK.round().detach()

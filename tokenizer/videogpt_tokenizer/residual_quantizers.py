@@ -43,6 +43,10 @@ class ResidualQuantizer(Quantizer):
         """Rows within what the stages together can reach."""
         return rows_BND
 
+    def freeze(self) -> None:
+        super().freeze()
+        self.training = True  # codebooks stay, and stages are left out of clips as before
+
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows_BND = self.bounded(rows_BND)
         rest_BND, sum_BND, loss = rows_BND, torch.zeros_like(rows_BND), rows_BND.new_zeros(())
@@ -86,7 +90,7 @@ class ResidualVectorQuantizer(ResidualQuantizer):
         self.codebooks = nn.ModuleList(learned_codebook(codebook_size, codebook_dim, 0.0) for _ in range(stages))
 
     def quantize_stage(self, stage: int, rows_BND: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training:
+        if self.codebooks[stage].training:
             return train_codebook(self.codebooks[stage], rows_BND)[:2]
         table_VD = self._table(stage)
         digits_BN = nearest_rows(rows_BND, table_VD)

@@ -72,10 +72,8 @@ class TokenizerTraining(lightning.LightningModule):
         self.prior = None if prior is None else _prior(prior, self.tokenizer)
         if trains not in get_args(Trains):
             raise ValueError(f"trains is {trains!r}; choose {', '.join(get_args(Trains))}")
-        # A tuple: as a module it would put these weights into checkpoints twice.
-        self._frozen = (self.tokenizer.encoder, self.tokenizer.quantizer) if trains == "decoder" else ()
-        for part in self._frozen:
-            part.requires_grad_(False)
+        self._trains_all = trains == "all"
+        self._freeze()
         configs = {
             "tokenizer": self.tokenizer.config,
             "optimizer": self.optimizer_config,
@@ -98,8 +96,7 @@ class TokenizerTraining(lightning.LightningModule):
         return tokenizer.eval()
 
     def on_train_start(self) -> None:
-        for part in self._frozen:
-            part.eval()  # a learned codebook moves in training mode, with gradients or without
+        self._freeze()  # a learned codebook moves in training mode, with gradients or without
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Loss of one batch and its terms, which are logged like the codebook's use."""
@@ -186,6 +183,11 @@ class TokenizerTraining(lightning.LightningModule):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the averaged tokenizer as a folder that `VideoTokenizer.from_pretrained` reads."""
         self.averaged_tokenizer.save_pretrained(folder)
+
+    def _freeze(self) -> None:
+        if not self._trains_all:
+            self.tokenizer.encoder.requires_grad_(False)
+            self.tokenizer.quantizer.freeze()
 
     def _measure(self, stage: str, video_BCTHW: Tensor) -> Tensor:
         """Log how well the averaged tokenizer reconstructs a batch, count its codes; the reconstruction."""

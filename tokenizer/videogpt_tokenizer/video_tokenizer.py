@@ -206,7 +206,7 @@ class VideoTokenizer(nn.Module):
         return TokenizerStream(self)
 
     def fingerprint(self) -> str:
-        """SHA-256 over configuration and weights: two tokenizers agree in it exactly if their codes mean the same.
+        """SHA-256 over configuration and weights: codes of two tokenizers that agree in it mean the same.
 
         Settings at their defaults do not count, so that a new setting leaves the fingerprints of old folders alone.
         """
