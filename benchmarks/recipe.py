@@ -2,12 +2,14 @@
 
     python benchmarks/recipe.py [--quick] [--output FILE.json]
     python benchmarks/recipe.py --clips FOLDER --unseen-column repo --steps 1200 [--only plain perceptual]
+    python benchmarks/recipe.py --clips FOLDER --unseen-column repo --steps 1200 --second-stage natural
 
 Every training sees the same clips in the same order from the same seed; `plain` is the rival of all others. Measured on
 clips not trained on: fidelity; `contrast`, the distance of local contrasts; `detail`, the energy between neighbouring
 pixels as a share of the original's (1 is as sharp); and what a code costs, in bits under a small causal model
-(`CodePrior`) that is trained anew on the finished codes, the same for all. A ratio above 1 is in our favour. One seed:
-small differences are noise.
+(`CodePrior`) that is trained anew on the finished codes, the same for all. With --second-stage the decoder alone of a
+finished tokenizer is trained, and what it was before is the rival; codes stay as they are. A ratio above 1 is in our
+favour. One seed: small differences are noise.
 """
 
 import argparse
@@ -48,16 +50,22 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 LEVELS = (8, 8, 8, 8)
 LEARNING_RATE = {"muon": 4e-3, "adamw": 2e-3}
+SECOND_STAGE_RATE = 3e-4
 PROTOCOL = (
-    "{steps} steps of {batch} windows of 17 frames of 64 x 64 out of {clips} clips, levels {levels}, 1.2M parameters, "
-    "Muon, seed 0; figures on {unseen} clips not trained on, averaged weights; bits of a code by a CodePrior trained "
-    "{prior_steps} steps on finished codes; the adversarial term in the second half; two trainings at a time, one "
-    "thread each"
+    "{steps} steps of {batch} windows of 17 frames of 64 x 64 out of {clips} clips, {what}, seed 0; figures on "
+    "{unseen} clips not trained on, averaged weights; two trainings at a time, one thread each"
 )
+FIRST_STAGE = (
+    f"levels {LEVELS}, 1.2M parameters, Muon; bits of a code by a CodePrior trained {{prior_steps}} steps on finished "
+    "codes; the adversarial term in the second half"
+)
+SECOND_STAGE = "the decoder of {start_from} alone, AdamW; the adversarial term rises over the first quarter"
+BEFORE = "before"
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "adversarial": {"adversarial": True},
     "perceptual": {"loss": LossConfig(perceptual=0.1)},
+    "adversarial and perceptual": {"adversarial": True, "loss": LossConfig(perceptual=0.1)},
     "prior, weight 0.003": {"prior": PriorConfig(weight=0.003)},
     "prior, weight 0.01": {"prior": PriorConfig(weight=0.01)},
     "commitment 0.05": {"commitment": 0.05},
@@ -76,20 +84,28 @@ class Setting(NamedTuple):
     steps: int
     batch: int
     prior_steps: int
+    start_from: str | None
+    """The tokenizer whose decoder is trained; None for whole tokenizers from nothing."""
 
 
 def train(setting: Setting, changes: dict[str, Any]) -> TokenizerTraining:
     """One training of the recipe with these changes."""
     lightning.seed_everything(0, verbose=False)
-    quantizer = QuantizerConfig(levels=LEVELS, commitment=changes.get("commitment", 0.0))
-    adversarial = None
+    steps, adversarial, tokenizer = setting.steps, None, None
+    if setting.start_from:
+        kind, rate, start, ramp = "adamw", SECOND_STAGE_RATE, 0, steps // 4
+    else:
+        kind = changes.get("optimizer", "muon")
+        rate, start, ramp = LEARNING_RATE[kind], steps // 2, steps // 8
+        quantizer = QuantizerConfig(levels=LEVELS, commitment=changes.get("commitment", 0.0))
+        tokenizer = TokenizerConfig(autoencoder=AutoencoderConfig(encoder_context="wide"), quantizer=quantizer)
     if changes.get("adversarial"):
-        adversarial = AdversarialConfig(start_step=setting.steps // 2, ramp_steps=setting.steps // 8)
-    kind = changes.get("optimizer", "muon")
-    optimizer = OptimizerConfig(kind=kind, learning_rate=LEARNING_RATE[kind], warmup_steps=50, ema_decay=0.995)
+        adversarial = AdversarialConfig(start_step=start, ramp_steps=ramp)
     module = TokenizerTraining(
-        tokenizer=TokenizerConfig(autoencoder=AutoencoderConfig(encoder_context="wide"), quantizer=quantizer),
-        optimizer=optimizer,
+        tokenizer=tokenizer,
+        start_from=setting.start_from,
+        trains="decoder" if setting.start_from else "all",
+        optimizer=OptimizerConfig(kind=kind, learning_rate=rate, warmup_steps=50, ema_decay=0.995),
         loss=changes.get("loss"),
         adversarial=adversarial,
         prior=changes.get("prior"),
@@ -165,8 +181,12 @@ def worth(name: str, setting: Setting) -> dict[str, float]:
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
-    tokenizer = train(setting, VARIANTS[name]).averaged_tokenizer
     films = clip_data(setting, num_frames=17)
+    if name == BEFORE:
+        return measure(VideoTokenizer.from_pretrained(str(setting.start_from)), films)
+    tokenizer = train(setting, VARIANTS[name]).averaged_tokenizer
+    if setting.start_from:
+        return measure(tokenizer, films)
     bits = bits_per_code(tokenizer, films.train_dataloader(), films.val_dataloader(), setting.prior_steps)
     return measure(tokenizer, films) | {"bits": bits}
 
@@ -177,26 +197,31 @@ def main() -> None:
     parser.add_argument("--clips", metavar="FOLDER", help="clips to train on (the shapes world)")
     parser.add_argument("--unseen-column", metavar="NAME", help="column of the metadata that keeps sources on one side")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="steps of each training (1200)")
+    parser.add_argument("--second-stage", metavar="DIR|NAME", help="train the decoder of this tokenizer alone")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
     args = parser.parse_args()
-    names = args.only or (["plain", "adversarial", "prior, weight 0.01"] if args.quick else list(VARIANTS))
+    if args.second_stage:
+        names = [BEFORE, *(args.only or ("plain", "perceptual", "adversarial", "adversarial and perceptual"))]
+    else:
+        names = args.only or (["plain", "adversarial", "prior, weight 0.01"] if args.quick else list(VARIANTS))
     steps, batch, prior_steps = (6, 2, 6) if args.quick else (args.steps, 8, max(1, args.steps // 3))
     with tempfile.TemporaryDirectory() as made:
         if not args.clips:
             write_shapes(Path(made), 24 if args.quick else 400)
-        setting = Setting(args.clips or made, args.unseen_column, steps, batch, prior_steps)
+        setting = Setting(args.clips or made, args.unseen_column, steps, batch, prior_steps, args.second_stage)
         films = clip_data(setting, num_frames=17)
         sizes = {"clips": len(films.training), "unseen": len(films.validation)}
-        what = PROTOCOL.format(**setting._asdict(), **sizes, levels=LEVELS)
+        stage = (SECOND_STAGE if args.second_stage else FIRST_STAGE).format(**setting._asdict())
+        what = PROTOCOL.format(steps=steps, batch=batch, what=stage, **sizes)
         report = Report.start(" ".join(["python", *sys.argv]), {"what": what})
         # One core for each: two trainings side by side take less time than one after the other on both.
         with multiprocessing.get_context("spawn").Pool(min(2, os.cpu_count() or 1)) as pool:
             running = {name: pool.apply_async(worth, (name, setting)) for name in names}
-            plain = running[names[0]].get()
+            first = running[names[0]].get()
             for name, result in running.items():
                 for figure, value in result.get().items():
-                    add(report, name, names[0], figure, value, plain[figure])
+                    add(report, name, names[0], figure, value, first[figure])
                 if args.output:
                     report.write(args.output)
     print(report.table())
@@ -206,7 +231,7 @@ UNITS = {"PSNR": "dB", "temporal PSNR": "dB", "codebook use": "%", "bits": "bits
 
 
 def add(report: Report, name: str, rival: str, figure: str, value: float, other: float) -> None:
-    """A figure, and beside it that of the plain recipe."""
+    """A figure, and beside it that of what all are compared with."""
     compared = {} if name == rival else {"rival": rival, "rival_value": other}
     less_is_better = figure in ("contrast", "bits")
     report.add(f"{name}: {figure}", value, UNITS.get(figure, ""), lower_is_better=less_is_better, **compared)
