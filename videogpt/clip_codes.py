@@ -27,6 +27,7 @@ from videogpt.whole_folder import whole_folder
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder
 from videogpt_tokenizer.clip_reader import check_request
+from videogpt_tokenizer.pretrained_files import parse_json
 from videogpt_tokenizer.unequal_clips import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -210,7 +211,7 @@ class ClipCodesFolder(Sequence[CodedClip]):
 def _read_manifest(folder: Path) -> ClipCodesManifest:
     path = folder / MANIFEST_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise ValueError(f"it does not say {FORMAT}")
         return ClipCodesManifest(**content)
@@ -224,7 +225,7 @@ def _read_manifest(folder: Path) -> ClipCodesManifest:
 def _read_lines(path: Path, count: int) -> list[dict[str, Any]]:
     """One or more, each complete."""
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for line in lines:
             whole = [*line["grid"], *(line[key] for key in SIZES)]
             sound = len(line["grid"]) == 3 and all(type(value) is int and value > 0 for value in whole)

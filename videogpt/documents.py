@@ -5,9 +5,10 @@
 Refuses what is not sound JSON or YAML, or is of something else.
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+from videogpt_tokenizer.pretrained_files import parse_json
 
 SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -21,7 +22,7 @@ def describe_document(path: Path) -> list[str]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else _yaml(text)
+        content = parse_json(text) if path.suffix == ".json" else _yaml(text)
     except ValueError as error:
         raise ValueError(f"{path} is not sound {path.suffix[1:].upper()} ({error}): copy it again") from error
     content = content if isinstance(content, dict) else {}

@@ -8,6 +8,7 @@ outside: whether they are whole, by the checksums in them. ValueError names what
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 
 from videogpt_tokenizer.imported.torchscript import DECODER_NAME, ENCODER_NAME
@@ -37,7 +38,7 @@ def describe_torchscript(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             names, damaged = archive.namelist(), archive.testzip()
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated or no TorchScript archive: copy it again") from error
     if damaged is not None or not any(name.endswith("/constants.pkl") for name in names):
         raise ValueError(f"{path} is truncated, altered or no TorchScript archive: copy it again")

@@ -10,7 +10,6 @@ its checksums and declared sizes. Nothing is unpickled or run. Raises ValueError
 recognised.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
 from videogpt.runs.result import is_run_folder
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
+from videogpt_tokenizer.pretrained_files import parse_json
 
 CHECKED_AT = 16
 """Pixels a side of the frames when a clip is decoded to its end, so that long ones fit in memory."""
@@ -130,7 +130,7 @@ def _pretrained(path: Path) -> Inspection:
         "videogpt-vqvae": lambda folder: Inspection(describe_vqvae(folder), []),
     }
     try:
-        kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["format"]
+        kind = parse_json((path / "config.json").read_text(encoding="utf-8"))["format"]
         inspect = kinds[kind]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -202,7 +202,7 @@ def _token_shards(path: Path) -> Inspection:
 def _manifest_folder(path: Path) -> Inspection:
     kinds = {"videogpt-tokenizer-export": _export, "videogpt-clip-codes": _clip_codes}
     try:
-        contents = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        contents = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
         kind = contents["format"] if isinstance(contents, dict) else None
     except (ValueError, KeyError):
         kind = None  # the reader of token shards says what is wrong with it
@@ -234,7 +234,7 @@ def _clip_codes(path: Path) -> Inspection:
 def _export(path: Path) -> Inspection:
     from videogpt_tokenizer.pretrained_files import sha256_of
 
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
     try:
         tokenizer, sums = manifest["tokenizer"], {name: file["sha256"] for name, file in manifest["files"].items()}
         lines = [
@@ -242,7 +242,9 @@ def _export(path: Path) -> Inspection:
             f"files: {', '.join(sums)}",
             f"fingerprint of its video tokenizer: {tokenizer['fingerprint']}",
         ]
-    except (AttributeError, KeyError, TypeError) as error:
+        if any(Path(name).name != name for name in sums):
+            raise ValueError("it names files elsewhere")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / 'manifest.json'} is not complete ({error}): export the tokenizer again") from error
     faults = [f"{path / name} is missing" for name in sums if not (path / name).is_file()]
     altered = (name for name, sum_ in sums.items() if (path / name).is_file() and sha256_of(path / name) != sum_)
@@ -261,12 +263,15 @@ def _checkpoint(path: Path) -> Inspection:
     if path.is_file() and is_vqvae_checkpoint(path):
         return Inspection(describe_vqvae(path), [])
     checkpoint = read_checkpoint(path)
-    weights: dict[str, Any] = checkpoint.get("state_dict", checkpoint)
-    tensors = _look_at((name, value) for name, value in weights.items() if hasattr(value, "isfinite"))
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} has a {type(weights).__name__} in place of a state_dict: copy it again")
+    tensors = _look_at((str(name), value) for name, value in weights.items() if hasattr(value, "isfinite"))
     faults = tensors.faults(path)
     if "state_dict" not in checkpoint:
         return Inspection([f"{path}: PyTorch file, {tensors.text}"], faults)
-    trained = _trained(checkpoint.get("hyper_parameters", {}))
+    settings = checkpoint.get("hyper_parameters")
+    trained = _trained(settings if isinstance(settings, dict) else {})
     steps, epoch = checkpoint.get("global_step", 0), checkpoint.get("epoch", 0)
     optimizer = "with" if checkpoint.get("optimizer_states") else "without"
     lines = [
@@ -304,7 +309,7 @@ class _Tensors(NamedTuple):
     not_finite: list[str]
 
     def faults(self, path: Path) -> list[str]:
-        return [f"{path}: not all values are finite in {_some(self.not_finite)}"] if self.not_finite else []
+        return [f"{path}: not all values are there and finite in {_some(self.not_finite)}"] if self.not_finite else []
 
 
 def _look_at(named: Iterable[tuple[str, Any]]) -> _Tensors:
@@ -312,9 +317,18 @@ def _look_at(named: Iterable[tuple[str, Any]]) -> _Tensors:
     for name, tensor in named:
         count, values = count + 1, values + tensor.numel()
         types.add(str(tensor.dtype).removeprefix("torch."))
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not _is_finite(tensor):
             not_finite.append(name)
     return _Tensors(f"{count} tensors with {values:,} values ({', '.join(sorted(types))})", not_finite)
+
+
+def _is_finite(tensor: Any) -> bool:
+    """Whether every value is there and finite; sparse tensors and those without storage are not looked into."""
+    if str(tensor.layout) != "torch.strided" or tensor.device.type == "meta":
+        return False
+    if not tensor.is_floating_point():
+        return True
+    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
 
 
 def _count(module: Any) -> str:

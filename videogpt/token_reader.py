@@ -7,7 +7,6 @@ Refuses folders that are incomplete, altered, or made by another tokenizer than 
 nothing without the tokenizer that made them.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videogpt.token_shards import CAPTIONS_NAME, CODES_NAME, TokenShardsManifest, codes_dtype
+from videogpt_tokenizer.pretrained_files import parse_json
 
 # N rows, T latent frames, H/W latent height and width
 
@@ -69,7 +69,7 @@ class TokenShardReader(Dataset[TokenRow]):
 
 def _read_lines(path: Path, count: int) -> list[dict[str, str]]:
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: {REMEDY}") from error
     except ValueError as error:

@@ -24,6 +24,7 @@ from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clip_reader import check_request
 from videogpt_tokenizer.loading import AnyTokenizer
+from videogpt_tokenizer.pretrained_files import parse_json
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
@@ -70,7 +71,7 @@ class TokenShardsManifest:
         if not path.is_file():
             raise ValueError(f"{path} is missing: {folder} holds no token shards; tokenize clips into it")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not valid JSON ({error}): tokenize the clips again") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

@@ -9,25 +9,23 @@ of frames that fits by holding the last frame; both are cut back.
 """
 
 import torch
-import torch.nn.functional as F
 
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
+from videogpt_tokenizer.unequal_clips import pad_sides
 
 # B batch (1), C colours, T frames, H/W height and width
 
 
 def reconstruct_windows(clip: Clip, tokenizer: WholeClipTokenizer) -> tuple[Clip, int]:
     """A clip of any size through the tokenizer and back, with the number of codes it took."""
-    side = tokenizer.space_stride
-    padding = (0, -clip.width % side, 0, -clip.height % side, 0, 0)
     device = next(tokenizer.parameters()).device
     pieces, num_codes = [], 0
     for frames_T in torch.arange(len(clip)).split(tokenizer.clip_frames):
         num_frames = tokenizer.num_frames(tokenizer.latent_frames(len(frames_T)))
         held_T = frames_T[torch.arange(num_frames).clamp(max=len(frames_T) - 1)]
         video_CTHW = Clip(clip.frames_THWC[held_T], clip.fps).video_CTHW().to(device)
-        codes_BTHW = tokenizer.encode(F.pad(video_CTHW[None], padding, mode="replicate"))
+        codes_BTHW = tokenizer.encode(pad_sides(video_CTHW[None], tokenizer.space_stride))
         video_BCTHW = tokenizer.decode(codes_BTHW)[:, :, : len(frames_T), : clip.height, : clip.width]
         pieces.append(Clip.from_video(video_BCTHW[0], clip.fps).frames_THWC)
         num_codes += codes_BTHW.numel()

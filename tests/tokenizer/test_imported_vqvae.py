@@ -5,6 +5,7 @@ import math
 import pickle
 import sys
 import types
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,38 @@ def test_bare_pickles_and_damaged_files_are_refused(tmp_path):
         with pytest.raises(ValueError, match=said):
             read_vqvae_checkpoint(path)
     assert not mark.exists()
+
+
+class Anything:
+    """Pickled, it is a call that torch.load allows in files that it trusts nothing in."""
+
+    def __reduce__(self) -> Any:
+        return bytearray, (2**40,)
+
+
+def test_small_files_that_take_any_memory_are_refused(tmp_path):
+    """A deflated pickle, a call that allocates, tensors whose values are not in the file: a terabyte would not load."""
+    sound, deflated = save(tmp_path / "sound.ckpt"), tmp_path / "deflated.ckpt"
+    with zipfile.ZipFile(sound) as old, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    allocating = save(tmp_path / "allocating.ckpt", callbacks={"x": Anything()})
+    large = save(tmp_path / "large.ckpt", callbacks={"x": "a" * 2**25})
+    for path in (deflated, allocating, large):
+        with pytest.raises(ValueError, match="not as torch.save writes it"):
+            read_vqvae_checkpoint(path)
+    settings = {**SETTINGS, "downsample": (4, 4, 4), "n_codes": 2**24, "embedding_dim": 2**14}
+    for hollow in (torch.zeros(1, 1).expand(2**24, 2**14), torch.empty(2**24, 2**14, device="meta")):
+        state = {**random_state((4, 4, 4)), "codebook.embeddings": hollow}
+        path = save(tmp_path / "hollow.ckpt", state_dict=state, hyper_parameters=settings)
+        with pytest.raises(ValueError, match=r"larger than what it holds of them \(codebook.embeddings\)"):
+            read_vqvae_checkpoint(path)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    state = {**random_state((4, 4, 4)), 7: torch.zeros(1)}
+    with pytest.raises(ValueError, match="no state_dict of tensors"):
+        read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", state_dict=state))
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(folder):
     config = json.loads((folder / "config.json").read_text())
     config["autoencoder"] |= {"widths": [16384, 16384], "encoder_depth": 64}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="copy model.safetensors"):
+    with pytest.raises(ValueError, match="asks for more numbers than model.safetensors has bytes"):
         standalone.load_tokenizer(folder)
 
 

@@ -177,6 +177,47 @@ def test_files_that_differ_from_the_tokenizer_do_not_appear(chunk, said, workpla
     assert sorted(path.name for path in workplace_of_one.iterdir()) == ["spoiled.py", "tokenizer"]
 
 
+def spoiled_run(tokenizer: VideoTokenizer, spoil: str):
+    """What runs the graphs of a sound export, but for one fault."""
+    graphs = export_graphs.make_graphs(export_graphs.standalone_of(tokenizer))
+
+    @torch.no_grad()
+    def run(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        result, *states = graphs[name](*inputs)
+        half, step = name.partition("_")[::2]
+        if (half, spoil) == ("decoder", "NaN"):
+            result = result * torch.nan
+        elif spoil == "shape" and half == "encoder":
+            result = result[:, :, :1, :1]
+        elif (
+            spoil == "long steps"
+            and step
+            and result.shape[1 if half == "encoder" else 2] > (3, 12)[half == "decoder"] - 1
+        ):
+            result = result * 0
+        return [result, *states]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [("NaN", "differ by nan"), ("shape", r"give .* and not"), ("long steps", "codes differ")]
+)
+def test_what_compares_as_equal_and_is_not_is_found(spoil, said):
+    tokenizer = tiny_tokenizer()
+    assert export.verify(spoiled_run(tokenizer, "nothing"), tokenizer, 1e-5).codes > 100
+    with pytest.raises(ValueError, match=said):
+        export.verify(spoiled_run(tokenizer, spoil), tokenizer, 1e-5)
+
+
+def test_a_manifest_that_names_files_elsewhere_is_refused(workplace_of_one, capsys):
+    assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
+    manifest = workplace_of_one / "out" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"config.json": {', '"../tokenizer/config.json": {'))
+    assert main(["inspect", "out"]) == 2
+    assert "names files elsewhere" in capsys.readouterr().err
+
+
 def test_inspect_knows_an_export_and_what_is_wrong_with_it(workplace_of_one, capsys):
     assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
     assert main(["inspect", "out"]) == 0

@@ -161,6 +161,46 @@ def test_nothing_is_ever_unpickled(name: str, tmp_path: Path, monkeypatch) -> No
     assert not Path("hacked").exists()
 
 
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["folder/config.json", "folder/manifest.json", "report.json", "clips/metadata.jsonl", "shards/manifest.json"],
+)
+def test_json_that_is_nested_too_deeply_is_refused_in_one_line(name: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(DEEP)
+    place = tmp_path / name if name == "report.json" else (tmp_path / name).parent
+    assert main(["inspect", str(place)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    if name == "folder/config.json":
+        assert main(["export", str(place), "--format", "onnx", "--output", str(tmp_path / "out")]) == 2
+        assert main(["reconstruct", str(place), "--tokenizer", str(place)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"state_dict": [torch.ones(1)]}, "has a list in place of a state_dict"),
+        ({"state_dict": {"sparse": torch.eye(2).to_sparse()}}, "there and finite in sparse"),
+        ({"state_dict": {"meta": torch.empty(9, device="meta")}}, "there and finite in meta"),
+        ({"state_dict": {1: torch.tensor([float("nan")])}}, "there and finite in 1"),
+    ],
+)
+def test_odd_checkpoints_are_told_in_one_line(changes: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
+    torch.save(checkpoint(**changes), tmp_path / "odd.ckpt")
+    assert main(["inspect", str(tmp_path / "odd.ckpt")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_odd_settings_and_small_floats_are_no_fault(tmp_path: Path) -> None:
+    odd = {"hyper_parameters": [1, 2], "state_dict": {"small": torch.ones(3).to(torch.float8_e4m3fn)}}
+    torch.save(checkpoint(**odd), tmp_path / "odd.ckpt")
+    found = inspect_path(tmp_path / "odd.ckpt")
+    assert "something unnamed" in found.lines[0] and not found.faults
+
+
 def test_safetensors(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.float16)}, tmp_path / "x.safetensors")
     assert "2 tensors with 10 values (float16, float32)" in inspect_path(tmp_path / "x.safetensors").lines[0]

@@ -35,6 +35,17 @@ def check_range(video_BCTHW: Tensor) -> None:
         )
 
 
+def codes_of_picture(height: int, width: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of codes; ValueError names the nearest sides that the stride divides."""
+    for name, side in (("height", height), ("width", width)):
+        if side < stride or side % stride:
+            below = max(1, side // stride) * stride
+            raise ValueError(
+                f"{name} {side} is not a multiple of {stride}: the nearest sizes are {below} and {below + stride}"
+            )
+    return height // stride, width // stride
+
+
 def check_shape_of_codes(codes_BTHW: Tensor) -> None:
     """ValueError unless these are whole numbers (B, T, H, W), of no latent frame or more."""
     kind = codes_BTHW.dtype

@@ -181,8 +181,7 @@ class Clip:
 
     def video_CTHW(self) -> Tensor:
         """The frames as float32 in [-1, 1]."""
-        bytes_CTHW = rearrange(self.frames_THWC, "t h w c -> c t h w").contiguous()
-        return bytes_CTHW.float().div_(127.5).sub_(1)
+        return unit_range(rearrange(self.frames_THWC, "t h w c -> c t h w").contiguous())
 
     @classmethod
     def from_video(cls, video_CTHW: Tensor, fps: float) -> "Clip":
@@ -196,3 +195,8 @@ class Clip:
             raise ValueError("video holds NaN: the model that made it has diverged")
         levels_CTHW = ((video_CTHW.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return cls(rearrange(levels_CTHW, "c t h w -> t h w c").cpu().contiguous(), fps)
+
+
+def unit_range(levels: Tensor) -> Tensor:
+    """Levels of 8 bits -> float32 in [-1, 1], of any shape."""
+    return levels.float().div_(127.5).sub_(1)

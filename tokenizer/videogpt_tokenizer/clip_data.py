@@ -18,6 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from videogpt_tokenizer.clip import unit_range
 from videogpt_tokenizer.clip_dataset import ClipDataset, ClipItem, ClipWindow
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.resumable_loader import ResumableLoader
@@ -191,6 +192,5 @@ def split_by_name(records: Sequence[ClipRecord], groups: Sequence[str], fraction
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Stack clips into a batch; they have been bytes up to here."""
     frames_BTHWC = torch.stack([item.frames_THWC for item in items])
-    bytes_BCTHW = rearrange(frames_BTHWC, "b t h w c -> b c t h w").contiguous()
-    video_BCTHW = bytes_BCTHW.float().div_(127.5).sub_(1)
+    video_BCTHW = unit_range(rearrange(frames_BTHWC, "b t h w c -> b c t h w").contiguous())
     return {"video": video_BCTHW, "caption": [item.caption for item in items]}

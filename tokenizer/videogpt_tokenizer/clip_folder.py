@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 from videogpt_tokenizer.clip import CLIP_SUFFIXES
+from videogpt_tokenizer.pretrained_files import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 LONGEST_CAPTION = 2**31 - 1  # the csv module alone stops at 131,072 characters
@@ -159,7 +160,7 @@ def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"{table}, line {number}: is not sound JSON ({error.msg} at column {error.colno})"

@@ -8,7 +8,6 @@ All have `encode`, `decode`, `grid`, `num_frames`, `codebook_size`, `time_stride
 only `VideoTokenizer` has streams.
 """
 
-import json
 from pathlib import Path
 
 from videogpt_tokenizer.imported.torchscript import TorchScriptTokenizer, is_torchscript_pair
@@ -16,7 +15,7 @@ from videogpt_tokenizer.imported.vqvae import FORMAT as VQVAE_FORMAT
 from videogpt_tokenizer.imported.vqvae import VQVAETokenizer
 from videogpt_tokenizer.imported.vqvae_checkpoint import read_vqvae_checkpoint
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
-from videogpt_tokenizer.pretrained_files import CONFIG_NAME, shipped_tokenizers
+from videogpt_tokenizer.pretrained_files import CONFIG_NAME, parse_json, shipped_tokenizers
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 AnyTokenizer = VideoTokenizer | WholeClipTokenizer
@@ -54,7 +53,7 @@ def is_imported(path: Path) -> bool:
 def is_vqvae_folder(folder: Path) -> bool:
     """Whether `config.json` says that VideoGPT's VQ-VAE was saved here."""
     try:
-        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # whoever reads the folder says what is wrong with it
     return isinstance(config, dict) and config.get("format") == VQVAE_FORMAT

@@ -51,6 +51,14 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def parse_json(text: str) -> Any:
+    """What `json.loads` makes of it; every complaint is a ValueError, that it is nested too deeply among them."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then move it into place; a failure leaves no file behind."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -91,8 +99,8 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
     if not path.is_file():
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): copy the folder again") from error
     found = config.get("format") if isinstance(config, dict) else None
     if found != expected_format:

@@ -41,11 +41,7 @@ def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
         raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]}: give another folder")
     if config.pop("weights_sha256", None) != hashlib.sha256(data).hexdigest():
         raise ValueError(f"{folder}/model.safetensors is truncated or altered: copy it again")
-    with torch.device("meta"):
-        shapes = StandaloneTokenizer(config)
-    tensors = parse_safetensors(data)
-    shapes.load_weights(tensors)  # sizes are compared before any memory is taken
-    return StandaloneTokenizer(config).load_weights(tensors)
+    return StandaloneTokenizer(config, most=len(data)).load_weights(parse_safetensors(data))
 
 
 def parse_safetensors(data: bytes) -> dict[str, Tensor]:
@@ -92,7 +88,7 @@ class StandaloneTokenizer(nn.Module):
 
     quantizers: dict[str, Any] = {"fsq": FiniteScalars}  # what to build for each kind of quantizer
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], most: float = math.inf) -> None:
         super().__init__()
         for where, keys in (("config.json", CONFIG), ("autoencoder", AUTOENCODER), ("quantizer", QUANTIZER)):
             part = config if where == "config.json" else config[where]
@@ -107,10 +103,12 @@ class StandaloneTokenizer(nn.Module):
         for name, values, least in (("sizes", sizes, 1), ("widths", widths, 1), ("levels", levels, 3)):
             if not (isinstance(values, list) and values and all(type(v) is int and v >= least for v in values)):
                 raise ValueError(f"config.json: {name} {values!r} must be whole numbers from {least}")
-        self.time_stride, self.patch_size = net["time_stride"], net["patch_size"]
+        self.time_stride, self.patch_size, *depths = sizes
+        channels = self.time_stride * self.patch_size**2 * 3
+        if channels * widths[0] + sum(depths) * sum(width**2 for width in widths) > most:  # before memory is taken
+            raise ValueError("config.json asks for more numbers than model.safetensors has bytes: copy both again")
         self.quantizer = self.quantizers[quantizer["kind"]](quantizer)
         self.space_stride, self.codebook_size = self.patch_size * 2 ** (len(widths) - 1), self.quantizer.codebook_size
-        channels = self.time_stride * self.patch_size**2 * 3
         trunk = Trunk([nn.Linear(channels, widths[0])])
         for level, width in enumerate(widths):
             if level:
@@ -131,7 +129,7 @@ class StandaloneTokenizer(nn.Module):
     def load_weights(self, tensors: dict[str, Tensor]) -> "StandaloneTokenizer":
         """Take exactly the tensors that the configuration asks for; returns itself."""
         try:
-            self.load_state_dict(tensors, assign=next(self.parameters()).is_meta)
+            self.load_state_dict(tensors)
         except RuntimeError as error:
             raise ValueError(f"copy model.safetensors and config.json again: {' '.join(str(error).split())}") from error
         return self

@@ -24,7 +24,7 @@ class Stages(nn.Module):
 
     def __init__(self, stages: int, size: int, dim: int) -> None:
         super().__init__()
-        if any(type(number) is not int or number < 1 for number in (stages, size, dim)):
+        if any(type(number) is not int or not 1 <= number <= 2**24 for number in (stages, size, dim)):
             raise ValueError(f"config.json: {stages} stages of {size} codes of {dim} channels cannot be: copy it again")
         self.sizes = [size + int(stage > 0) for stage in range(stages)]
         self.codebook_size, self.dim = math.prod(self.sizes), dim

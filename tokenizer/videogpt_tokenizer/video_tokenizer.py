@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
-from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video
+from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
 from videogpt_tokenizer.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.layers import Past
 from videogpt_tokenizer.model_card import write_card
@@ -123,17 +123,7 @@ class VideoTokenizer(nn.Module):
                 f"{frames} frames do not fit the tokenizer, which takes 1 + {stride}k: "
                 f"the nearest counts are {below} and {below + stride}"
             )
-        return Grid(1 + (frames - 1) // stride, *self._grid_of_picture(height, width))
-
-    def _grid_of_picture(self, height: int, width: int) -> tuple[int, int]:
-        for name, side in (("height", height), ("width", width)):
-            if side < self.space_stride or side % self.space_stride:
-                below = max(1, side // self.space_stride) * self.space_stride
-                raise ValueError(
-                    f"{name} {side} is not a multiple of {self.space_stride}: "
-                    f"the nearest sizes are {below} and {below + self.space_stride}"
-                )
-        return height // self.space_stride, width // self.space_stride
+        return Grid(1 + (frames - 1) // stride, *codes_of_picture(height, width, self.space_stride))
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients, for training; the video is not clamped.
@@ -262,7 +252,7 @@ class VideoTokenizer(nn.Module):
     def _check_frames(self, video_BCTHW: Tensor) -> None:
         """Everything but their number."""
         check_video(video_BCTHW)
-        self._grid_of_picture(*video_BCTHW.shape[3:])
+        codes_of_picture(*video_BCTHW.shape[3:], self.space_stride)
 
 
 class TokenizerStream:
@@ -302,7 +292,7 @@ class TokenizerStream:
         ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
         # A copy: the caller may put the next frames where these were.
         self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
-        grid = tokenizer._grid_of_picture(height, width)
+        grid = codes_of_picture(height, width, tokenizer.space_stride)
         codes = [torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)]
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             for end in ends:

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from videogpt_tokenizer.pretrained_files import parse_json
+
 
 class Prompt(NamedTuple):
     """One prompt of a file."""
@@ -50,7 +52,7 @@ def _parse_plain_line(line: str, place: str) -> Prompt:
 def _parse_json_line(line: str, place: str) -> Prompt:
     wanted = 'an object such as {"prompt": "a red circle moves left", "seed": 3}'
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}: not JSON ({error.msg}); write {wanted}") from error
     if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):

@@ -11,6 +11,7 @@ for what is Lightning's, which is neither imported nor called. A file that names
 import argparse
 import dataclasses
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer
 NAMESPACE = "argparse.Namespace"
 LIGHTNING = ("pytorch_lightning.", "lightning.pytorch.")
 NEVER_LOADED = "never loaded, since they could run code"
+LARGEST_PICKLE = 2**24
+"""Bytes of a checkpoint without its tensors; the published ones have some thousands."""
 TELLING = {"codebook.embeddings", "pre_vq_conv.conv.weight"}
 TRAINING_ONLY = {"codebook.N", "codebook.z_avg"}
 """Moving averages of the codebook: state of its training, of no use here."""
@@ -46,8 +49,13 @@ def read_vqvae_checkpoint(path: str | Path) -> VQVAETokenizer:
     """
     checkpoint = _read(Path(path))
     weights = checkpoint.get("state_dict")
-    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+    ):
         raise ValueError(f"{path} has no state_dict of tensors: give a checkpoint of VideoGPT's VQ-VAE")
+    hollow = sorted(name for name, tensor in weights.items() if not _has_all_its_values(tensor))
+    if hollow:
+        raise ValueError(f"{path} has tensors that are larger than what it holds of them ({hollow[0]}): copy it again")
     if not weights.keys() >= TELLING:
         lacking = ", ".join(sorted(TELLING - weights.keys()))
         raise ValueError(f"{path} is no checkpoint of VideoGPT's VQ-VAE: {lacking} is missing")
@@ -65,8 +73,28 @@ def is_vqvae_checkpoint(path: Path) -> bool:
     return isinstance(weights, dict) and weights.keys() >= TELLING
 
 
+def _has_all_its_values(tensor: Tensor) -> bool:
+    """Whether it is dense and takes as much in the file as it will in memory."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what could take much more memory than the file has bytes, before any of it is unpacked."""
+    with _one_line(path), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        too_large = packed or any(entry.file_size > LARGEST_PICKLE for entry in pickles)
+        allocates = not too_large and any(b"bytearray" in archive.read(entry) for entry in pickles)
+    if too_large or allocates:
+        raise ValueError(f"{path} is not as torch.save writes it, and could unpack to any size: it is not read")
+
+
 def _read(path: Path) -> dict[str, Any]:
     path.open("rb").close()  # what the system refuses is no damage
+    _check_archive(path)
     with _one_line(path):
         named = get_unsafe_globals_in_checkpoint(str(path))
     refused = sorted(name for name in named if name != NAMESPACE and not name.startswith(LIGHTNING))

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.checks import check_codes, check_range, check_video
+from videogpt_tokenizer.checks import check_codes, check_range, check_video, codes_of_picture
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes are meant), H/W height and width
@@ -52,14 +52,7 @@ class WholeClipTokenizer(nn.Module, ABC):
             below, above = self.num_frames(max(1, latents - 1)), self.num_frames(latents)
             nearest = f"{below} and {above}" if below < above else f"{above} and {above + self.time_stride}"
             raise ValueError(f"{frames} frames do not fit the tokenizer: the nearest counts are {nearest}")
-        for name, side in (("height", height), ("width", width)):
-            if side < self.space_stride or side % self.space_stride:
-                below = max(1, side // self.space_stride) * self.space_stride
-                raise ValueError(
-                    f"{name} {side} is not a multiple of {self.space_stride}: "
-                    f"the nearest sizes are {below} and {below + self.space_stride}"
-                )
-        return Grid(latents, height // self.space_stride, width // self.space_stride)
+        return Grid(latents, *codes_of_picture(height, width, self.space_stride))
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
