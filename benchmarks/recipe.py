@@ -198,7 +198,9 @@ def main() -> None:
     parser.add_argument("--unseen-column", metavar="NAME", help="column of the metadata that keeps sources on one side")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="steps of each training (1200)")
     parser.add_argument("--second-stage", metavar="DIR|NAME", help="train the decoder of this tokenizer alone")
-    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"of {', '.join(map(repr, VARIANTS))}"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
     args = parser.parse_args()
     if args.second_stage:

@@ -61,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"videogpt: error: {_one_line(_without_number(error))}", file=sys.stderr)
         return USER_MISTAKE
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print("videogpt: error: there is not enough memory for this: take smaller pictures or batches", file=sys.stderr)
+        return USER_MISTAKE
     except KeyboardInterrupt:
         print("videogpt: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -104,6 +109,11 @@ def _dispatch(argv: list[str]) -> int:
 def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
     """A warning as a user takes it: what it says, not the line of our source that says it."""
     print(f"videogpt: warning: {_one_line(str(message))}", file=sys.stderr)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's own complaint, or PyTorch's, which has no type for that of a CPU."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
 
 
 def _without_number(error: Exception) -> str:

@@ -107,34 +107,31 @@ class PlaceFigures:
     """Of frames at place 1, 2, ... of their latent frames."""
     changes: tuple[float, ...]
     """Of the change into them: a seam between latent frames makes the first of these lower than the others."""
-    borders: float
-    """Of the change into the frames that begin a piece: a seam between pieces makes it lower than `changes[0]`."""
 
     def line(self) -> str:
         """One line for a terminal."""
         if all(math.isnan(value) for value in self.frames):
             return f"PSNR by place: {self.first:.2f} dB first"
-        within, changes = (" ".join(f"{value:.2f}" for value in values) for values in (self.frames, self.changes))
-        borders = "" if math.isnan(self.borders) else f", {self.borders:.2f} at borders of pieces"
+        within, changes = (
+            " ".join(f"{value:.2f}" for value in values if not math.isnan(value))
+            for values in (self.frames, self.changes)
+        )
         return (
-            f"PSNR by place: {self.first:.2f} dB first, {within} within latent frames; of the change into it: "
-            f"{changes}{borders}"
+            f"PSNR by place: {self.first:.2f} dB first, {within} within latent frames; of the change into it: {changes}"
         )
 
 
-def place_figures(clips: Sequence[FrameFigures], time_stride: int, latents_at_once: int) -> PlaceFigures:
+def place_figures(clips: Sequence[FrameFigures], time_stride: int) -> PlaceFigures:
     """The mean over the clips of each one's mean over its frames at that place."""
 
     def at(values_T: tuple[float, ...], place: int) -> list[float]:
         return list(values_T[place::time_stride])
 
     places = range(1, time_stride + 1)
-    first_border = 1 + (latents_at_once - 1) * time_stride
     return PlaceFigures(
         first=mean([clip.psnr_T[0] for clip in clips]),
         frames=tuple(mean([mean(at(clip.psnr_T, place)) for clip in clips]) for place in places),
         changes=tuple(mean([mean(at(clip.change_psnr_T, place)) for clip in clips]) for place in places),
-        borders=mean([mean(clip.change_psnr_T[first_border :: latents_at_once * time_stride]) for clip in clips]),
     )
 
 

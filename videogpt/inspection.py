@@ -203,10 +203,12 @@ def _manifest_folder(path: Path) -> Inspection:
     kinds = {"videogpt-tokenizer-export": _export, "videogpt-clip-codes": _clip_codes}
     try:
         contents = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
-        kind = contents["format"] if isinstance(contents, dict) else None
-    except (ValueError, KeyError):
-        kind = None  # the reader of token shards says what is wrong with it
-    return kinds.get(str(kind), _token_shards)(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{path / 'manifest.json'} is not valid JSON ({error}): make or copy the folder again"
+        ) from error
+    kind = contents.get("format") if isinstance(contents, dict) else None
+    return kinds.get(str(kind), _token_shards)(path)  # whose reader says what is wrong with another kind
 
 
 def _clip_codes(path: Path) -> Inspection:

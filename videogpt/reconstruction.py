@@ -226,7 +226,6 @@ def report_of(
             add(f"PSNR at place {place}", value, "dB")
         for place, value in enumerate(places.changes, start=1):
             add(f"PSNR of the change into place {place}", value, "dB")
-        add("PSNR of the change at borders of pieces", places.borders, "dB")
     for index, value in enumerate(whole.figures.psnr_T):
         add(f"PSNR of frame {index}", value, "dB")
     for index, value in enumerate(whole.figures.change_psnr_T):
@@ -247,7 +246,7 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _places(rows: Sequence[Reconstructed], tokenizer: VideoTokenizer) -> PlaceFigures:
-    return place_figures([row.figures for row in rows], tokenizer.time_stride, LATENTS_AT_ONCE)
+    return place_figures([row.figures for row in rows], tokenizer.time_stride)
 
 
 class _Job:

@@ -47,7 +47,7 @@ def load_tokenizer(folder_or_name: str | Path, device: str = "auto") -> VideoTok
     """
     if _is_imported(folder_or_name):
         raise ValueError(
-            f"{folder_or_name} is no tokenizer of this project: videogpt reconstruct, tokenize and inspect take it, "
+            f"{folder_or_name} is no tokenizer of this project: reconstruct, tokenize, inspect take some of others, "
             "but here one is wanted that streams, as videogpt fit makes them"
         )
     return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(folder_or_name)))

@@ -173,3 +173,13 @@ def test_a_ribbon_is_not_enlarged_beyond_memory(tmp_path: Path) -> None:
     assert Clip.read(path).width == 9000
     with pytest.raises(ValueError, match="is 9000 x 1, too long and narrow to cover 100 x 100; cut it first"):
         Clip.read(path, size=100)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"fps": 1e9}, {"size": (64,)}, {"size": 64.5}, {"size": 100_000}, {"size": (8, 0)}, {"num_frames": 2.5}],
+)
+def test_a_request_that_no_file_can_meet_is_refused_by_its_name(request_: dict, tmp_path: Path) -> None:
+    Clip(torch.zeros(2, 16, 16, 3, dtype=torch.uint8), 8).write(tmp_path / "clip.avi")
+    with pytest.raises(ValueError, match=f"{next(iter(request_))}="):
+        Clip.read(tmp_path / "clip.avi", **request_)

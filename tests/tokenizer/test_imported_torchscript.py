@@ -154,7 +154,7 @@ class Table(nn.Module):
 
 def test_a_vocabulary_that_the_archives_do_not_tell_is_given(tmp_path):
     folder = save(tmp_path / "pair", NoLevels(), Table())
-    with pytest.raises(ValueError, match="do not say how many codes there are: give codebook_size"):
+    with pytest.raises(ValueError, match="do not say how many codes there are: .*give .* a codebook_size"):
         load_video_tokenizer(folder, trust_torchscript=True)
     given = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, codebook_size=50)
     assert given.codebook_size == 50

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from videogpt_tokenizer import metrics
 from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 
@@ -32,6 +33,14 @@ def test_ssim_of_two_greys_is_what_its_formula_says():
     grey, other = (torch.full((1, 3, 1, 16, 16), 2 * value - 1) for value in (0.475, 0.55))
     expected = (2 * 0.475 * 0.55 + 0.01**2) / (0.475**2 + 0.55**2 + 0.01**2)
     assert ssim(grey, other).item() == pytest.approx(expected, abs=5e-4)
+
+
+def test_ssim_of_large_pictures_goes_in_pieces(monkeypatch):
+    video, target = (torch.rand(2, 3, 5, 16, 16) * 2 - 1 for _ in range(2))
+    whole = ssim(video, target)
+    for pixels in (1, 3 * 256):
+        monkeypatch.setattr(metrics, "PIXELS_AT_ONCE", pixels)
+        torch.testing.assert_close(ssim(video, target), whole)
 
 
 def test_codebook_use_of_known_counts():

@@ -134,6 +134,18 @@ def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
     assert all(p.grad.eq(1e-4).all() for p in module.tokenizer.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_adversary_is_finite_at_every_size_where_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU it stays out of bfloat16: gradients of its convolutions are wrong there from 128 pixels on."""
+    monkeypatch.setattr("videogpt_tokenizer.optimization.bfloat16_is_fast", lambda _: True)
+    module = training(adversarial=AdversarialConfig(start_step=0, ramp_steps=0))
+    module.log = module.log_dict = lambda *_, **__: None
+    video = torch.rand(1, 3, 5, 128, 128) * 2 - 1
+    module.training_step({"video": video}, 0)["loss"].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.adversary.parameters())
+    assert all(parameter.grad.dtype == torch.float32 for parameter in module.adversary.parameters())
+
+
 # Two stages
 
 
@@ -141,8 +153,8 @@ def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
 @pytest.mark.parametrize("kind", ["rvq", "rfsq"])
 def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str) -> None:
     quantizer = QuantizerConfig(kind=kind, levels=LEVELS, codebook_size=16, codebook_dim=4, quantizer_dropout=1.0)
-    module = training(tokenizer=TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer), trains="decoder")
-    module.train()
+    VideoTokenizer(TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer)).save_pretrained(tmp_path)
+    module = training(tokenizer=None, start_from=str(tmp_path), trains="decoder").train()
     module.on_train_start()
     before = copy.deepcopy(module.tokenizer.quantizer.state_dict())
     codes = torch.cat([module.tokenizer(batch["video"]).codes_BTHW for batch in (*loader(), *loader())])
@@ -175,6 +187,8 @@ def test_a_start_of_other_sizes_is_refused(tmp_path: Path) -> None:
         training(tokenizer=TokenizerConfig(), start_from=str(tmp_path))
     with pytest.raises(ValueError, match="trains is 'encoder'; choose all, decoder"):
         training(trains="encoder")
+    with pytest.raises(ValueError, match="without start_from its encoder would stay random"):
+        training(trains="decoder")
 
 
 # Adversary

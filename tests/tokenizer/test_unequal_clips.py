@@ -104,7 +104,9 @@ def test_what_is_no_video_is_refused(tokenizer, video, said):
         tokenizer.encode_clips([torch.zeros(3, 1, 8, 8), video])
 
 
-@pytest.mark.parametrize("change", [{"num_frames": 6}, {"num_frames": 1}, {"height": 17}, {"width": 8}, {"width": 0}])
+@pytest.mark.parametrize(
+    "change", [{"num_frames": 6}, {"num_frames": 1}, {"height": 17}, {"width": 8}, {"width": 0}, {"num_frames": 0}]
+)
 def test_codes_that_do_not_fit_their_size_are_refused(tokenizer, change):
     (clip,) = tokenizer.encode_clips(random_videos([(5, 16, 16)]))
     with pytest.raises(ValueError, match="clip 0 has codes of shape"):

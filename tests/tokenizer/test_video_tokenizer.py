@@ -170,6 +170,22 @@ def test_videos_of_every_float_type_are_taken(tokenizer, video, dtype):
 def test_an_empty_batch_is_refused(tokenizer):
     with pytest.raises(ValueError, match="holds none"):
         tokenizer.encode(torch.zeros(0, 3, 5, 8, 8))
+    with pytest.raises(ValueError, match=r"not \(0, 2, 1, 1\)"):
+        tokenizer.decode(torch.zeros(0, 2, 1, 1, dtype=torch.long))
+
+
+def test_what_is_no_tensor_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="a video must be a torch tensor, not ndarray"):
+        tokenizer.encode(torch.zeros(1, 3, 5, 8, 8).numpy())
+    with pytest.raises(ValueError, match="video 0 is a ndarray"):
+        tokenizer.encode_clips([torch.zeros(3, 5, 8, 8).numpy()])
+
+
+def test_a_saved_folder_is_as_readable_as_other_files(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "ordinary").touch()
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {modes["ordinary"]}, modes
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

@@ -235,3 +235,18 @@ def test_reconstruct_prints_and_writes(world: Path, model_folder: Path, tmp_path
     assert lines[4].startswith("PSNR by place") and lines[5] == f"figures -> {tmp_path / '0004-figures.json'}"
     clips = [f"000{n + 1}-00000{n}.mp4" for n in range(3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*clips, "0004-figures.json"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")]
+)
+def test_too_little_memory_is_told_in_one_line(error: Exception, monkeypatch, capsys) -> None:
+    def run(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("videogpt.commands.inspect.run", run)
+    assert main(["inspect", "."]) == 2
+    assert capsys.readouterr().err.startswith("videogpt: error: there is not enough memory for this")
+    monkeypatch.setattr("videogpt.commands.inspect.run", lambda _: (_ for _ in ()).throw(RuntimeError("ours")))
+    with pytest.raises(RuntimeError, match="ours"):
+        main(["inspect", "."])

@@ -98,6 +98,29 @@ def test_a_shipped_model_by_name_unless_there_is_such_a_path(clips: Path, monkey
     assert "folder of" in capsys.readouterr().out
 
 
+def test_a_shipped_tokenizer_by_name(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "natural"]) == 0
+    assert "fsq: 64000 codes" in capsys.readouterr().out
+
+
+def test_weights_that_are_no_numbers_are_no_tokenizer(tokenizer: VideoTokenizer, tmp_path: Path, capsys) -> None:
+    spoiled = VideoTokenizer(tokenizer.config)
+    with torch.no_grad():
+        spoiled.decoder.last_weight[0, 0] = torch.nan
+    spoiled.save_pretrained(tmp_path / "spoiled")
+    assert main(["inspect", str(tmp_path / "spoiled")]) == 2
+    assert "decoder.to_patches.2.weight holds values that are not finite" in capsys.readouterr().err
+
+
+def test_an_export_is_no_tokenizer_and_is_called_so(tmp_path: Path, capsys) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
+    assert main(["reconstruct", str(tmp_path), "--tokenizer", str(tmp_path / "exported")]) == 2
+    assert main(["export", str(tmp_path / "exported"), "--format", "onnx", "--output", str(tmp_path / "out")]) == 2
+    assert "this is an export for other programs" in capsys.readouterr().err
+
+
 def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     lines = inspect_path(tmp_path).lines

@@ -45,6 +45,8 @@ class AutoencoderConfig:
     """Residual blocks per level of the decoder; decoders repay depth more than encoders do."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.widths, str):
+            raise ValueError(f"widths is {self.widths!r}; it must be a list of whole numbers, such as (64, 128)")
         object.__setattr__(self, "widths", tuple(self.widths))
         for width in self.widths:
             check_whole("widths", width, 1, 2**14)

@@ -15,6 +15,8 @@ ROUNDING = 1e-3
 
 def check_video(video_BCTHW: Tensor) -> None:
     """ValueError unless it is a floating-point video of three colours."""
+    if not isinstance(video_BCTHW, Tensor):
+        raise ValueError(f"a video must be a torch tensor, not {type(video_BCTHW).__name__}: see torch.from_numpy")
     if video_BCTHW.ndim != 5 or video_BCTHW.shape[1] != 3:
         raise ValueError(f"a video must be (batch, 3, frames, height, width), not {tuple(video_BCTHW.shape)}")
     if not len(video_BCTHW):
@@ -51,7 +53,7 @@ def check_shape_of_codes(codes_BTHW: Tensor) -> None:
     kind = codes_BTHW.dtype
     if kind == torch.bool or kind.is_floating_point or kind.is_complex:
         raise ValueError(f"codes must be whole numbers such as `encode` returns, not {kind}")
-    if codes_BTHW.ndim != 4 or 0 in codes_BTHW.shape[2:]:
+    if codes_BTHW.ndim != 4 or 0 in (len(codes_BTHW), *codes_BTHW.shape[2:]):
         raise ValueError(f"codes must be (batch, latent frames, height, width), not {tuple(codes_BTHW.shape)}")
 
 

@@ -87,6 +87,8 @@ class ClipDataModule(lightning.LightningDataModule):
             raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
         if not 0 <= max_bad_share <= 1:
             raise ValueError(f"max_bad_share={max_bad_share} must lie between 0 and 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.folder, self.validation_folder = folder, validation_folder
         self.file_column, self.caption_column = file_column, caption_column
         self.validation_fraction, self.validation_column = validation_fraction, validation_column

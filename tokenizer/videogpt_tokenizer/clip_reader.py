@@ -35,6 +35,7 @@ FORMATS = (
     "mov,matroska,avi,mpeg,mpegvideo,mpegts,h264,hevc,ivf,ogg,flv,asf,gif,apng,"
     "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 )
+MOST_FPS = 1000
 INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 """Formats in which a jump lands on the key frame before the wanted moment, always."""
 EXACT = 0x40000 | 0x2000
@@ -163,15 +164,17 @@ def check_request(
     Raises:
         ValueError: a setting is out of range.
     """
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps={fps} must be a positive number of frames per second")
-    sides = (size,) if isinstance(size, int) else size or ()
-    if any(side < 1 for side in sides) or len(sides) > 2:
+    if fps is not None and not 0 < fps <= MOST_FPS:
+        raise ValueError(f"fps={fps} must be a positive number of frames per second, at most {MOST_FPS}")
+    sides = (size, size) if isinstance(size, int) else size if size is not None else (1, 1)
+    if not (isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(x, int) and x > 0 for x in sides)):
         raise ValueError(f"size={size} must be one positive number of pixels or (height, width)")
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise ValueError(f"size={size} is more than {MAX_PIXELS // 10**6} million pixels; make it smaller")
     if not (math.isfinite(start) and start >= 0):
         raise ValueError(f"start={start} must be zero or more seconds")
-    if num_frames is not None and num_frames < 1:
-        raise ValueError(f"num_frames={num_frames} must be at least 1")
+    if num_frames is not None and not (isinstance(num_frames, int) and num_frames > 0):
+        raise ValueError(f"num_frames={num_frames} must be a whole number, at least 1")
 
 
 def _open_file(path: Path) -> BinaryIO:

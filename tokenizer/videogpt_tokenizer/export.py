@@ -88,8 +88,10 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
         },
         "axes": AXES,
         "graphs": described,
-        "files": {path.name: {"sha256": sha256_of(path)} for path in sorted(folder.iterdir())},
-        "versions": {name: version(name) for name in PACKAGES[kind]},
+        "files": {
+            path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())
+        },
+        "versions": {name: version(name) for name in ("videogpt-lm", *PACKAGES[kind])},
         "verification": verification._asdict(),
     }
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -4,11 +4,15 @@ All pictures are float in [-1, 1]. PSNR and SSIM are computed per clip and avera
 the mean of the clips' PSNR, not the PSNR of their mean error.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
+
+PIXELS_AT_ONCE = 2**20
+"""SSIM needs some hundred bytes for each."""
 
 
 def psnr(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
@@ -25,9 +29,14 @@ def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     frames, target = (
         rearrange(video.float() / 2 + 0.5, "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW)
     )
-    per_frame = structural_similarity_index_measure(frames, target, data_range=1.0, reduction="none")
-    assert isinstance(per_frame, Tensor)
-    return rearrange(per_frame, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
+    at_once = max(1, PIXELS_AT_ONCE // math.prod(frames.shape[2:]))
+    per_frame = [
+        structural_similarity_index_measure(*pair, data_range=1.0, reduction="none")
+        for pair in zip(frames.split(at_once), target.split(at_once), strict=True)
+    ]
+    # A single frame comes back without an axis.
+    found = torch.cat([value.reshape(-1) for value in per_frame if isinstance(value, Tensor)])
+    return rearrange(found, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
 
 
 class CodebookUse(NamedTuple):

@@ -18,6 +18,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CHECKSUM = "weights_sha256"
 SHIPPED = Path(__file__).parent / "pretrained"
+EXPORTED = "this is an export for other programs; give the tokenizer that it was made of"
 ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
 
 Config = TypeVar("Config")
@@ -97,7 +98,10 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
-        raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
+        hint = (
+            EXPORTED if (folder / "manifest.json").is_file() else f"{folder} is not a complete {expected_format} folder"
+        )
+        raise ValueError(f"{path} is missing: {hint}")
     try:
         config = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -105,7 +109,8 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
     found = config.get("format") if isinstance(config, dict) else None
     if found != expected_format:
         what = "nothing that is known here" if found is None else repr(found)
-        raise ValueError(f"{path} describes {what}, and {expected_format!r} is wanted: give another folder")
+        remedy = EXPORTED if str(found).endswith("-reduced") else "give another folder"
+        raise ValueError(f"{path} describes {what}, and {expected_format!r} is wanted: {remedy}")
     _refuse_unknown(config, {"format", CHECKSUM, *keys}, path)
     return config
 
@@ -165,7 +170,7 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
         source: What the file and its configuration are called.
 
     Raises:
-        ValueError: a tensor is missing, unknown, misshapen or of another kind; the first of each are named.
+        ValueError: a tensor is missing, unknown, misshapen, of another kind or not finite; the first are named.
     """
     faults = {"missing": wanted.keys() - found.keys(), "not known": found.keys() - wanted.keys()}
     parts = [f"{_some(names)} is {what}" for what, names in faults.items() if names]
@@ -174,6 +179,9 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
         if here.shape != due.shape or here.is_floating_point() != due.is_floating_point() or here.is_complex():
             kinds = (f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}" for tensor in (here, due))
             parts.append("{} is {} where {} is wanted".format(name, *kinds))
+            break
+        if here.is_floating_point() and not bool(here.isfinite().all()):
+            parts.append(f"{name} holds values that are not finite")
             break
     if parts:
         raise ValueError(f"{source} does not fit its configuration: {'; '.join(parts)}: copy both again")
@@ -193,11 +201,19 @@ def _some(names: Collection[str]) -> str:
     return f"{first} (and {len(names) - 3} more)" if len(names) > 3 else first
 
 
+def _umask() -> int:
+    """What this process takes from the mode of new files; it can be asked for only by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        save_file(tensors, str(path))
+        save_file(tensors, str(path))  # for its owner's eyes alone
+        path.chmod(0o666 & ~_umask())
     except SafetensorError as error:  # what the system says reaches us as this, without its number
         raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from error

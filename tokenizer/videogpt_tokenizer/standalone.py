@@ -55,6 +55,8 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
             if dtype != "F32" or begin != position or end > len(body) or end - begin != 4 * math.prod(shape):
                 raise ValueError(f"{name} cannot be {dtype} {shape} at {begin} to {end}")
             tensors[name], position = torch.frombuffer(body[begin:end], dtype=torch.float32).reshape(shape), end
+            if not tensors[name].isfinite().all():
+                raise ValueError(f"{name} is not finite")
         if 8 + length + position != len(data):
             raise ValueError(f"header and tensors are not {len(data)} bytes long")
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -62,9 +64,7 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-class FiniteScalars(nn.Module):
-    """Latents (..., K) <-> codes: every channel is bounded and rounded to a few levels."""
-
+class FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is bounded and rounded to a few levels
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.codebook_size, self.dim = math.prod(levels := config["levels"]), len(levels)
@@ -97,12 +97,14 @@ class StandaloneTokenizer(nn.Module):
                 raise ValueError(f"{where}: {', '.join(odd)} is missing or not known: take the folder's own loader")
         net, quantizer = config["autoencoder"], config["quantizer"]
         widths, levels, context = net["widths"], quantizer["levels"], net["encoder_context"]
-        if quantizer["kind"] not in self.quantizers or context not in ("patch", "local", "wide"):
+        if str(quantizer["kind"]) not in self.quantizers or str(context) not in ("patch", "local", "wide"):
             raise ValueError(f"config.json: kind {quantizer['kind']!r} or context {context!r} is not known here")
         sizes = [net[name] for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth")]
         for name, values, least in (("sizes", sizes, 1), ("widths", widths, 1), ("levels", levels, 3)):
-            if not (isinstance(values, list) and values and all(type(v) is int and v >= least for v in values)):
-                raise ValueError(f"config.json: {name} {values!r} must be whole numbers from {least}")
+            if not (
+                isinstance(values, list) and values and all(type(v) is int and least <= v <= 2**24 for v in values)
+            ):
+                raise ValueError(f"config.json: {name} {values!r} must be whole numbers from {least} to 2**24")
         self.time_stride, self.patch_size, *depths = sizes
         channels = self.time_stride * self.patch_size**2 * 3
         if channels * widths[0] + sum(depths) * sum(width**2 for width in widths) > most:  # before memory is taken
@@ -197,7 +199,7 @@ class Stream:
     def decode(self, codes_BTHW: Tensor) -> Tensor:
         """Further latent frames -> their frames: one for the first, time_stride for each of the others."""
         if codes_BTHW.dtype != torch.long or codes_BTHW.ndim != 4 or 0 in codes_BTHW.shape:
-            raise ValueError(f"codes must be int64 (batch, frames, height, width), not {tuple(codes_BTHW.shape)}")
+            raise ValueError(f"codes must be int64 (B, T, h, w), not {codes_BTHW.dtype} {tuple(codes_BTHW.shape)}")
         if not 0 <= int(codes_BTHW.min()) <= int(codes_BTHW.max()) < self.tokenizer.codebook_size:
             raise ValueError(f"codes must be below {self.tokenizer.codebook_size}: did another tokenizer make them?")
         with torch.autocast(codes_BTHW.device.type, enabled=False):

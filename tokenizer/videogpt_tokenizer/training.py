@@ -9,6 +9,7 @@ they are, and the decoder learns to draw them better, on larger pictures for exa
 """
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -60,8 +61,9 @@ class TokenizerTraining(lightning.LightningModule):
             trains: all, or the decoder alone, for codes that stay as they are.
 
         Raises:
-            ValueError: the tokenizer to start from is not there, or of other sizes than `tokenizer` says; a file of the
-                perceptual term is wrong; a prior is asked for other codes than fsq's.
+            ValueError: the tokenizer to start from is not there, is of other sizes than `tokenizer` says, or is wanted
+                and not given, as the decoder alone is to be trained; a file of the perceptual term is wrong; a prior
+                is asked for other codes than fsq's.
         """
         super().__init__()
         self.optimizer_config = optimizer or OptimizerConfig()
@@ -72,6 +74,10 @@ class TokenizerTraining(lightning.LightningModule):
         self.prior = None if prior is None else _prior(prior, self.tokenizer)
         if trains not in get_args(Trains):
             raise ValueError(f"trains is {trains!r}; choose {', '.join(get_args(Trains))}")
+        if trains == "decoder" and start_from is None:
+            raise ValueError(
+                "trains is 'decoder', and without start_from its encoder would stay random: give start_from"
+            )
         self._trains_all = trains == "all"
         self._freeze()
         configs = {
@@ -110,7 +116,8 @@ class TokenizerTraining(lightning.LightningModule):
             terms["prior_bits"] = self.prior(reconstruction.latents_BTHWD)
             loss = loss + terms["prior_bits"]
         if self.adversary is not None:
-            with fast_autocast(self.device):
+            # Not on a CPU: oneDNN's gradients of 3-D convolutions in bfloat16 (AMX) are NaN at 128 pixels a side.
+            with fast_autocast(self.device) if self.device.type != "cpu" else nullcontext():
                 against = self.adversary(
                     reconstruction.video_BCTHW,
                     video,

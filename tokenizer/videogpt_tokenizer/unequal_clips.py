@@ -21,7 +21,8 @@ from videogpt_tokenizer.video_tokenizer import Grid, VideoTokenizer
 
 # B batch, C colours (3), T frames (of latents where codes are meant), H/W height and width
 
-LATENTS_AT_ONCE = 8
+LATENTS_AT_ONCE = 1
+"""More would take more memory and no less time: latent frames go through the network one by one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +62,8 @@ def encode_clips(tokenizer: VideoTokenizer, videos: Sequence[Tensor], batch_size
         ValueError: something else than (3, T, H, W) in floating point, values outside [-1, 1], or `batch_size` below 1.
     """
     for index, video_CTHW in enumerate(videos):
+        if not isinstance(video_CTHW, Tensor):
+            raise ValueError(f"video {index} is a {type(video_CTHW).__name__}; give a torch tensor")
         shape = tuple(video_CTHW.shape)
         if len(shape) != 4 or shape[0] != 3 or 0 in shape or not video_CTHW.is_floating_point():
             raise ValueError(
@@ -94,7 +97,7 @@ def decode_clips(tokenizer: VideoTokenizer, clips: Sequence[ClipCodes], batch_si
     """
     for index, clip in enumerate(clips):
         grid = covering_grid(tokenizer, clip.num_frames, clip.height, clip.width)
-        if tuple(clip.codes_THW.shape) != grid or min(grid) < 1:
+        if tuple(clip.codes_THW.shape) != grid or min(clip.num_frames, clip.height, clip.width) < 1:
             raise ValueError(
                 f"clip {index} has codes of shape {tuple(clip.codes_THW.shape)}, but {clip.num_frames} frames of "
                 f"{clip.height} x {clip.width} take {tuple(grid)} of this tokenizer: were they made by another?"

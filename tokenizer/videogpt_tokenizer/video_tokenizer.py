@@ -252,7 +252,8 @@ class VideoTokenizer(nn.Module):
     def _check_frames(self, video_BCTHW: Tensor) -> None:
         """Everything but their number."""
         check_video(video_BCTHW)
-        codes_of_picture(*video_BCTHW.shape[3:], self.space_stride)
+        height, width = video_BCTHW.shape[3:]
+        codes_of_picture(height, width, self.space_stride)
 
 
 class TokenizerStream:

@@ -1,7 +1,7 @@
 """What is this file or folder, and is it sound?
 
     videogpt inspect runs/tiny/pretrained
-    videogpt inspect shapes                            # a shipped model, unless there is such a path here
+    videogpt inspect natural                           # what is shipped, unless there is such a path here
 
 Knows video and image files, folders of clips, video tokenizers (those of other projects, too) and exports of them, text
 tokenizers, token shards, models, run folders, checkpoints, safetensors, reports and configurations. Checks that
@@ -17,7 +17,7 @@ NAMED_FAULTS = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("path", metavar="PATH", help="file or folder, or the name of a shipped model")
+    parser.add_argument("path", metavar="PATH", help="file or folder, or the name of a shipped model or tokenizer")
     add_columns(parser)
 
 
@@ -27,10 +27,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.inspection import inspect_path
     from videogpt.model_folder import find_model, shipped_models
+    from videogpt_tokenizer.pretrained_files import named_or_path, shipped_tokenizers
 
     path = Path(arguments.path)
     if not path.exists() and arguments.path in shipped_models():
         path = find_model(arguments.path)
+    elif not path.exists() and arguments.path in shipped_tokenizers():
+        path = named_or_path(arguments.path)
     found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:

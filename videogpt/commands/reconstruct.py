@@ -3,9 +3,11 @@
     videogpt reconstruct clip.mp4 other.gif --tokenizer shapes --output reconstructions
 
 Any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held and cut
-off. Clips go through in pieces, so a long one takes no more memory. With --output each reconstruction is written
+off (in files, an odd last row or column is repeated, as mp4 needs even sides). Clips go through in pieces, so a
+long one takes no more memory. With --output each reconstruction is written
 as NNNN-name.mp4, and all figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. Clips of
-a folder that cannot be read are left out and named; a file that is named has to be sound.
+a folder that cannot be read are left out and named; a file that is named has to be sound, or it is an error when all
+others are done.
 """
 
 import argparse
@@ -61,7 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
             progress.update(len(rows) + len(bad.clips))
-        progress.update(len(paths))
+        if rows:
+            progress.update(len(paths))
     if rows:
         print(mean_of(rows).line())
         if isinstance(tokenizer, VideoTokenizer):

@@ -56,6 +56,9 @@ class RunProgress(ProgressBar):
             self._progress.update(trainer.global_step, **{name: float(values[name]) for name in values})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._progress is not None:  # its values are from before the last validation
+            values = trainer.progress_bar_metrics
+            self._progress.update(trainer.global_step, **{name: float(values[name]) for name in values})
         self._end()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

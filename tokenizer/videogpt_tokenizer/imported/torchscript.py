@@ -194,4 +194,7 @@ def _find_codebook_size(archives: list[torch.jit.ScriptModule], folder: str | Pa
                 return math.prod(buffer.tolist())
             if name.endswith("implicit_codebook") and buffer.ndim == 2:
                 return buffer.shape[0]
-    raise ValueError(f"{folder}: the archives do not say how many codes there are: give codebook_size")
+    raise ValueError(
+        f"{folder}: the archives do not say how many codes there are: "
+        "in Python, give TorchScriptTokenizer.from_folder a codebook_size"
+    )
