@@ -7,8 +7,8 @@ Rivals: for speed the network as it is, of which the others are compiled or expo
 hundredth as long; for pictures H.264 and AV1 at as many bits per pixel as the codes take, on the same clips. Without
 --clips, clips of the shapes world that no training has seen; with --unseen-column those that `ClipDataModule` keeps for
 validation when whole values of that column stay on one side, as in `configs/tokenizer/natural.yaml`; with --prior-steps
-also the bits that are left of a code under a small causal model trained on the codes of the other clips. A ratio
-above 1 is in our favour.
+also the bits that are left of a code under a small causal model trained on the codes of the other clips; with --parts
+some of it alone. A ratio above 1 is in our favour.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_data import ClipDataModule
 from videogpt_tokenizer.export import Kind, export_tokenizer
-from videogpt_tokenizer.metrics import psnr, ssim
+from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames, H/W height and width
@@ -46,6 +46,7 @@ CODECS = {
     "H.264": ("libx264", {"preset": "medium"}, (8, 14, 20, 26, 32, 38, 44, 51)),
     "AV1": ("libsvtav1", {"preset": "6"}, (8, 16, 24, 32, 40, 48, 56, 63)),
 }
+PARTS = ("speed", "memory", "pictures")
 PROTOCOL = (
     "speed: medians of {rounds} rounds in turns, wall time, {threads} threads, {frames} frames of {side} x {side}, "
     "batch 1; memory: the largest resident set of a process that encodes and decodes random frames in chunks of "
@@ -211,8 +212,10 @@ def pictures(report: Report, tokenizer: VideoTokenizer, clips: list[Clip]) -> No
     """What the codes keep, and what H.264 and AV1 keep in as many bits."""
     figures: dict[str, list[float]] = {"PSNR": [], "temporal PSNR": [], "SSIM": [], "bits": []}
     rivals: dict[str, list[float]] = {name: [] for name in CODECS}
+    counts_SV: torch.Tensor | int = 0
     for clip in clips:
         result, num_codes = reconstruct_clip(clip, tokenizer)
+        counts_SV = counts_SV + tokenizer.quantizer.count(tokenizer.encode_clips([clip.video_CTHW()])[0].codes_THW)
         video, target = _video(result), _video(clip)
         bits = num_codes * tokenizer.bits_per_code() / (len(clip) * clip.height * clip.width)
         found = (float(psnr(video, target)), temporal_psnr(video, target), float(ssim(video, target)), bits)
@@ -222,6 +225,10 @@ def pictures(report: Report, tokenizer: VideoTokenizer, clips: list[Clip]) -> No
             rivals[name].append(psnr_at(codec_points(clip, *codec), bits))
     mean = {name: statistics.mean(values) for name, values in figures.items()}
     report.add("raw codes", mean["bits"], "bits per pixel")
+    for stage, counts_V in enumerate(torch.as_tensor(counts_SV)):
+        which = f" of stage {stage}" if tokenizer.stages > 1 else ""
+        report.add(f"codebook in use{which}", 100 * codebook_use(counts_V).share, "%", lower_is_better=False)
+        report.add(f"codebook perplexity{which}", codebook_use(counts_V).perplexity, "codes", lower_is_better=False)
     report.add("SSIM", mean["SSIM"], "")
     report.add("temporal PSNR", mean["temporal PSNR"], "dB", lower_is_better=False)
     for name, values in rivals.items():
@@ -268,6 +275,9 @@ def main() -> None:
     parser.add_argument("--clips", metavar="FOLDER", help="clips for the pictures")
     parser.add_argument("--unseen-column", metavar="NAME", help="only clips kept for validation by this column")
     parser.add_argument("--size", type=int, default=128, metavar="N", help="clips are scaled and cut to N x N (128)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
     parser.add_argument("--prior-steps", type=int, default=0, metavar="N", help="train a prior on the codes (0: none)")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
     args = parser.parse_args()
@@ -289,11 +299,14 @@ def main() -> None:
     )
     tokenizer = load_tokenizer(args.tokenizer)
     report = Report.start(" ".join(["python", *sys.argv]), {"what": what, "tokenizer": tokenizer.fingerprint()})
-    speed(report, tokenizer, rounds, ("onnx",) if args.quick else ("onnx", "torch-export"))
-    short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
-    rival = f"{long // 100:,} frames"
-    report.add(f"memory, {long:,} frames", whole, "MB", rival=rival, rival_value=short)
-    pictures(report, tokenizer, clips)
+    if "speed" in args.parts:
+        speed(report, tokenizer, rounds, ("onnx",) if args.quick else ("onnx", "torch-export"))
+    if "memory" in args.parts:
+        short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
+        rival = f"{long // 100:,} frames"
+        report.add(f"memory, {long:,} frames", whole, "MB", rival=rival, rival_value=short)
+    if "pictures" in args.parts:
+        pictures(report, tokenizer, clips)
     if args.prior_steps:
         bits_left(report, tokenizer, args.clips, args.unseen_column, args.size, args.prior_steps)
     print(report.table())

@@ -10,7 +10,7 @@ compare what is written, in 8 bits, with what was read.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,7 @@ def reconstruct(
     fps: float | None = None,
     side_by_side: bool = False,
     bad: BadClips | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Reconstructed]:
     """Reconstruct clips one after another.
 
@@ -115,6 +116,7 @@ def reconstruct(
         fps: Rate to resample to first.
         side_by_side: Write the original left of the reconstruction.
         bad: Takes the clips that cannot be read, by their paths; None: such a clip is an error.
+        progress: Called with the frames of the clip so far, as they are done.
 
     Raises:
         ValueError: a file cannot be decoded and there is no `bad`, or a setting is out of range.
@@ -126,7 +128,7 @@ def reconstruct(
     with nullcontext() if output is None else open_folder(Path(output)) as folder:
         for path in paths:
             pieces = _read(path, frames_at_once(tokenizer), size, fps)
-            job = _Job(reconstruct_pieces(pieces, tokenizer), side_by_side)
+            job = _Job(reconstruct_pieces(pieces, tokenizer), side_by_side, progress)
             try:
                 written = job.measure() if folder is None else _write(job, folder, path.stem)
             except UnreadableError as error:
@@ -252,8 +254,11 @@ def _places(rows: Sequence[Reconstructed], tokenizer: VideoTokenizer) -> PlaceFi
 class _Job:
     """One clip on its way: measures what passes."""
 
-    def __init__(self, stretches: Iterator[Stretch], side_by_side: bool) -> None:
+    def __init__(
+        self, stretches: Iterator[Stretch], side_by_side: bool, progress: Callable[[int], None] | None
+    ) -> None:
         self.stretches = stretches
+        self.progress = progress
         self.side_by_side = side_by_side
         self.meter = FrameMeter()
         self.num_codes = 0
@@ -265,6 +270,8 @@ class _Job:
             self.meter.add(original.frames_THWC, result.frames_THWC)
             self.num_codes += num_codes
             self.size_HW = original.height, original.width
+            if self.progress:
+                self.progress(len(self.meter))
             both = [original.frames_THWC, result.frames_THWC]
             yield Clip(torch.cat(both, dim=2), result.fps) if self.side_by_side else result
 

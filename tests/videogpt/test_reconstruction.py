@@ -173,6 +173,12 @@ def test_too_many_or_a_named_one_are_an_error_after_all_others(folder: Path, arg
     assert "bad.avi: cannot be decoded" in printed.err.splitlines()[-1]
 
 
+def test_progress_tells_of_the_frames_of_a_clip(folder: Path, tokenizer: VideoTokenizer) -> None:
+    told: list[int] = []
+    list(reconstruct([folder / "clips" / "0.avi"], tokenizer, progress=told.append))
+    assert told == [1, 5]
+
+
 def test_where_nothing_is_reconstructed_nothing_is_left(folder: Path, capsys) -> None:
     assert run(folder, str(folder / "clips" / "bad.avi"), "--max-bad-share", "1") == 2
     assert run(folder, str(folder / "clips"), "--size", "-1") == 2

@@ -161,10 +161,9 @@ def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = parse_json(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{table}, line {number}: is not sound JSON ({error.msg} at column {error.colno})"
-            ) from error
+        except ValueError as error:
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise ValueError(f"{table}, line {number}: is not sound JSON ({what})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{table}, line {number}: is not a JSON object; write {{...}} with a key for each column")
         yield number, row

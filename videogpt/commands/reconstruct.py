@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
             fps=arguments.fps,
             side_by_side=arguments.side_by_side,
             bad=bad,
+            progress=lambda frames: progress.update(len(rows) + len(bad.clips), frames=str(frames)),
         ):
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
