@@ -8,9 +8,12 @@ import lightning
 import pytest
 import torch
 
+from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_data import ClipBatch, ClipDataModule
 from videogpt_tokenizer.clip_mixture import ClipMixture
+from videogpt_tokenizer.training import TokenizerTraining
+from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,19 @@ class Shapes(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters())
+
+
+@pytest.mark.parametrize("wrong", [{"size": 20}, {"num_frames": 6}])
+def test_sizes_that_the_tokenizer_does_not_take_are_refused_before_any_clip_is_decoded(
+    wrong: dict[str, int], folder: Path, tmp_path: Path
+) -> None:
+    parts = [ClipDataModule(str(folder), num_frames=5, size=16), ClipDataModule(str(folder), **{"size": 16, **wrong})]
+    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+    training = TokenizerTraining(TokenizerConfig(autoencoder=network))
+    trainer = lightning.Trainer(accelerator="cpu", max_steps=1, default_root_dir=tmp_path, logger=False)
+    with pytest.raises(ValueError, match="the nearest"):
+        trainer.fit(training, datamodule=ClipMixture(parts))
+    assert not any("training" in vars(part) for part in parts)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -114,6 +114,10 @@ class ClipDataModule(lightning.LightningDataModule):
         for side in ("training", "validation") if stage == "fit" else ("validation",):
             getattr(self, side)
 
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Frames, height and width of the clips that it gives. Opens none."""
+        return [(self.training_window.num_frames, *self.training_window.size_HW)]
+
     def captions(self) -> list[str]:
         """Captions of the training clips, to train a text tokenizer on. Opens no clip."""
         return [record.caption for record in self._split.training]

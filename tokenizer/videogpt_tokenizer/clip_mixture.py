@@ -45,6 +45,10 @@ class ClipMixture(lightning.LightningDataModule):
             for part in self.parts[1:]:
                 part.training  # noqa: B018 - decodes them, so that what is wrong is said before any work
 
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Frames, height and width of the clips of each part."""
+        return [shape for part in self.parts for shape in part.shapes()]
+
     def captions(self) -> list[str]:
         """Captions of all training clips."""
         return [caption for part in self.parts for caption in part.captions()]

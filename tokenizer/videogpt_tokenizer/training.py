@@ -101,6 +101,12 @@ class TokenizerTraining(lightning.LightningModule):
         assert isinstance(tokenizer, VideoTokenizer)
         return tokenizer.eval()
 
+    def prepare_data(self) -> None:
+        """Refuse clips of sizes that do not divide, before any of them is decoded."""
+        shapes = getattr(getattr(self.trainer, "datamodule", None), "shapes", list)
+        for shape in shapes():
+            self.tokenizer.grid(*shape)
+
     def on_train_start(self) -> None:
         self._freeze()  # a learned codebook moves in training mode, with gradients or without
 
