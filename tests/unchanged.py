@@ -1,0 +1,171 @@
+"""Is the house still the same after a rebuilding? Records what it computes for fixed seeds, and compares.
+
+    python tests/unchanged.py record before.json      # before the first change
+    python tests/unchanged.py compare before.json     # after it: says what differs, exit code 1 if anything does
+
+Codes of 40 prompts (alone, batched, without guidance, likeliest, streamed), the figures of `evaluate --clips 50`,
+the losses of 30 steps of the tiny configurations and of a run that was interrupted and resumed, and the hashes of the
+weights that came of them. Goes through the public door alone, so that the same file runs on both sides. Losses are
+those of one machine: record and compare on the same, in the same number of threads.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videogpt import Pipeline
+from videogpt_tokenizer import VideoTokenizer
+
+ROOT = Path(__file__).parents[1]
+SIZES, COLOURS = ("small", "large"), ("red", "orange", "yellow", "green", "blue")
+MOTIONS = ("circle moves left", "square bounces", "triangle spins", "star stays still")
+PROMPTS = [f"a {size} {colour} {motion}" for size in SIZES for colour in COLOURS for motion in MOTIONS]
+PLAIN = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None, "guidance_scale": 1.0}
+STEPS = 30
+PARTS = ("codes", "evaluate", "losses")
+
+Found = dict[str, Any]
+
+
+def hash_of(codes: Tensor) -> str:
+    """Sixteen digits that tell codes apart."""
+    return hashlib.sha256(codes.cpu().long().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+@contextmanager
+def decoded_codes() -> Iterator[list[Tensor]]:
+    """Every batch of codes that a tokenizer's stream is asked to decode."""
+    stream, seen = type(VideoTokenizer.from_pretrained("natural").stream()), []
+    decode = stream.decode
+
+    def noting(self: Any, codes_BTHW: Tensor) -> Tensor:
+        seen.append(codes_BTHW.clone())
+        return decode(self, codes_BTHW)
+
+    stream.decode = noting
+    try:
+        yield seen
+    finally:
+        stream.decode = decode
+
+
+def codes() -> Found:
+    """Hashes of the codes of every prompt, in each way of asking for them."""
+    pipeline = Pipeline.from_pretrained("shapes", device="cpu")
+    frames = pipeline.parts.layout.config.latent_frames
+    plain = dataclasses.replace(pipeline.parts.sampling, **PLAIN)
+    likeliest = dataclasses.replace(plain, temperature=0.0)
+    found: Found = {}
+    for name, run in {
+        "alone": lambda: [pipeline(prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)],
+        "batched": lambda: pipeline(PROMPTS, seed=range(len(PROMPTS))),
+        "without guidance": lambda: pipeline(PROMPTS, seed=range(len(PROMPTS)), sampling=plain),
+        "likeliest": lambda: pipeline(PROMPTS, sampling=likeliest),
+        "short": lambda: pipeline(PROMPTS[:8], seed=5, num_samples=2, num_frames=9),
+        "streamed": lambda: list(pipeline.stream(PROMPTS[:16], seed=range(16))),
+    }.items():
+        with decoded_codes() as seen:
+            run()
+        latents = 3 if name == "short" else frames
+        batches = [torch.cat(seen[start : start + latents], dim=1) for start in range(0, len(seen), latents)]
+        found[name] = [hash_of(codes_THW) for codes_BTHW in batches for codes_THW in codes_BTHW]
+    return found
+
+
+def videogpt(*arguments: object, folder: Path) -> None:
+    """One command, in a process of its own."""
+    command = [sys.executable, "-m", "videogpt", *map(str, arguments)]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def evaluate() -> Found:
+    """The figures of a report, but for the time that was taken."""
+    with tempfile.TemporaryDirectory() as place:
+        videogpt("evaluate", "--clips", 50, "--device", "cpu", "--output", "report.json", folder=Path(place))
+        rows = json.loads((Path(place) / "report.json").read_text())["rows"]
+    return {row["name"]: row["value"] for row in rows if row["unit"] != "s"}
+
+
+def logged(run: Path) -> Found:
+    """What training logged at each step, by name, and the hash of the weights that came of it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    values: Found = {}
+    for file in sorted(run.glob("events.out.tfevents.*")):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        for name in events.Tags()["scalars"]:
+            if name.startswith(("train/", "val/")):
+                values.setdefault(name, {}).update({str(event.step): event.value for event in events.Scalars(name)})
+    weights = (run / "pretrained" / "model.safetensors").read_bytes()
+    return values | {"weights": hashlib.sha256(weights).hexdigest()[:16]}
+
+
+def losses() -> Found:
+    """Training of both tiny configurations, and of the model's interrupted half way."""
+    tokenizer, model = (ROOT / "configs" / kind / "tiny.yaml" for kind in ("tokenizer", "videogpt"))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        videogpt("world", "shapes", "--output", "data/shapes-1k", "--clips", 48, "--seed", 1, folder=folder)
+
+        def fit(config: Path, run: str, *more: object, steps: int = STEPS) -> Found:
+            few = ("--trainer.log_every_n_steps", 1, "--trainer.val_check_interval", 15, "--trainer.accelerator", "cpu")
+            place = ("--trainer.default_root_dir", run, "--trainer.max_steps", steps)
+            videogpt("fit", "--config", config, *few, *place, *more, folder=folder)
+            return logged(folder / run)
+
+        found: Found = {"tokenizer": fit(tokenizer, "runs/tiny-tokenizer")}
+        made = ("--tokenizer", "runs/tiny-tokenizer/pretrained", "--device", "cpu", "--output", "tokens/shapes-1k")
+        videogpt("tokenize", "data/shapes-1k", *made, folder=folder)
+        found["model"] = fit(model, "runs/tiny")
+        whole = ("--model.init_args.text.dropout", 0)
+        found["model, no caption dropped"] = fit(model, "runs/whole", *whole)
+        # The end of the schedule is that of the whole run in both halves.
+        fit(model, "runs/resumed", "--trainer.limit_train_batches", 15, "--trainer.max_epochs", 1)
+        found["model, resumed"] = fit(model, "runs/resumed", "--resume", "must")
+        with_tokens = (folder / "tokens" / "shapes-1k" / "codes.npy").read_bytes()
+        found["tokens"] = hashlib.sha256(with_tokens).hexdigest()[:16]
+    return found
+
+
+def differences(before: Any, after: Any, name: str = "") -> list[str]:
+    """A line for everything that is not the same."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [line for key in keys for line in differences(before.get(key), after.get(key), f"{name}/{key}")]
+    return [] if before == after else [f"{name}: {before} -> {after}"]
+
+
+def main() -> int:
+    """Record or compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("record", "compare"))
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all, unless given")
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    after = {part: globals()[part]() for part in arguments.parts}
+    if arguments.what == "record":
+        arguments.file.write_text(json.dumps(after, indent=1) + "\n")
+        return 0
+    before = json.loads(arguments.file.read_text())
+    lines = [line for part in arguments.parts for line in differences(before[part], after[part], part)]
+    print("\n".join(lines) or f"unchanged: {', '.join(arguments.parts)}")
+    return int(bool(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
