@@ -15,18 +15,35 @@ if TYPE_CHECKING:
     from videogpt.layout import Layout, LayoutConfig
     from videogpt.model import VideoGPT, VideoGPTConfig
     from videogpt.pipeline import Pipeline
+    from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
+    from videogpt.token_data import TokenData
+    from videogpt.training import VideoGPTTraining
 
-__all__ = ["KVCache", "Layout", "LayoutConfig", "Pipeline", "SamplingConfig", "VideoGPT", "VideoGPTConfig"]
+__all__ = [
+    "KVCache",
+    "Layout",
+    "LayoutConfig",
+    "Pipeline",
+    "RunCheckpoint",
+    "SamplingConfig",
+    "TokenData",
+    "VideoGPT",
+    "VideoGPTConfig",
+    "VideoGPTTraining",
+]
 
 _HOME = {
     "KVCache": "cache",
     "Layout": "layout",
     "LayoutConfig": "layout",
     "Pipeline": "pipeline",
+    "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",
+    "TokenData": "token_data",
     "VideoGPT": "model",
     "VideoGPTConfig": "model",
+    "VideoGPTTraining": "training",
 }
 
 

@@ -27,13 +27,13 @@ from videogpt.whole_folder import whole_folder
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder
 from videogpt_tokenizer.clip_reader import check_request
-from videogpt_tokenizer.pretrained_files import parse_json
+from videogpt_tokenizer.pretrained_files import check_version, parse_json
 from videogpt_tokenizer.unequal_clips import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames (latent ones where codes are meant), H/W height and width
 
-FORMAT = "videogpt-clip-codes"
+FORMAT, VERSION = "videogpt-clip-codes", 1
 CLIPS_NAME = "clips.jsonl"
 REMEDY = "tokenize the clips again"
 SIZES = ("num_frames", "height", "width")
@@ -171,7 +171,7 @@ def write_clip_codes(
         )
         np.save(partial / CODES_NAME, np.concatenate(codes))
         (partial / CLIPS_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2)
+        text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(manifest)}, indent=2)
         (partial / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
     return manifest
 
@@ -214,6 +214,8 @@ def _read_manifest(folder: Path) -> ClipCodesManifest:
         content = parse_json(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise ValueError(f"it does not say {FORMAT}")
+        check_version(content, VERSION, path)
+        content.pop("version", None)
         return ClipCodesManifest(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -36,7 +36,7 @@ from videogpt_tokenizer.pretrained_files import (
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
-FORMAT = "videogpt-model"
+FORMAT, VERSION = "videogpt-model", 1
 KEYS = ("fps", "layout", "model", "sampling", "sha256")
 SHIPPED = Path(__file__).parent / "pretrained"
 TEXT_NAME = "text.model"
@@ -113,7 +113,7 @@ def load_model(folder_or_name: str | Path) -> ModelParts:
         ValueError: not found, incomplete, truncated, altered, or put together from two models.
     """
     folder = find_model(folder_or_name)
-    config = read_config(folder, FORMAT, KEYS)
+    config = read_config(folder, FORMAT, KEYS, VERSION)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}: copy the complete model folder again")
@@ -127,7 +127,7 @@ def load_model(folder_or_name: str | Path) -> ModelParts:
                 f"{folder / name} is not the one this model was trained with (its SHA-256 is not that in "
                 "config.json): copy the complete model folder again"
             )
-    _, weights = read_pretrained(folder, FORMAT, KEYS)
+    _, weights = read_pretrained(folder, FORMAT, KEYS, VERSION)
     layout = Layout(build_config(LayoutConfig, config, "layout", folder))
     model = _build_model(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
     return ModelParts(
@@ -162,6 +162,7 @@ def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "fl
 def _write(folder: Path, parts: ModelParts, dtype: torch.dtype) -> None:
     config = {
         "format": FORMAT,
+        "version": VERSION,
         "fps": parts.fps,
         "layout": dataclasses.asdict(parts.layout.config),
         "model": dataclasses.asdict(parts.model.config),

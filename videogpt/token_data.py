@@ -1,6 +1,6 @@
 """Token shards -> batches for the language model.
 
-    data = TokenShards(folder="shards", validation_fraction=0.05, batch_size=32)
+    data = TokenData(folder="shards", validation_fraction=0.05, batch_size=32)
     next(iter(data.train_dataloader()))       # {"codes": int64 (B, T, H, W), "caption": [str, ...]}
 
 Refuses what `token_reader` refuses, two folders that do not match, and a single clip, which cannot be split.
@@ -63,7 +63,7 @@ class Sides(NamedTuple):
     validation: Subset[TokenRow]
 
 
-class TokenShards(lightning.LightningDataModule):
+class TokenData(lightning.LightningDataModule):
     """Training and validation batches of token shards."""
 
     def __init__(

@@ -24,12 +24,12 @@ from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clip_reader import check_request
 from videogpt_tokenizer.loading import AnyTokenizer
-from videogpt_tokenizer.pretrained_files import parse_json
+from videogpt_tokenizer.pretrained_files import check_version, parse_json
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
 
-FORMAT = "videogpt-token-shards"
+FORMAT, VERSION = "videogpt-token-shards", 1
 MANIFEST_NAME = "manifest.json"
 CODES_NAME = "codes.npy"
 CAPTIONS_NAME = "captions.jsonl"
@@ -76,6 +76,8 @@ class TokenShardsManifest:
             raise ValueError(f"{path} is not valid JSON ({error}): tokenize the clips again") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise ValueError(f"{path} does not describe {FORMAT}: is this the right folder?")
+        check_version(content, VERSION, path)
+        content.pop("version", None)
         wrong = content.keys() ^ {entry.name for entry in fields(cls)}
         if wrong:
             keys = ", ".join(sorted(wrong))
@@ -84,7 +86,7 @@ class TokenShardsManifest:
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json`."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
+        text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2)
         (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
 

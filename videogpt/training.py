@@ -2,7 +2,7 @@
 
     videogpt fit --config configs/videogpt/tiny.yaml
 
-Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenShards`. The loss is cross-entropy over each
+Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenData`. The loss is cross-entropy over each
 modality's own ids; validation is in bits per video token. What is validated, sampled from and saved is the moving
 average of the weights. Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model`
 in the run folder.

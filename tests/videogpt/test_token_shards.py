@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt.token_data import TokenShards, split_by_clip
+from videogpt.token_data import TokenData, split_by_clip
 from videogpt.token_reader import TokenShardReader
 from videogpt.token_shards import TokenShardsManifest, tokenize_clips
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
@@ -208,7 +208,7 @@ def test_windows_of_a_clip_stay_on_one_side() -> None:
 
 
 def test_batches(shards: Path) -> None:
-    data = TokenShards(str(shards), validation_fraction=0.3, batch_size=2)
+    data = TokenData(str(shards), validation_fraction=0.3, batch_size=2)
     data.setup("fit")
     training, validation = list(data.train_dataloader()), list(data.val_dataloader())
     captions = [caption for batch in training for caption in batch["caption"]]
@@ -224,7 +224,7 @@ def test_batches(shards: Path) -> None:
 def test_codes_and_captions_stay_together(shards: Path) -> None:
     reader = TokenShardReader(shards)
     codes = {caption: reader[i].codes_THW for i, caption in enumerate(reader.captions)}
-    data = TokenShards(str(shards), validation_folder=str(shards), batch_size=3, num_workers=1)
+    data = TokenData(str(shards), validation_folder=str(shards), batch_size=3, num_workers=1)
     data.setup("fit")
     for batch in [*data.train_dataloader(), *data.val_dataloader()]:
         for row, caption in zip(batch["codes"], batch["caption"], strict=True):
@@ -233,7 +233,7 @@ def test_codes_and_captions_stay_together(shards: Path) -> None:
 
 def test_order_depends_on_seed_and_resumes(shards: Path) -> None:
     def loader(seed: int):
-        data = TokenShards(str(shards), validation_folder=str(shards), batch_size=1, seed=seed)
+        data = TokenData(str(shards), validation_folder=str(shards), batch_size=1, seed=seed)
         return data.train_dataloader()
 
     def captions(batches) -> list[str]:
@@ -252,10 +252,10 @@ def test_data_module_refusals(shards: Path, clips: Path, tokenizer: VideoTokeniz
     tokenize_clips(clips, tokenizer, tmp_path / "short", num_frames=5, size=(16, 24))
     tokenize_clips(clips, make_tokenizer(seed=1), tmp_path / "other", num_frames=9, size=(16, 24))
     with pytest.raises(ValueError, match="validation_folder .*short holds .*tokenize both alike"):
-        TokenShards(str(shards), validation_folder=str(tmp_path / "short")).setup("fit")
+        TokenData(str(shards), validation_folder=str(tmp_path / "short")).setup("fit")
     with pytest.raises(ValueError, match="its codes mean something else"):
-        TokenShards(str(shards), validation_folder=str(tmp_path / "other")).setup("fit")
+        TokenData(str(shards), validation_folder=str(tmp_path / "other")).setup("fit")
     with pytest.raises(ValueError, match="validation_fraction=0.0"):
-        TokenShards(str(shards), validation_fraction=0.0)
+        TokenData(str(shards), validation_fraction=0.0)
     with pytest.raises(ValueError, match="no token shards"):
-        TokenShards(str(tmp_path)).setup("fit")
+        TokenData(str(tmp_path)).setup("fit")

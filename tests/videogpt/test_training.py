@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from videogpt import Pipeline, VideoGPTConfig
 from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.pretrained import KeepPretrained
-from videogpt.token_data import TokenShards
+from videogpt.token_data import TokenData
 from videogpt.token_shards import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining
 from videogpt.worlds.world_writer import write_world
@@ -54,8 +54,8 @@ def trainer(root, max_steps: int, **extra) -> lightning.Trainer:
     return lightning.Trainer(default_root_dir=root, accelerator="cpu", max_steps=max_steps, **quiet, **extra)
 
 
-def data(material) -> TokenShards:
-    return TokenShards(folder=str(material / "tokens"), batch_size=4, validation_fraction=0.2)
+def data(material) -> TokenData:
+    return TokenData(folder=str(material / "tokens"), batch_size=4, validation_fraction=0.2)
 
 
 class StopAt(lightning.Callback):

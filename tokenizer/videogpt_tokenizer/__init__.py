@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from videogpt_tokenizer.clip import Clip
     from videogpt_tokenizer.clip_data import ClipDataModule
     from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.clip_mixture import ClipMixture
     from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
+    from videogpt_tokenizer.training import TokenizerTraining
     from videogpt_tokenizer.unequal_clips import ClipCodes
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -25,8 +27,10 @@ __all__ = [
     "ClipCodes",
     "ClipDataModule",
     "ClipFolder",
+    "ClipMixture",
     "TextTokenizer",
     "TokenizerConfig",
+    "TokenizerTraining",
     "VideoTokenizer",
     "load_video_tokenizer",
 ]
@@ -36,8 +40,10 @@ _HOME = {
     "ClipCodes": "unequal_clips",
     "ClipDataModule": "clip_data",
     "ClipFolder": "clip_folder",
+    "ClipMixture": "clip_mixture",
     "TextTokenizer": "text_tokenizer",
     "TokenizerConfig": "video_tokenizer",
+    "TokenizerTraining": "training",
     "VideoTokenizer": "video_tokenizer",
     "load_video_tokenizer": "loading",
 }

@@ -29,7 +29,7 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 # B batch, C colours, T frames (latent frames for codes), H/W height and width
 
 Kind = Literal["safetensors", "torch-export", "onnx"]
-FORMAT, FORMAT_VERSION = "videogpt-tokenizer-export", 1
+FORMAT, VERSION = "videogpt-tokenizer-export", 1
 MANIFEST_NAME, LOADER_NAME = "manifest.json", "load_tokenizer.py"
 TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
 """The most that a pixel in [-1, 1] may differ; codes may not differ at all."""
@@ -70,7 +70,7 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
     verification = verify(run, eager, TOLERANCE[kind])
     manifest = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": VERSION,
         "kind": kind,
         "tokenizer": {
             "fingerprint": eager.fingerprint(),

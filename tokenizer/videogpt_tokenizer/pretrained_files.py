@@ -72,7 +72,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Write weights, then the configuration with their checksum. `config` must be JSON with a `format` key.
+    """Write weights, then the configuration with their checksum. `config` must be JSON with `format` and `version`.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -84,17 +84,34 @@ def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Te
     write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> dict[str, Any]:
+def check_version(content: Mapping[str, Any], newest: int, path: Path) -> None:
+    """Refuse what a later version of this project wrote; a file that carries no `version` is of version 1.
+
+    Args:
+        content: What the file holds.
+        newest: The latest version that is known here.
+        path: The file.
+
+    Raises:
+        ValueError: the version is none of 1 to `newest`.
+    """
+    version = content.get("version", 1)
+    if type(version) is not int or not 1 <= version <= newest:
+        raise ValueError(f"{path}: version is {version!r}, and {newest} is the newest known here: update videogpt-lm")
+
+
+def read_config(folder: Path, expected_format: str, keys: Collection[str], newest: int) -> dict[str, Any]:
     """Read and check `config.json`.
 
     Args:
         folder: Where it is.
         expected_format: What its `format` has to say.
-        keys: What else may be in it, besides the checksum of the weights.
+        keys: What else may be in it, besides its version and the checksum of the weights.
+        newest: See `check_version`.
 
     Raises:
-        ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`,
-            or has a key that nothing is known of.
+        ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`, is of
+            a later version, or has a key that nothing is known of.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
@@ -111,7 +128,8 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str]) -> di
         what = "nothing that is known here" if found is None else repr(found)
         remedy = EXPORTED if str(found).endswith("-reduced") else "give another folder"
         raise ValueError(f"{path} describes {what}, and {expected_format!r} is wanted: {remedy}")
-    _refuse_unknown(config, {"format", CHECKSUM, *keys}, path)
+    check_version(config, newest, path)
+    _refuse_unknown(config, {"format", "version", CHECKSUM, *keys}, path)
     return config
 
 
@@ -139,7 +157,7 @@ def _refuse_unknown(found: dict[str, Any], known: set[str], path: Path, prefix: 
 
 
 def read_pretrained(
-    folder: Path, expected_format: str, keys: Collection[str]
+    folder: Path, expected_format: str, keys: Collection[str], newest: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read configuration and weights of a folder that `write_pretrained` wrote.
 
@@ -149,7 +167,7 @@ def read_pretrained(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = read_config(folder, expected_format, keys)
+    config = read_config(folder, expected_format, keys, newest)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")

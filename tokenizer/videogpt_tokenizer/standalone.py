@@ -23,10 +23,10 @@ from torch import Tensor, nn
 # B batch, C colours or channels, T frames (or latent frames), H/W height and width, K channels of the quantizer
 
 FORMATS = ("videogpt-tokenizer", "videogpt-tokenizer-reduced")
-CONFIG = {"format", "autoencoder", "quantizer"}
+CONFIG = {"format", "version", "autoencoder", "quantizer"}
 AUTOENCODER = {"time_stride", "patch_size", "widths", "encoder_depth", "encoder_context", "decoder_depth"}
 QUANTIZER = {"kind", "levels", "commitment", "codebook_size", "codebook_dim"}
-LATER = {"stages", "quantizer_dropout"}  # settings of a quantizer that older folders lack
+LATER = {"version", "stages", "quantizer_dropout"}  # what older folders lack
 
 
 def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
@@ -37,8 +37,8 @@ def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
         data = (folder / "model.safetensors").read_bytes()
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} is not a complete tokenizer folder ({error}): copy it again") from error
-    if not isinstance(config, dict) or config.get("format") not in FORMATS:
-        raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]}: give another folder")
+    if not isinstance(config, dict) or config.get("format") not in FORMATS or config.get("version", 1) != 1:
+        raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]} of version 1: give another folder")
     if config.pop("weights_sha256", None) != hashlib.sha256(data).hexdigest():
         raise ValueError(f"{folder}/model.safetensors is truncated or altered: copy it again")
     return StandaloneTokenizer(config, most=len(data)).load_weights(parse_safetensors(data))

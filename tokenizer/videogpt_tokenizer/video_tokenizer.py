@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
 
-FORMAT = "videogpt-tokenizer"
+FORMAT, VERSION = "videogpt-tokenizer", 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +204,7 @@ class VideoTokenizer(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
-        config = {"format": FORMAT, **dataclasses.asdict(self.config)}
+        config = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
         write_card(self, Path(folder))
 
@@ -222,7 +222,7 @@ class VideoTokenizer(nn.Module):
             OSError: the Hub does not give it.
         """
         folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
-        config, weights = read_pretrained(folder, FORMAT, keys=("autoencoder", "quantizer"))
+        config, weights = read_pretrained(folder, FORMAT, ("autoencoder", "quantizer"), VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
         whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)

@@ -9,6 +9,7 @@ Knows no setting: what there is to set, and of which type, is jsonargparse's to 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -29,7 +30,7 @@ def check_config_files(args: Sequence[str]) -> None:
     Raises:
         ValueError: one is missing, no text, no YAML, or no settings by name.
     """
-    for path in _config_files(args):
+    for _, _, path in config_files(args):
         if not path.is_file():
             raise ValueError(f"config {path} is not there, or no file: give a YAML file such as those in configs/")
         try:
@@ -45,12 +46,23 @@ def check_config_files(args: Sequence[str]) -> None:
             raise ValueError(f"config {path} {found}: it must hold settings by name, as the files in configs/ do")
 
 
-def _config_files(args: Sequence[str]) -> Iterator[Path]:
-    for arg, following in zip(args, [*args[1:], None], strict=True):
-        if arg in ("-c", "--config") and following is not None:
-            yield Path(following)
+class ConfigFile(NamedTuple):
+    """A file given with `--config`."""
+
+    index: int
+    """Of the argument that names it."""
+    prefix: str
+    """What stands before its path there."""
+    path: Path
+
+
+def config_files(args: Sequence[str]) -> Iterator[ConfigFile]:
+    """The files that the arguments give with `--config`."""
+    for index, (before, arg) in enumerate(zip(["", *args], args, strict=False)):
+        if before in ("-c", "--config"):
+            yield ConfigFile(index, "", Path(arg))
         elif arg.startswith("--config="):
-            yield Path(arg.removeprefix("--config="))
+            yield ConfigFile(index, "--config=", Path(arg.removeprefix("--config=")))
 
 
 def plain(message: str) -> str:

@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from videogpt.runs.former_names import current
+
 Resume = Literal["auto", "must", "never"]
 
 LAST = Path("checkpoints") / "last.ckpt"
@@ -137,7 +139,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def stored_data(root: Path) -> dict[str, Any]:
     """Settings of the data in the run's `config.yaml`, none if there is no such file (any more)."""
     path = root / CONFIG
-    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = yaml.safe_load(current(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     return config.get("data") or {}
 
 

@@ -33,6 +33,7 @@ from videogpt.runs.folder import (
     read_checkpoint,
     stored_data,
 )
+from videogpt.runs.former_names import with_current_names
 from videogpt.runs.loss import FiniteLoss
 from videogpt.runs.optimizers import ConfiguredOptimizers
 from videogpt.runs.pretrained import KeepPretrained, save_pretrained
@@ -78,7 +79,7 @@ class VideoGPTCLI(LightningCLI):
         """Parse; a mistake is a ValueError of one line."""
         check_config_files(args)
         try:
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args(with_current_names(args))
         except ArgumentError as error:
             raise ValueError(f"{plain(str(error))} (see videogpt {self._only} --help)") from error
 

@@ -31,7 +31,7 @@ from videogpt_tokenizer.pretrained_files import (
 # B batch, C channels, T frames, H/W height and width, R rows of attention, N places of a row, D channels of a head,
 # V codes, E width of the codebook
 
-FORMAT = "videogpt-vqvae"
+FORMAT, VERSION = "videogpt-vqvae", 1
 HEADS = 2
 Strides = tuple[int, int, int]
 KERNEL = 4
@@ -251,7 +251,7 @@ class VQVAETokenizer(WholeClipTokenizer):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder: the checkpoint, without anything pickled."""
-        config = {"format": FORMAT, "vqvae": dataclasses.asdict(self.config)}
+        config = {"format": FORMAT, "version": VERSION, "vqvae": dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
 
     @classmethod
@@ -261,7 +261,7 @@ class VQVAETokenizer(WholeClipTokenizer):
         Raises:
             ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
         """
-        config, weights = read_pretrained(Path(folder), FORMAT, keys=("vqvae",))
+        config, weights = read_pretrained(Path(folder), FORMAT, ("vqvae",), VERSION)
         return cls.from_weights(build_config(VQVAEConfig, config, "vqvae", Path(folder)), weights, str(folder))
 
     @classmethod
