@@ -23,10 +23,10 @@ from torch import Tensor
 
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
-from videogpt.replacing import beside
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
-from videogpt_tokenizer.pretrained_files import (
+from videogpt_tokenizer.files.replacing import beside
+from videogpt_tokenizer.files.weights_folder import (
     build_config,
     check_tensors,
     read_config,

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videogpt.output_folder import naming
 from videogpt.pipeline import Sample
 from videogpt_tokenizer.clip import Clip
-from videogpt_tokenizer.pretrained_files import write_atomically
+from videogpt_tokenizer.files.output import naming
+from videogpt_tokenizer.files.weights_folder import write_atomically
 
 # T frames, H/W height and width, C colours
 

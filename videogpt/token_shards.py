@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from videogpt.bad_clips import MAX_BAD_SHARE, BadClips
-from videogpt.whole_folder import whole_folder
 from videogpt_tokenizer.clip import Clip
 from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clip_reader import check_request
+from videogpt_tokenizer.files.weights_folder import check_version, parse_json
+from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.loading import AnyTokenizer
-from videogpt_tokenizer.pretrained_files import check_version, parse_json
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width

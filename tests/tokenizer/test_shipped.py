@@ -10,8 +10,8 @@ from videogpt.tokenizer_folder import load_tokenizer
 from videogpt.worlds.shapes import FPS, sample_scene
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer import Clip, ClipDataModule, VideoTokenizer
+from videogpt_tokenizer.files.weights_folder import SHIPPED
 from videogpt_tokenizer.metrics import psnr
-from videogpt_tokenizer.pretrained_files import SHIPPED
 
 DATA = os.environ.get("VIDEOGPT_DATA")
 

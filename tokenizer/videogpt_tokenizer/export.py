@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videogpt_tokenizer import standalone, standalone_stages
 from videogpt_tokenizer.export_graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
-from videogpt_tokenizer.pretrained_files import sha256_of, write_pretrained
+from videogpt_tokenizer.files.weights_folder import sha256_of, write_pretrained
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width

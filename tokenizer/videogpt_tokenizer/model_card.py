@@ -9,7 +9,7 @@ It says what follows from the configuration and nothing of data or quality, whic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videogpt_tokenizer.pretrained_files import write_atomically
+from videogpt_tokenizer.files.weights_folder import write_atomically
 
 if TYPE_CHECKING:
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from videogpt_tokenizer.pretrained_files import write_atomically
+from videogpt_tokenizer.files.weights_folder import write_atomically
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space; as a character of a text it would come back as a space."""

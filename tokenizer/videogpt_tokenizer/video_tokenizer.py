@@ -25,10 +25,8 @@ from torch import Tensor, nn
 
 from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
-from videogpt_tokenizer.hub import downloaded, is_hub_name, push
-from videogpt_tokenizer.layers import Past
-from videogpt_tokenizer.model_card import write_card
-from videogpt_tokenizer.pretrained_files import (
+from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
+from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
     check_tensors,
@@ -37,6 +35,8 @@ from videogpt_tokenizer.pretrained_files import (
     read_pretrained,
     write_pretrained,
 )
+from videogpt_tokenizer.layers import Past
+from videogpt_tokenizer.model_card import write_card
 from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.clip_codes import ClipCodesFolder, decode_pieces
-    from videogpt.output_folder import naming, open_folder
     from videogpt.outputs import next_number, slug
     from videogpt.progress import Progress
     from videogpt.tokenizer_folder import load_tokenizer
     from videogpt_tokenizer.clip import Clip
+    from videogpt_tokenizer.files.output import naming, open_folder
 
     tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
     clips = ClipCodesFolder(arguments.codes, tokenizer.fingerprint())

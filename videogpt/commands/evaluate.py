@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.evaluation import evaluate
-    from videogpt.output_folder import naming, open_folder
+    from videogpt_tokenizer.files.output import naming, open_folder
 
     output = None if arguments.output is None else Path(arguments.output)
     if output is not None and output.exists():

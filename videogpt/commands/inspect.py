@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.inspection import inspect_path
     from videogpt.model_folder import find_model, shipped_models
-    from videogpt_tokenizer.pretrained_files import named_or_path, shipped_tokenizers
+    from videogpt_tokenizer.files.weights_folder import named_or_path, shipped_tokenizers
 
     path = Path(arguments.path)
     if not path.exists() and arguments.path in shipped_models():

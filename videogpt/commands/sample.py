@@ -55,11 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Sample and write; prints the path of each file."""
     from pathlib import Path
 
-    from videogpt.output_folder import open_folder
     from videogpt.outputs import SampleWriter
     from videogpt.pipeline import Pipeline
     from videogpt.progress import Progress
     from videogpt.sampling.prompts import Prompt, read_prompts
+    from videogpt_tokenizer.files.output import open_folder
 
     prompts = [Prompt(text, None) for text in arguments.prompts]
     prompts += read_prompts(arguments.prompt_file) if arguments.prompt_file is not None else []

@@ -23,8 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Train and save; prints how large the vocabulary has become."""
     from pathlib import Path
 
-    from videogpt.output_folder import naming, open_folder
     from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.files.output import naming, open_folder
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 
     output = Path(arguments.output)

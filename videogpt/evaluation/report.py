@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from videogpt_tokenizer.pretrained_files import write_atomically
+from videogpt_tokenizer.files.weights_folder import write_atomically
 
 LIBRARIES = ("videogpt-lm", "torch", "triton", "lightning", "av", "sentencepiece")
 

@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from videogpt.replacing import remove, replace
 from videogpt.runs.folder import LAST
 from videogpt.runs.loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.runs.progress import say
+from videogpt_tokenizer.files.replacing import remove, replace
 
 
 class RunCheckpoint(Checkpoint):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videogpt.replacing import beside
 from videogpt.runs.folder import PRETRAINED
+from videogpt_tokenizer.files.replacing import beside
 
 
 class KeepPretrained(Callback):

@@ -28,10 +28,10 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 
-from videogpt.whole_folder import whole_folder
 from videogpt.worlds.shapes import SPLITS, Split
 from videogpt.worlds.sprites_captions import caption
 from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.files.whole_folder import whole_folder
 
 # V variants of a layer, R rows of a sheet, T frames, H/W height and width, C red, green, blue and alpha
 

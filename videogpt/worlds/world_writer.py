@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from videogpt.whole_folder import whole_folder
 from videogpt.worlds.shapes import FPS, SPLITS, Split, caption_rng, sample_scene
 from videogpt.worlds.shapes_captions import caption
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.files.whole_folder import whole_folder
 
 METADATA_NAME = "metadata.csv"
 COLUMNS = ("file_name", "caption", "scene")

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, WEIGHTS_NAME, shipped_tokenizers
 from videogpt_tokenizer.model_card import CARD_NAME, write_card
-from videogpt_tokenizer.pretrained_files import CONFIG_NAME, WEIGHTS_NAME, shipped_tokenizers
 
 if TYPE_CHECKING:
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.output_folder import naming, open_folder
-from videogpt.whole_folder import whole_folder
+from videogpt_tokenizer.files.output import naming, open_folder
+from videogpt_tokenizer.files.whole_folder import whole_folder
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), ".hidden.partial")
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

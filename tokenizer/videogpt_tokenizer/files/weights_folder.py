@@ -17,7 +17,7 @@ from torch import Tensor
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CHECKSUM = "weights_sha256"
-SHIPPED = Path(__file__).parent / "pretrained"
+SHIPPED = Path(__file__).parents[1] / "pretrained"
 EXPORTED = "this is an export for other programs; give the tokenizer that it was made of"
 ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from videogpt.output_folder import FULL, cannot_write, naming, open_folder
+from videogpt_tokenizer.files.output import FULL, cannot_write, naming, open_folder
 
 
 @contextmanager
