@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import ssim
 
 # B batch, C colours, T frames, H/W height and width

@@ -81,7 +81,7 @@ def _file(path: Path) -> Inspection:
 
 
 def _clip(path: Path) -> Inspection:
-    from videogpt_tokenizer.clip import CLIP_SUFFIXES, Clip
+    from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 
     try:
         first, whole = Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)
@@ -99,8 +99,8 @@ def _clip(path: Path) -> Inspection:
 
 def _clip_folder(path: Path, file_column: str, caption_column: str) -> Inspection:
     from videogpt.progress import Progress
-    from videogpt_tokenizer.clip import Clip
-    from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.clips.clip import Clip
+    from videogpt_tokenizer.clips.folder import ClipFolder
 
     records = ClipFolder(path, file_column, caption_column)
     faults, sizes, frames = [], set(), []

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from videogpt.pipeline import Sample
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.output import naming
 from videogpt_tokenizer.files.weights_folder import write_atomically
 

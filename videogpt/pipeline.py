@@ -29,7 +29,7 @@ import torch
 from videogpt.model_folder import ModelParts, StoredType, load_model, save_model
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.sampler import SEED_LIMIT, VideoSampler
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
 

@@ -10,7 +10,7 @@ of frames that fits by holding the last frame; both are cut back.
 
 import torch
 
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 from videogpt_tokenizer.unequal_clips import pad_sides
 

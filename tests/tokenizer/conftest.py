@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 RawVideo = Callable[..., Path]
 

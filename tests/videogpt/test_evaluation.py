@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
-from videogpt.bad_clips import BadClips
 from videogpt.evaluation import Report, evaluate
 from videogpt.evaluation.caption_checks import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
@@ -18,7 +17,8 @@ from videogpt.worlds.shapes_render import render
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videogpt.frame_figures import FrameFigures, FrameMeter, mean_figures, place_figures
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 
 

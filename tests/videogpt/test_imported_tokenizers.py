@@ -14,7 +14,7 @@ from videogpt.inspection import inspect_path
 from videogpt.reconstruction import reconstruct_clip
 from videogpt.token_reader import TokenShardReader
 from videogpt.tokenizer_folder import load_any_tokenizer, load_tokenizer
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer
 
 

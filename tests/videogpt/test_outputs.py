@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from videogpt.outputs import SampleWriter, contact_sheet, slug
 from videogpt.pipeline import Sample
 from videogpt.sampling import SamplingConfig
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 
 def sample(prompt: str = "a red circle moves left", seed: int = 3, frames: int = 5) -> Sample:

@@ -12,7 +12,7 @@ from videogpt.model_folder import FILES, ModelParts, load_model, save_model
 from videogpt.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
 from videogpt.tokenizer_folder import load_tokenizer
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 PROMPTS = ["a red circle moves left", "", "a blue star spins"]
 

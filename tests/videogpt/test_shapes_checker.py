@@ -13,7 +13,7 @@ from scipy import ndimage
 from videogpt.worlds.shapes import FPS, SHAPES, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
 from videogpt.worlds.shapes_checker import agrees, check
 from videogpt.worlds.shapes_render import render
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 Frames = NDArray[np.uint8]
 

@@ -26,7 +26,7 @@ from videogpt.worlds.shapes import (
 from videogpt.worlds.shapes_captions import OMITTED, caption
 from videogpt.worlds.shapes_render import BACKGROUND_RGB, Placement, cover, place, render
 from videogpt.worlds.world_writer import write_world
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 
 def test_a_seventh_of_the_pairs_is_held_out_and_spread_over_shapes_and_colours() -> None:

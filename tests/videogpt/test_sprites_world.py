@@ -29,8 +29,8 @@ from videogpt.worlds.sprites import (
     write_sprites,
 )
 from videogpt.worlds.sprites_checker import SpritesChecker
-from videogpt_tokenizer.clip import Clip
-from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.folder import ClipFolder
 
 WORDS = {
     "body": ("light skin", "green orc"),

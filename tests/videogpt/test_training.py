@@ -17,7 +17,7 @@ from videogpt.training import TextConfig, VideoGPTTraining
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.optimization import OptimizerConfig
 from videogpt_tokenizer.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig

@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videogpt_tokenizer.clip import Clip
     from videogpt_tokenizer.clip_data import ClipDataModule
-    from videogpt_tokenizer.clip_folder import ClipFolder
     from videogpt_tokenizer.clip_mixture import ClipMixture
+    from videogpt_tokenizer.clips.clip import Clip
+    from videogpt_tokenizer.clips.folder import ClipFolder
     from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
     from videogpt_tokenizer.training import TokenizerTraining
@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "Clip": "clip",
+    "Clip": "clips.clip",
     "ClipCodes": "unequal_clips",
     "ClipDataModule": "clip_data",
-    "ClipFolder": "clip_folder",
+    "ClipFolder": "clips.folder",
     "ClipMixture": "clip_mixture",
     "TextTokenizer": "text_tokenizer",
     "TokenizerConfig": "video_tokenizer",

@@ -21,8 +21,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videogpt_tokenizer.clip import Clip
-from videogpt_tokenizer.clip_folder import ClipRecord
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.folder import ClipRecord
 
 # T frames, H height, W width, C colours
 

@@ -5,7 +5,7 @@ A module's docstring is its help. They parse, call the library and print; heavy 
 
 import argparse
 
-from videogpt.bad_clips import MAX_BAD_SHARE
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:

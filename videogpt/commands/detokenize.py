@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.outputs import next_number, slug
     from videogpt.progress import Progress
     from videogpt.tokenizer_folder import load_tokenizer
-    from videogpt_tokenizer.clip import Clip
+    from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.files.output import naming, open_folder
 
     tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)

@@ -33,10 +33,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Reconstruct; prints a line for each clip, the mean, and figures by place; names the clips that were left out."""
     from pathlib import Path
 
-    from videogpt.bad_clips import BadClips
     from videogpt.progress import Progress
     from videogpt.reconstruction import find_clips, mean_of, places_line, reconstruct, report_of, write_report
     from videogpt.tokenizer_folder import load_any_tokenizer
+    from videogpt_tokenizer.clips.skipped import BadClips
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
     if arguments.side_by_side and arguments.output is None:

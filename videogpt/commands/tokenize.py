@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Tokenize; prints what was written and what was left out."""
     from videogpt.progress import Progress
     from videogpt.tokenizer_folder import load_any_tokenizer, load_tokenizer
-    from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.clips.folder import ClipFolder
 
     whole = arguments.num_frames == "all"
     for name in ("clips_per_source", "batch_size") if whole else ():

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train and save; prints how large the vocabulary has become."""
     from pathlib import Path
 
-    from videogpt_tokenizer.clip_folder import ClipFolder
+    from videogpt_tokenizer.clips.folder import ClipFolder
     from videogpt_tokenizer.files.output import naming, open_folder
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 

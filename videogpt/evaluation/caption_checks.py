@@ -20,7 +20,7 @@ from videogpt.worlds.shapes_captions import caption
 from videogpt.worlds.shapes_checker import agrees, check
 from videogpt.worlds.sprites import Sprite, SpritesWorld
 from videogpt.worlds.sprites_checker import SpritesChecker
-from videogpt_tokenizer.clip_folder import ClipRecord
+from videogpt_tokenizer.clips.folder import ClipRecord
 
 Frames = NDArray[np.uint8]  # THWC, RGB
 

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from videogpt.bad_clips import BadClips
 from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_check
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline import Pipeline
 from videogpt.worlds.shapes import Split
 from videogpt.worlds.world_writer import write_world
-from videogpt_tokenizer.clip_folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.skipped import BadClips
 
 WORLD_SEED = 1_000_000
 TIMED_SAMPLES = 5

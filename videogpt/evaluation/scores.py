@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.bad_clips import BadClips
 from videogpt.evaluation.caption_checks import CaptionCheck
 from videogpt.pipeline import Pipeline
-from videogpt_tokenizer.clip import Clip
-from videogpt_tokenizer.clip_folder import ClipRecord
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.folder import ClipRecord
+from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,

@@ -30,7 +30,7 @@ from PIL import Image
 
 from videogpt.worlds.shapes import SPLITS, Split
 from videogpt.worlds.sprites_captions import caption
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.whole_folder import whole_folder
 
 # V variants of a layer, R rows of a sheet, T frames, H/W height and width, C red, green, blue and alpha

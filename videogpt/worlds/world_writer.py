@@ -20,7 +20,7 @@ import torch
 from videogpt.worlds.shapes import FPS, SPLITS, Split, caption_rng, sample_scene
 from videogpt.worlds.shapes_captions import caption
 from videogpt.worlds.shapes_render import render
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.whole_folder import whole_folder
 
 METADATA_NAME = "metadata.csv"

@@ -101,7 +101,7 @@ class Clip:
                 picture, or changes the size of its pictures and `size` is None; `start` lies behind the end; a
                 setting is out of range. A file that is cut short but gives all `num_frames` is accepted.
         """
-        from videogpt_tokenizer.clip_reader import read_frames
+        from videogpt_tokenizer.clips.read import read_frames
 
         decoded = read_frames(Path(path), fps=fps, size=size, start=start, num_frames=num_frames)
         return cls(decoded.frames_THWC, decoded.fps)
@@ -123,7 +123,7 @@ class Clip:
         Raises:
             ValueError: as `read`, while iterating.
         """
-        from videogpt_tokenizer.clip_reader import read_pieces
+        from videogpt_tokenizer.clips.read import read_pieces
 
         for decoded in read_pieces(Path(path), num_frames, fps=fps, size=size):
             yield cls(decoded.frames_THWC, decoded.fps)
@@ -147,7 +147,7 @@ class Clip:
                 a folder that does not exist.
             OSError: the disk is full or the folder cannot be written.
         """
-        from videogpt_tokenizer.clip_writer import write_frames
+        from videogpt_tokenizer.clips.write import write_frames
 
         return write_frames(Path(path), self.frames_THWC, self.fps, crf=crf)
 
@@ -164,7 +164,7 @@ class Clip:
             ValueError: another suffix, no piece, one of another size or rate, or a folder that does not exist.
             OSError: the disk is full or the folder cannot be written.
         """
-        from videogpt_tokenizer.clip_writer import write_stream
+        from videogpt_tokenizer.clips.write import write_stream
 
         remaining = iter(pieces)
         first = next(remaining, None)

@@ -26,8 +26,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from einops import rearrange
 from torch import Tensor
 
-from videogpt_tokenizer.animated_webp import MAX_PIXELS, is_animated_webp, webp_pictures
-from videogpt_tokenizer.truncation import is_cut_short
+from videogpt_tokenizer.clips.animated_webp import MAX_PIXELS, is_animated_webp, webp_pictures
+from videogpt_tokenizer.clips.truncation import is_cut_short
 
 # T frames, H height, W width, C colours; times in seconds from the first frame of the file
 

@@ -11,7 +11,7 @@ import av
 import pytest
 import torch
 
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 Stream = Callable[..., bytes]
 Claim = Callable[[int, Path], bytes]
@@ -129,8 +129,8 @@ CLAIMS: dict[str, Claim] = {
 
 MEASURED = """
 import resource, sys
-from videogpt_tokenizer import clip_reader  # so that what it imports does not count
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips import read as clip_reader  # so that what it imports does not count
+from videogpt_tokenizer.clips.clip import Clip
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from videogpt_tokenizer.clip import CLIP_SUFFIXES
-from videogpt_tokenizer.clip_folder import ClipFolder
+from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
+from videogpt_tokenizer.clips.folder import ClipFolder
 
 CAPTIONS = ["", "红色的圆向左移动", "a 🐈 on a 🛹", 'she said "go", then left\nat once', "word " * 40_000]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt_tokenizer.clip import Clip
+from videogpt_tokenizer.clips.clip import Clip
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])

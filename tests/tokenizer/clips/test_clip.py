@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from videogpt_tokenizer.clip import Clip
-from videogpt_tokenizer.clip_writer import replacing
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.write import replacing
 
 GreyLevels = Callable[..., Path]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from videogpt_tokenizer.clip import CLIP_SUFFIXES
+from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
 from videogpt_tokenizer.files.weights_folder import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")

@@ -21,7 +21,7 @@ from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from torch import Tensor
 
-from videogpt_tokenizer.animated_webp import write_webp
+from videogpt_tokenizer.clips.animated_webp import write_webp
 
 # T frames, H height, W width, C colours
 
