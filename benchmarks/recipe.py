@@ -34,10 +34,10 @@ from videogpt.worlds.shapes import FPS, sample_scene
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.adversarial import AdversarialConfig
 from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.clip_data import ClipDataModule
-from videogpt_tokenizer.clip_mixture import ClipMixture
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.code_prior import PriorConfig
+from videogpt_tokenizer.data.batches import ClipDataModule
+from videogpt_tokenizer.data.mixture import ClipMixture
 from videogpt_tokenizer.losses import LossConfig
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.optimization import OptimizerConfig

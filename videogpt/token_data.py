@@ -18,7 +18,7 @@ from torch.utils.data import Subset
 
 from videogpt.token_reader import TokenRow, TokenShardReader
 from videogpt.token_shards import TokenShardsManifest
-from videogpt_tokenizer.resumable_loader import ResumableLoader
+from videogpt_tokenizer.data.loader import ResumableLoader
 
 # B batch, T latent frames, H/W latent height and width
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from videogpt.cli import main
 from videogpt.runs.loss import FiniteLoss, NotFiniteError
-from videogpt_tokenizer.resumable_loader import ResumableLoader
+from videogpt_tokenizer.data.loader import ResumableLoader
 
 NUM_ITEMS = 20
 

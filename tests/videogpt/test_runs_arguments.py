@@ -39,7 +39,7 @@ def test_a_value_that_does_not_fit_is_said_with_its_full_key_and_what_would() ->
   Does not validate against any of the Union subtypes
   Subtypes: [<class 'lightning.pytorch.core.datamodule.LightningDataModule'>, <class 'NoneType'>]
   Errors:
-    - Problem with given class_path 'videogpt_tokenizer.clip_data.ClipDataModule':
+    - Problem with given class_path 'videogpt_tokenizer.data.batches.ClipDataModule':
         Parser key "size":
           Does not validate against any of the Union subtypes
           Subtypes: [<class 'int'>, tuple[int, int]]

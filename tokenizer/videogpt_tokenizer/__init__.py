@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videogpt_tokenizer.clip_data import ClipDataModule
-    from videogpt_tokenizer.clip_mixture import ClipMixture
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.clips.folder import ClipFolder
+    from videogpt_tokenizer.data.batches import ClipDataModule
+    from videogpt_tokenizer.data.mixture import ClipMixture
     from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
     from videogpt_tokenizer.training import TokenizerTraining
@@ -38,9 +38,9 @@ __all__ = [
 _HOME = {
     "Clip": "clips.clip",
     "ClipCodes": "unequal_clips",
-    "ClipDataModule": "clip_data",
+    "ClipDataModule": "data.batches",
     "ClipFolder": "clips.folder",
-    "ClipMixture": "clip_mixture",
+    "ClipMixture": "data.mixture",
     "TextTokenizer": "text_tokenizer",
     "TokenizerConfig": "video_tokenizer",
     "TokenizerTraining": "training",

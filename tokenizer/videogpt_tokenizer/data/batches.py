@@ -18,10 +18,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from videogpt_tokenizer.clip_dataset import ClipDataset, ClipItem, ClipWindow
 from videogpt_tokenizer.clips.clip import unit_range
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.resumable_loader import ResumableLoader
+from videogpt_tokenizer.data.loader import ResumableLoader
+from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
 
 # B batch, T frames, H height, W width, C colours
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt_tokenizer.clip_data import ClipDataModule, split_by_name
-from videogpt_tokenizer.clip_dataset import ClipDataset, ClipWindow, cut
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.data.batches import ClipDataModule, split_by_name
+from videogpt_tokenizer.data.windows import ClipDataset, ClipWindow, cut
 
 
 @pytest.fixture(scope="module")

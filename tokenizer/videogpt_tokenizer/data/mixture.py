@@ -14,8 +14,8 @@ from typing import Any
 import lightning
 import numpy as np
 
-from videogpt_tokenizer.clip_data import ClipBatch, ClipDataModule
-from videogpt_tokenizer.resumable_loader import ResumableLoader
+from videogpt_tokenizer.data.batches import ClipBatch, ClipDataModule
+from videogpt_tokenizer.data.loader import ResumableLoader
 
 
 class ClipMixture(lightning.LightningDataModule):

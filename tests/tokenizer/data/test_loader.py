@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, distributed, nn
 from torch.utils.data import Dataset
 
-from videogpt_tokenizer.resumable_loader import ResumableLoader
+from videogpt_tokenizer.data.loader import ResumableLoader
 
 
 class Numbers(Dataset[float]):
