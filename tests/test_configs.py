@@ -13,8 +13,8 @@ from videogpt.runs.lightning_cli import run
 from videogpt.token_shards import tokenize_clips
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset, default_collate
 
 from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary, PatchDiscriminator
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.losses import LossConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optimization import OptimizerConfig
-from videogpt_tokenizer.quantizers import FiniteScalarQuantizer, QuantizerConfig
+from videogpt_tokenizer.quantizers.quantizers import FiniteScalarQuantizer, QuantizerConfig
 from videogpt_tokenizer.training import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer import unequal_clips
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.unequal_clips import covering_grid, pad_sides
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 

@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.export import export_tokenizer
 from videogpt_tokenizer.metrics import psnr
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 ROOT = Path(__file__).parents[2]

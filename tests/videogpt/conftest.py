@@ -8,8 +8,8 @@ import torch
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 

@@ -14,7 +14,7 @@ from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
 from videogpt.layout import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts, save_model
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 

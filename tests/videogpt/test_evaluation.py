@@ -16,10 +16,10 @@ from videogpt.worlds.shapes import Scene
 from videogpt.worlds.shapes_render import render
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 

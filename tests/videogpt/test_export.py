@@ -14,8 +14,8 @@ import torch
 
 from videogpt.cli import main
 from videogpt_tokenizer import export, export_graphs
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 ROOT = Path(__file__).parents[2]

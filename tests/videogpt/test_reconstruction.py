@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from videogpt import reconstruction
 from videogpt.cli import main
 from videogpt.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip, reconstruct_pieces
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import psnr, ssim
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 

@@ -12,9 +12,9 @@ import torch
 from videogpt.token_data import TokenData, split_by_clip
 from videogpt.token_reader import TokenShardReader
 from videogpt.token_shards import TokenShardsManifest, tokenize_clips
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 NUM_CLIPS = 7

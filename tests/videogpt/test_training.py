@@ -16,10 +16,10 @@ from videogpt.token_shards import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer
-from videogpt_tokenizer.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optimization import OptimizerConfig
-from videogpt_tokenizer.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
 from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.files.weights_folder import (
@@ -35,9 +34,10 @@ from videogpt_tokenizer.files.weights_folder import (
     read_pretrained,
     write_pretrained,
 )
-from videogpt_tokenizer.layers import Past
 from videogpt_tokenizer.model_card import write_card
-from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
+from videogpt_tokenizer.network.layers import Past
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
 if TYPE_CHECKING:
     from videogpt_tokenizer.unequal_clips import ClipCodes

@@ -15,8 +15,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.learned_quantizers import learned_codebook, nearest_rows, train_codebook
-from videogpt_tokenizer.quantizers import Quantizer, Reduced
+from videogpt_tokenizer.quantizers.learned import learned_codebook, nearest_rows, train_codebook
+from videogpt_tokenizer.quantizers.quantizers import Quantizer, Reduced
 
 # B clips, N vectors in each, D width of a vector, V codes of a stage, S stages
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from videogpt_tokenizer.quantizers import Quantizer, Reduced
+from videogpt_tokenizer.quantizers.quantizers import Quantizer, Reduced
 
 # B clips, N vectors in each, D width of a vector, V codes
 

@@ -17,7 +17,15 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
-from videogpt_tokenizer.layers import CausalStack, Downsample, Features, FrameConv, Past, ResidualBlock, Upsample
+from videogpt_tokenizer.network.layers import (
+    CausalStack,
+    Downsample,
+    Features,
+    FrameConv,
+    Past,
+    ResidualBlock,
+    Upsample,
+)
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
 # S frames of one latent frame (time_stride), P patch side

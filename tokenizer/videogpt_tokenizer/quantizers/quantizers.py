@@ -247,8 +247,8 @@ def make_quantizer(config: QuantizerConfig) -> Quantizer:
     """The quantizer that `config` names."""
     if config.kind == "fsq":
         return FiniteScalarQuantizer(config.levels, config.commitment)
-    from videogpt_tokenizer import learned_quantizers as learned
-    from videogpt_tokenizer import residual_quantizers as residual
+    from videogpt_tokenizer.quantizers import learned as learned
+    from videogpt_tokenizer.quantizers import residual as residual
 
     if config.kind == "rvq":
         stages, dropout = config.stages, config.quantizer_dropout

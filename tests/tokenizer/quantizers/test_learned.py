@@ -10,7 +10,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
 CONFIGS = [
     QuantizerConfig(kind="fsq", levels=(8, 5, 5, 5)),
@@ -181,7 +181,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary
-from videogpt_tokenizer.quantizers import QuantizerConfig, make_quantizer
+from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
 configs = [QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4, stages=2) for kind in ("vq", "simvq", "rvq")]
 torch.manual_seed(int(os.environ["RANK"]))

@@ -1,0 +1,1 @@
+"""The network of the video tokenizer: pixels <-> latents."""
