@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
+from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, T latent frames, H/W latent grid, D quantizer width

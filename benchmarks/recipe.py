@@ -32,18 +32,18 @@ from torch import Tensor
 from videogpt.evaluation.report import Report
 from videogpt.worlds.shapes import FPS, sample_scene
 from videogpt.worlds.shapes_render import render
-from videogpt_tokenizer.adversarial import AdversarialConfig
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.code_prior import PriorConfig
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
-from videogpt_tokenizer.losses import LossConfig
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.optimization import OptimizerConfig
-from videogpt_tokenizer.perceptual import NormalizedLaplacian
+from videogpt_tokenizer.optim.optimization import OptimizerConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
-from videogpt_tokenizer.training import TokenizerTraining
+from videogpt_tokenizer.training.adversarial import AdversarialConfig
+from videogpt_tokenizer.training.code_prior import PriorConfig
+from videogpt_tokenizer.training.losses import LossConfig
+from videogpt_tokenizer.training.perceptual import NormalizedLaplacian
+from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 # B batch, C colours, T frames, H/W height and width, N frames, V codebook size

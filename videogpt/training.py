@@ -28,7 +28,7 @@ from videogpt.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
 from videogpt.tokenizer_folder import load_tokenizer
 from videogpt_tokenizer import TextTokenizer
-from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
 
 # B batch, T/H/W latent grid, N sequence rows, M rows of one modality, R = B * M, D width, V ids
 

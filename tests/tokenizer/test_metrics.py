@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from videogpt_tokenizer import metrics
-from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
 
 
 def test_psnr_of_a_known_error():

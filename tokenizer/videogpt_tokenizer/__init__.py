@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from videogpt_tokenizer.data.mixture import ClipMixture
     from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
-    from videogpt_tokenizer.training import TokenizerTraining
+    from videogpt_tokenizer.training.reconstruction import TokenizerTraining
     from videogpt_tokenizer.unequal_clips import ClipCodes
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -43,7 +43,7 @@ _HOME = {
     "ClipMixture": "data.mixture",
     "TextTokenizer": "text_tokenizer",
     "TokenizerConfig": "video_tokenizer",
-    "TokenizerTraining": "training",
+    "TokenizerTraining": "training.reconstruction",
     "VideoTokenizer": "video_tokenizer",
     "load_video_tokenizer": "loading",
 }

@@ -12,7 +12,7 @@ from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipBatch, ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.training import TokenizerTraining
+from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 

@@ -180,7 +180,7 @@ import os
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary
+from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
 configs = [QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4, stages=2) for kind in ("vq", "simvq", "rvq")]

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
-from videogpt_tokenizer.perceptual import ALEXNET, LPIPS, VGG16, NormalizedLaplacian, make_perceptual
+from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
+from videogpt_tokenizer.training.perceptual import ALEXNET, LPIPS, VGG16, NormalizedLaplacian, make_perceptual
 
 
 def test_local_contrast_tells_blur_from_a_shift_of_brightness() -> None:

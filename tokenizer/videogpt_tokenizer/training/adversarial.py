@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, distributed, nn
 from torch.func import functional_call
 
-from videogpt_tokenizer.losses import draw_frames
+from videogpt_tokenizer.training.losses import draw_frames
 
 # B batch, C channels, T frames, H/W height and width
 

@@ -18,12 +18,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from videogpt_tokenizer.adversarial import AdversarialConfig, Adversary
-from videogpt_tokenizer.code_prior import CodePrior, PriorConfig
-from videogpt_tokenizer.losses import LossConfig, reconstruction_loss
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
-from videogpt_tokenizer.optimization import OptimizerConfig, averaged, configure, fast_autocast
-from videogpt_tokenizer.perceptual import make_perceptual
+from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary
+from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
+from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
+from videogpt_tokenizer.training.perceptual import make_perceptual
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 # B batch, C colours, T frames, H/W height and width, S stages of the quantizer, V codes of a stage

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from videogpt_tokenizer.losses import LossConfig
+from videogpt_tokenizer.training.losses import LossConfig
 
 # N frames, C channels, H/W height and width
 

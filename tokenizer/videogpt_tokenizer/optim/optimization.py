@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from videogpt_tokenizer.muon_adamw import MuonAdamW
+from videogpt_tokenizer.optim.muon_adamw import MuonAdamW
 
 
 @dataclass(frozen=True, kw_only=True)

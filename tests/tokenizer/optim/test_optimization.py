@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from videogpt_tokenizer.optimization import (
+from videogpt_tokenizer.optim.optimization import (
     OptimizerConfig,
     averaged,
     bfloat16_is_fast,

@@ -1,0 +1,1 @@
+"""Optimisers, schedules, averages of weights and precision, shared by every training."""

@@ -1,0 +1,1 @@
+"""Training of the video tokenizer: reconstruction, and the terms that can be added to it."""
