@@ -35,7 +35,7 @@ from videogpt.worlds.shapes import FPS, sample_scene
 from videogpt.worlds.shapes_render import render
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
-from videogpt_tokenizer.export import Kind, export_tokenizer
+from videogpt_tokenizer.export.export import Kind, export_tokenizer
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 from videogpt.token_shards import CODES_NAME, MANIFEST_NAME, codes_dtype
+from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
-from videogpt_tokenizer.unequal_clips import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames (latent ones where codes are meant), H/W height and width

@@ -23,13 +23,13 @@ from videogpt.evaluation.report import Report
 from videogpt.frame_figures import FrameFigures, FrameMeter, PlaceFigures, mean, mean_figures, place_figures
 from videogpt.outputs import next_number, slug
 from videogpt.window_reconstruction import reconstruct_windows
+from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, pad_sides
+from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.files.output import naming, open_folder
-from videogpt_tokenizer.loading import AnyTokenizer
-from videogpt_tokenizer.unequal_clips import LATENTS_AT_ONCE, pad_sides
 from videogpt_tokenizer.video_tokenizer import TokenizerStream, VideoTokenizer
 
 # B batch (1), C colours, T frames, H/W height and width

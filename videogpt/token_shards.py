@@ -18,13 +18,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
-from videogpt_tokenizer.loading import AnyTokenizer
 from videogpt_tokenizer.video_tokenizer import Grid
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width

@@ -10,9 +10,9 @@ of frames that fits by holding the last frame; both are cut back.
 
 import torch
 
+from videogpt_tokenizer.any_size import pad_sides
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
-from videogpt_tokenizer.unequal_clips import pad_sides
 
 # B batch (1), C colours, T frames, H/W height and width
 

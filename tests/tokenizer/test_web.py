@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.export import export_tokenizer
+from videogpt_tokenizer.export.export import export_tokenizer
 from videogpt_tokenizer.metrics import psnr
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig

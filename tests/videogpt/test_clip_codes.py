@@ -11,9 +11,9 @@ import torch
 from videogpt.cli import main
 from videogpt.clip_codes import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
 from videogpt.inspection import inspect_path
+from videogpt_tokenizer.any_size import ClipCodes
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.unequal_clips import ClipCodes
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 SHAPES = {"long": (70, 16, 24), "odd": (6, 13, 20), "one": (1, 9, 8)}

@@ -12,14 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from videogpt_tokenizer.any_size import ClipCodes
+    from videogpt_tokenizer.any_tokenizer import load_video_tokenizer
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.clips.folder import ClipFolder
     from videogpt_tokenizer.data.batches import ClipDataModule
     from videogpt_tokenizer.data.mixture import ClipMixture
-    from videogpt_tokenizer.loading import load_video_tokenizer
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
     from videogpt_tokenizer.training.reconstruction import TokenizerTraining
-    from videogpt_tokenizer.unequal_clips import ClipCodes
     from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 
 _HOME = {
     "Clip": "clips.clip",
-    "ClipCodes": "unequal_clips",
+    "ClipCodes": "any_size",
     "ClipDataModule": "data.batches",
     "ClipFolder": "clips.folder",
     "ClipMixture": "data.mixture",
@@ -45,7 +45,7 @@ _HOME = {
     "TokenizerConfig": "video_tokenizer",
     "TokenizerTraining": "training.reconstruction",
     "VideoTokenizer": "video_tokenizer",
-    "load_video_tokenizer": "loading",
+    "load_video_tokenizer": "any_tokenizer",
 }
 
 

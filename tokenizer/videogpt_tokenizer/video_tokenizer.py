@@ -40,7 +40,7 @@ from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
 if TYPE_CHECKING:
-    from videogpt_tokenizer.unequal_clips import ClipCodes
+    from videogpt_tokenizer.any_size import ClipCodes
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
@@ -181,13 +181,13 @@ class VideoTokenizer(nn.Module):
 
     def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> "list[ClipCodes]":
         """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `unequal_clips.encode_clips`."""
-        from videogpt_tokenizer.unequal_clips import encode_clips
+        from videogpt_tokenizer.any_size import encode_clips
 
         return encode_clips(self, videos, batch_size)
 
     def decode_clips(self, clips: "Sequence[ClipCodes]", batch_size: int = 16) -> list[Tensor]:
         """What `encode_clips` made -> videos (3, T, H, W) of the same lengths and sizes."""
-        from videogpt_tokenizer.unequal_clips import decode_clips
+        from videogpt_tokenizer.any_size import decode_clips
 
         return decode_clips(self, clips, batch_size)
 

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.tokenizer_folder import load_tokenizer
-    from videogpt_tokenizer.export import export_tokenizer
+    from videogpt_tokenizer.export.export import export_tokenizer
     from videogpt_tokenizer.files.whole_folder import whole_folder
 
     output = Path(arguments.output)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.standalone import StandaloneTokenizer
+from videogpt_tokenizer.export.standalone import StandaloneTokenizer
 
 # S stages of the quantizer, V codes of a stage
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
-from videogpt_tokenizer import standalone_stages  # noqa: F401 - it tells standalone of the quantizers in it
-from videogpt_tokenizer.standalone import StandaloneTokenizer
+from videogpt_tokenizer.export import standalone_stages  # noqa: F401 - it tells standalone of the quantizers in it
+from videogpt_tokenizer.export.standalone import StandaloneTokenizer
 from videogpt_tokenizer.video_tokenizer import FORMAT, VERSION, VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width

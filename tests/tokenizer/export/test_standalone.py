@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from vector_quantize_pytorch import ResidualFSQ, ResidualVQ
 
-from videogpt_tokenizer import standalone
-from videogpt_tokenizer.export import export_tokenizer
-from videogpt_tokenizer.export_graphs import standalone_of
+from videogpt_tokenizer.export import standalone
+from videogpt_tokenizer.export.export import export_tokenizer
+from videogpt_tokenizer.export.graphs import standalone_of
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer

@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer import standalone, standalone_stages
-from videogpt_tokenizer.export_graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
+from videogpt_tokenizer.export import standalone, standalone_stages
+from videogpt_tokenizer.export.graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
 from videogpt_tokenizer.files.weights_folder import sha256_of, write_pretrained
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from videogpt_tokenizer import unequal_clips
+from videogpt_tokenizer import any_size as unequal_clips
+from videogpt_tokenizer.any_size import covering_grid, pad_sides
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.unequal_clips import covering_grid, pad_sides
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 SHAPES = [(1, 16, 16), (50, 9, 16), (5, 16, 13), (37, 16, 16), (6, 13, 1), (2, 1, 8), (33, 16, 16), (34, 12, 11)]

@@ -1,0 +1,1 @@
+"""Export of a video tokenizer for programs that know nothing of this package."""
