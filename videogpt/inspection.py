@@ -98,7 +98,7 @@ def _clip(path: Path) -> Inspection:
 
 
 def _clip_folder(path: Path, file_column: str, caption_column: str) -> Inspection:
-    from videogpt.progress import Progress
+    from videogpt.console.progress import Progress
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.clips.folder import ClipFolder
 

@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.clip_codes import ClipCodesFolder, decode_pieces
+    from videogpt.console.progress import Progress
     from videogpt.outputs import next_number, slug
-    from videogpt.progress import Progress
     from videogpt.tokenizer_folder import load_tokenizer
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.files.output import naming, open_folder

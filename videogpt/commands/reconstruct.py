@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Reconstruct; prints a line for each clip, the mean, and figures by place; names the clips that were left out."""
     from pathlib import Path
 
-    from videogpt.progress import Progress
+    from videogpt.console.progress import Progress
     from videogpt.reconstruction import find_clips, mean_of, places_line, reconstruct, report_of, write_report
     from videogpt.tokenizer_folder import load_any_tokenizer
     from videogpt_tokenizer.clips.skipped import BadClips

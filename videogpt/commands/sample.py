@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Sample and write; prints the path of each file."""
     from pathlib import Path
 
+    from videogpt.console.progress import Progress
     from videogpt.outputs import SampleWriter
     from videogpt.pipeline import Pipeline
-    from videogpt.progress import Progress
     from videogpt.sampling.prompts import Prompt, read_prompts
     from videogpt_tokenizer.files.output import open_folder
 

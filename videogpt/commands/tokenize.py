@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Tokenize; prints what was written and what was left out."""
-    from videogpt.progress import Progress
+    from videogpt.console.progress import Progress
     from videogpt.tokenizer_folder import load_any_tokenizer, load_tokenizer
     from videogpt_tokenizer.clips.folder import ClipFolder
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Generate the chosen world; prints its folder."""
-    from videogpt.progress import Progress
+    from videogpt.console.progress import Progress
 
     with Progress(arguments.world, arguments.clips, unit="clips") as progress:
         for _ in arguments.generate(arguments):

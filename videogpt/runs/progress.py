@@ -2,7 +2,7 @@
 
     Trainer(callbacks=[RunProgress()])
 
-A bar on a terminal and plain lines elsewhere, see `videogpt.progress`.
+A bar on a terminal and plain lines elsewhere, see `videogpt.console.progress`.
 """
 
 import math
@@ -13,7 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
-from videogpt.progress import Progress
+from videogpt.console.progress import Progress
 
 
 @rank_zero_only

@@ -2,7 +2,7 @@
 
 import io
 
-from videogpt.progress import Progress, clock
+from videogpt.console.progress import Progress, clock
 
 
 class Terminal(io.StringIO):
