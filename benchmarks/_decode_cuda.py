@@ -20,7 +20,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from videogpt.cache import KVCache
 from videogpt.evaluation.report import Report
-from videogpt.layout import TokenSequence
+from videogpt.layouts.text_to_video import TokenSequence
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt_kernels import Visibility, decode_attention
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from videogpt.cache import KVCache
 from videogpt.evaluation.report import Report
-from videogpt.layout import Layout, TokenSequence
+from videogpt.layouts.text_to_video import Layout, TokenSequence
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.pipeline import Pipeline
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from videogpt.evaluation.report import Report
-from videogpt.layout import Layout, TokenSequence
+from videogpt.layouts.text_to_video import Layout, TokenSequence
 from videogpt.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
 from videogpt.sampling.sampler import VideoSampler

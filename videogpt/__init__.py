@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from videogpt.cache import KVCache
-    from videogpt.layout import Layout, LayoutConfig
+    from videogpt.layouts.text_to_video import Layout, LayoutConfig
     from videogpt.model import VideoGPT, VideoGPTConfig
     from videogpt.pipeline import Pipeline
     from videogpt.runs.checkpoint import RunCheckpoint
@@ -35,8 +35,8 @@ __all__ = [
 
 _HOME = {
     "KVCache": "cache",
-    "Layout": "layout",
-    "LayoutConfig": "layout",
+    "Layout": "layouts.text_to_video",
+    "LayoutConfig": "layouts.text_to_video",
     "Pipeline": "pipeline",
     "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",

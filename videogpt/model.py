@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from videogpt.cache import KVCache
-from videogpt.layout import TokenSequence
+from videogpt.layouts.text_to_video import TokenSequence
 from videogpt.rotary import Rotation
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
 from videogpt_tokenizer.checks import check_whole

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videogpt.layout import Layout, LayoutConfig
+from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig

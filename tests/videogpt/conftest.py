@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from videogpt.layout import Layout, LayoutConfig
+from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig

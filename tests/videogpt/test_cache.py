@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videogpt.cache import KVCache
-from videogpt.layout import TokenSequence
+from videogpt.layouts.text_to_video import TokenSequence
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt_kernels import TileWindow, Visibility, decode_attention, write_cache
 

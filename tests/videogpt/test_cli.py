@@ -11,7 +11,7 @@ import torch
 
 from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
-from videogpt.layout import Layout, LayoutConfig
+from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts, save_model
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from videogpt.cache import KVCache
-from videogpt.layout import Layout, LayoutConfig, TokenSequence
+from videogpt.layouts.text_to_video import Layout, LayoutConfig, TokenSequence
 from videogpt.model import Block, VideoGPT, VideoGPTConfig, rms_norm
 from videogpt.rotary import Rotation
 from videogpt_kernels import Visibility, attention, qk_rope

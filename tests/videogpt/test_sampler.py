@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from videogpt.layout import Layout, LayoutConfig
+from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts
 from videogpt.sampling import SamplingConfig

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videogpt.layout import BOS, BOV, EOT, PAD, Layout, LayoutConfig
+from videogpt.layouts.text_to_video import BOS, BOV, EOT, PAD, Layout, LayoutConfig
 
 LAYOUT = Layout(
     LayoutConfig(
