@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from videogpt.runs.lightning_cli import run
-from videogpt.token_shards import tokenize_clips
+from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder

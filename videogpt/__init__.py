@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from videogpt.pipeline import Pipeline
     from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
-    from videogpt.token_data import TokenData
+    from videogpt.tokens.batches import TokenData
     from videogpt.training import VideoGPTTraining
 
 __all__ = [
@@ -40,7 +40,7 @@ _HOME = {
     "Pipeline": "pipeline",
     "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",
-    "TokenData": "token_data",
+    "TokenData": "tokens.batches",
     "VideoGPT": "model",
     "VideoGPTConfig": "model",
     "VideoGPTTraining": "training",

@@ -179,7 +179,7 @@ def _text_tokenizer(path: Path) -> Inspection:
 
 
 def _token_shards(path: Path) -> Inspection:
-    from videogpt.token_reader import TokenShardReader
+    from videogpt.tokens.reader import TokenShardReader
 
     rows = TokenShardReader(path)
     faults = []
@@ -212,7 +212,7 @@ def _manifest_folder(path: Path) -> Inspection:
 
 
 def _clip_codes(path: Path) -> Inspection:
-    from videogpt.clip_codes import ClipCodesFolder
+    from videogpt.tokens.whole_clips import ClipCodesFolder
 
     clips = ClipCodesFolder(path)
     faults, codes, frames = [], 0, []

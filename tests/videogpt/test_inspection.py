@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from videogpt.cli import main
 from videogpt.inspection import inspect_path
-from videogpt.token_shards import tokenize_clips
+from videogpt.tokens.writer import tokenize_clips
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer

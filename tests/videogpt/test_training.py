@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from videogpt import Pipeline, VideoGPTConfig
 from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.pretrained import KeepPretrained
-from videogpt.token_data import TokenData
-from videogpt.token_shards import tokenize_clips
+from videogpt.tokens.batches import TokenData
+from videogpt.tokens.writer import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining
 from videogpt.worlds.world_writer import write_world
 from videogpt_tokenizer import VideoTokenizer

@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Decode; prints a line for each clip."""
     from pathlib import Path
 
-    from videogpt.clip_codes import ClipCodesFolder, decode_pieces
     from videogpt.console.progress import Progress
     from videogpt.outputs import next_number, slug
     from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.files.output import naming, open_folder
 

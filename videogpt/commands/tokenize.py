@@ -55,13 +55,13 @@ def run(arguments: argparse.Namespace) -> None:
     with Progress("tokenizing", unit="clips") as progress:
         given["progress"] = progress.update
         if whole:
-            from videogpt.clip_codes import write_clip_codes
+            from videogpt.tokens.whole_clips import write_clip_codes
 
             tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
             coded = write_clip_codes(clips, tokenizer, arguments.output, size=arguments.size, **given)
             skipped, what = coded.skipped, f"codes of {coded.num_clips} whole clips"
         else:
-            from videogpt.token_shards import tokenize_clips
+            from videogpt.tokens.writer import tokenize_clips
 
             manifest = tokenize_clips(
                 clips,

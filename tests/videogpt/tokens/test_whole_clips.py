@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from videogpt.cli import main
-from videogpt.clip_codes import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
 from videogpt.inspection import inspect_path
+from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
 from videogpt_tokenizer.any_size import ClipCodes
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig

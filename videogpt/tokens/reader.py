@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videogpt.token_shards import CAPTIONS_NAME, CODES_NAME, TokenShardsManifest, codes_dtype
+from videogpt.tokens.writer import CAPTIONS_NAME, CODES_NAME, TokenShardsManifest, codes_dtype
 from videogpt_tokenizer.files.weights_folder import parse_json
 
 # N rows, T latent frames, H/W latent height and width

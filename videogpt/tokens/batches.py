@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from videogpt.token_reader import TokenRow, TokenShardReader
-from videogpt.token_shards import TokenShardsManifest
+from videogpt.tokens.reader import TokenRow, TokenShardReader
+from videogpt.tokens.writer import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
 
 # B batch, T latent frames, H/W latent height and width

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from videogpt.token_shards import CODES_NAME, MANIFEST_NAME, codes_dtype
+from videogpt.tokens.writer import CODES_NAME, MANIFEST_NAME, codes_dtype
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder

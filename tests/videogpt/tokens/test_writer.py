@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt.token_data import TokenData, split_by_clip
-from videogpt.token_reader import TokenShardReader
-from videogpt.token_shards import TokenShardsManifest, tokenize_clips
+from videogpt.tokens.batches import TokenData, split_by_clip
+from videogpt.tokens.reader import TokenShardReader
+from videogpt.tokens.writer import TokenShardsManifest, tokenize_clips
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig

@@ -1,0 +1,1 @@
+"""Clips as codes on disk: shards to train on, and whole clips."""
