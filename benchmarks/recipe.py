@@ -30,8 +30,8 @@ from _code_prior import bits_per_code
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
-from videogpt.worlds.shapes import FPS, sample_scene
-from videogpt.worlds.shapes_render import render
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture

@@ -31,8 +31,8 @@ from _code_prior import bits_per_code
 from videogpt.evaluation.report import Report
 from videogpt.reconstruction import find_clips, reconstruct_clip
 from videogpt.tokenizer_folder import load_tokenizer
-from videogpt.worlds.shapes import FPS, sample_scene
-from videogpt.worlds.shapes_render import render
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.export.export import Kind, export_tokenizer

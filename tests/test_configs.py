@@ -11,7 +11,7 @@ import yaml
 
 from videogpt.runs.lightning_cli import run
 from videogpt.tokens.writer import tokenize_clips
-from videogpt.worlds.world_writer import write_world
+from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig

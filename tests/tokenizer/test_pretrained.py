@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from videogpt.tokenizer_folder import load_tokenizer
-from videogpt.worlds.shapes import FPS, sample_scene
-from videogpt.worlds.shapes_render import render
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer import Clip, ClipDataModule, VideoTokenizer
 from videogpt_tokenizer.files.weights_folder import SHIPPED
 from videogpt_tokenizer.metrics import psnr

@@ -12,9 +12,9 @@ from videogpt.evaluation import Report, evaluate
 from videogpt.evaluation.caption_checks import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.model_folder import ModelParts
-from videogpt.worlds.shapes import Scene
-from videogpt.worlds.shapes_render import render
-from videogpt.worlds.world_writer import write_world
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import Scene
+from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips

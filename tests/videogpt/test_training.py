@@ -14,7 +14,7 @@ from videogpt.runs.pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining
-from videogpt.worlds.world_writer import write_world
+from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig

@@ -42,13 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _shapes(arguments: argparse.Namespace) -> Iterable[Path]:
-    from videogpt.worlds.world_writer import write_world
+    from videogpt.worlds.writer import write_world
 
     return write_world(arguments.output, arguments.clips, seed=arguments.seed, split=arguments.split)
 
 
 def _sprites(arguments: argparse.Namespace) -> Iterable[Path]:
-    from videogpt.worlds.sprites import write_sprites
+    from videogpt.worlds.sprites.scene import write_sprites
 
     return write_sprites(
         arguments.source, arguments.output, arguments.clips, seed=arguments.seed, split=arguments.split

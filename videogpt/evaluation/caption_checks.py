@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from videogpt.worlds.shapes import Scene
-from videogpt.worlds.shapes_captions import caption
-from videogpt.worlds.shapes_checker import agrees, check
-from videogpt.worlds.sprites import Sprite, SpritesWorld
-from videogpt.worlds.sprites_checker import SpritesChecker
+from videogpt.worlds.shapes.captions import caption
+from videogpt.worlds.shapes.checker import agrees, check
+from videogpt.worlds.shapes.scene import Scene
+from videogpt.worlds.sprites.checker import SpritesChecker
+from videogpt.worlds.sprites.scene import Sprite, SpritesWorld
 from videogpt_tokenizer.clips.folder import ClipRecord
 
 Frames = NDArray[np.uint8]  # THWC, RGB

@@ -19,8 +19,8 @@ from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_c
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline import Pipeline
-from videogpt.worlds.shapes import Split
-from videogpt.worlds.world_writer import write_world
+from videogpt.worlds.shapes.scene import Split
+from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
 

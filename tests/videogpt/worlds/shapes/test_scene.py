@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from videogpt.worlds.shapes import (
+from videogpt.worlds.shapes.captions import OMITTED, caption
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, Placement, cover, place, render
+from videogpt.worlds.shapes.scene import (
     COLOURS,
     FRAME_SIZE,
     MOTIONS,
@@ -23,9 +25,7 @@ from videogpt.worlds.shapes import (
     is_held_out,
     sample_scene,
 )
-from videogpt.worlds.shapes_captions import OMITTED, caption
-from videogpt.worlds.shapes_render import BACKGROUND_RGB, Placement, cover, place, render
-from videogpt.worlds.world_writer import write_world
+from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.clip import Clip
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from videogpt.worlds.shapes import FPS, SPLITS, Split, caption_rng, sample_scene
-from videogpt.worlds.shapes_captions import caption
-from videogpt.worlds.shapes_render import render
+from videogpt.worlds.shapes.captions import caption
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import FPS, SPLITS, Split, caption_rng, sample_scene
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.whole_folder import whole_folder
 

@@ -19,7 +19,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from videogpt.worlds.sprites import ACTIONS, CELL, DIRECTIONS, LAYERS, NUM_FRAMES, Sprite, SpritesWorld
+from videogpt.worlds.sprites.scene import ACTIONS, CELL, DIRECTIONS, LAYERS, NUM_FRAMES, Sprite, SpritesWorld
 
 # V variants of a layer (K, L, M, N for hair, topwear, bottomwear, body), T cells of an action, H/W height and
 # width, C colours (red, green, blue), P pixels of all cells that any layer covers, Q = K*L, R = M*N

@@ -15,7 +15,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from videogpt.evaluation.caption_checks import find_check
-from videogpt.worlds.sprites import (
+from videogpt.worlds.sprites.checker import SpritesChecker
+from videogpt.worlds.sprites.scene import (
     ACTIONS,
     CELL,
     COLUMNS,
@@ -28,7 +29,6 @@ from videogpt.worlds.sprites import (
     is_held_out,
     write_sprites,
 )
-from videogpt.worlds.sprites_checker import SpritesChecker
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 

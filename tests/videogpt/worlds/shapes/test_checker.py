@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes import FPS, SHAPES, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
-from videogpt.worlds.shapes_checker import agrees, check
-from videogpt.worlds.shapes_render import render
+from videogpt.worlds.shapes.checker import agrees, check
+from videogpt.worlds.shapes.render import render
+from videogpt.worlds.shapes.scene import FPS, SHAPES, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
 from videogpt_tokenizer.clips.clip import Clip
 
 Frames = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from videogpt.worlds.sprites import Sprite
+    from videogpt.worlds.sprites.scene import Sprite
 
 _VERBS = {
     "cast": ("casts a spell", "works magic"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videogpt.worlds.shapes import Attributes, Scene, pick
+from videogpt.worlds.shapes.scene import Attributes, Scene, pick
 
 OMITTED = 0.15
 """How often the sizes, and how often the background, go unnamed when the caption need not be full."""

@@ -22,8 +22,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes import DIRECTIONS, RADII, SHAPES, Attributes, Scene
-from videogpt.worlds.shapes_render import BACKGROUND_RGB, RGB, STAR_WAIST, Placement, cover
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Placement, cover
+from videogpt.worlds.shapes.scene import DIRECTIONS, RADII, SHAPES, Attributes, Scene
 
 # T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
 

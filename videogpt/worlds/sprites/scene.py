@@ -28,8 +28,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 
-from videogpt.worlds.shapes import SPLITS, Split
-from videogpt.worlds.sprites_captions import caption
+from videogpt.worlds.shapes.scene import SPLITS, Split
+from videogpt.worlds.sprites.captions import caption
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.whole_folder import whole_folder
 

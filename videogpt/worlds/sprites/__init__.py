@@ -1,0 +1,1 @@
+"""The sprites world: characters put together from sheets."""
