@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from videogpt.cache import KVCache
 from videogpt.evaluation.report import Report
 from videogpt.layouts.text_to_video import Layout, TokenSequence
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.cache import KVCache
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.pipeline import Pipeline
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
 

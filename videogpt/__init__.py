@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videogpt.cache import KVCache
     from videogpt.layouts.text_to_video import Layout, LayoutConfig
-    from videogpt.model import VideoGPT, VideoGPTConfig
+    from videogpt.model.cache import KVCache
+    from videogpt.model.network import VideoGPT, VideoGPTConfig
     from videogpt.pipeline import Pipeline
     from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "KVCache": "cache",
+    "KVCache": "model.cache",
     "Layout": "layouts.text_to_video",
     "LayoutConfig": "layouts.text_to_video",
     "Pipeline": "pipeline",
     "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",
     "TokenData": "tokens.batches",
-    "VideoGPT": "model",
-    "VideoGPTConfig": "model",
+    "VideoGPT": "model.network",
+    "VideoGPTConfig": "model.network",
     "VideoGPTTraining": "training",
 }
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.files.replacing import beside

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig, TrainingSequence
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts, save_model
 from videogpt.outputs import contact_sheet
 from videogpt.pipeline import Pipeline

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig

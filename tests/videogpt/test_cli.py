@@ -12,7 +12,7 @@ import torch
 from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts, save_model
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer

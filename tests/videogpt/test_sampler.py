@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.model_folder import ModelParts
 from videogpt.sampling import SamplingConfig
 from videogpt.sampling.filters import filter_logits, gumbel_noise

@@ -17,9 +17,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from videogpt.cache import KVCache
 from videogpt.layouts.text_to_video import Layout, TokenSequence
-from videogpt.model import VideoGPT
+from videogpt.model.cache import KVCache
+from videogpt.model.network import VideoGPT
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.filters import filter_logits, gumbel_noise
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt.cache import KVCache
 from videogpt.layouts.text_to_video import TokenSequence
-from videogpt.model import VideoGPT, VideoGPTConfig
+from videogpt.model.cache import KVCache
+from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt_kernels import TileWindow, Visibility, decode_attention, write_cache
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -138,7 +138,7 @@ def test_any_schedule_gives_the_logits_of_whole_sequences(
 @pytest.mark.parametrize("name", ["window", "tile window"])
 def test_the_kernels_do_the_same(model: VideoGPT, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for function in (decode_attention, write_cache):
-        monkeypatch.setattr(f"videogpt.model.{function.__name__}", partial(function, impl="triton"))
+        monkeypatch.setattr(f"videogpt.model.network.{function.__name__}", partial(function, impl="triton"))
     scene = Scene(model, RULES[name], rows=2 * FRAME + 1)
     scene.assert_agrees(scene.append(2))
     scene.fork([0, 0, 2])
@@ -308,7 +308,7 @@ def test_a_step_compiles_into_one_graph_for_every_length(
     model: VideoGPT, impl: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for function in (decode_attention, write_cache):
-        monkeypatch.setattr(f"videogpt.model.{function.__name__}", partial(function, impl=impl))
+        monkeypatch.setattr(f"videogpt.model.network.{function.__name__}", partial(function, impl=impl))
     scene = Scene(model, {})
     hidden = torch.compile(model.hidden, backend="aot_eager", fullgraph=True)
     with torch.no_grad():

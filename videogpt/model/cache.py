@@ -21,7 +21,7 @@ from torch import Tensor
 from videogpt_kernels import LayerPool, Step, Visibility
 
 if TYPE_CHECKING:
-    from videogpt.model import VideoGPTConfig
+    from videogpt.model.network import VideoGPTConfig
 
 # B sequences, P prompts, G key/value heads, S slots, M new rows, D channels of a head
 

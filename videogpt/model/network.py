@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from videogpt.cache import KVCache
 from videogpt.layouts.text_to_video import TokenSequence
-from videogpt.rotary import Rotation
+from videogpt.model.cache import KVCache
+from videogpt.model.rotary import Rotation
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
 from videogpt_tokenizer.checks import check_whole
 

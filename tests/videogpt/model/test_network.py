@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videogpt.cache import KVCache
 from videogpt.layouts.text_to_video import Layout, LayoutConfig, TokenSequence
-from videogpt.model import Block, VideoGPT, VideoGPTConfig, rms_norm
-from videogpt.rotary import Rotation
+from videogpt.model.cache import KVCache
+from videogpt.model.network import Block, VideoGPT, VideoGPTConfig, rms_norm
+from videogpt.model.rotary import Rotation
 from videogpt_kernels import Visibility, attention, qk_rope
 
 LAYOUT = Layout(
@@ -215,8 +215,8 @@ def test_every_implementation_gives_the_same_logits_and_gradients(
     sequence = dataclasses.replace(packed, visibility=visibility).to(device)
 
     def logits_and_gradients(impl: str, rope_impl: str) -> list[torch.Tensor]:
-        monkeypatch.setattr("videogpt.model.attention", partial(attention, impl=impl))
-        monkeypatch.setattr("videogpt.model.qk_rope", partial(qk_rope, impl=rope_impl))
+        monkeypatch.setattr("videogpt.model.network.attention", partial(attention, impl=impl))
+        monkeypatch.setattr("videogpt.model.network.qk_rope", partial(qk_rope, impl=rope_impl))
         logits = model(sequence)
         up = torch.linspace(-1, 1, logits.numel()).mul(9).cos().view(logits.shape).to(device)
         return [logits.detach(), *torch.autograd.grad(logits, list(model.parameters()), up)]

@@ -1,0 +1,1 @@
+"""The decoder: ids, positions and visibility in, logits out."""
