@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from videogpt.runs.lightning_cli import run
+from videogpt.runs.cli import run
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer

@@ -82,7 +82,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     name, *rest = argv
     if name in TRAINER_COMMANDS:
-        from videogpt.runs.lightning_cli import run
+        from videogpt.runs.cli import run
 
         return run(argv)
     if name not in COMMANDS:

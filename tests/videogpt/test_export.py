@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from videogpt.cli import main
-from videogpt_tokenizer import export, export_graphs
+from videogpt_tokenizer.export import export
+from videogpt_tokenizer.export import graphs as export_graphs
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from videogpt import Pipeline, VideoGPTConfig
 from videogpt.runs.checkpoint import RandomState
-from videogpt.runs.pretrained import KeepPretrained
+from videogpt.runs.keep_pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.training import TextConfig, VideoGPTTraining

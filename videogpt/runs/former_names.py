@@ -9,7 +9,7 @@ New configurations name public classes, `videogpt.TokenData`, and so does the `c
 import re
 from collections.abc import Sequence
 
-from videogpt.runs.arguments import config_files
+from videogpt.runs.config_errors import config_files
 
 FORMER = {
     "videogpt.training.VideoGPTTraining": "videogpt.VideoGPTTraining",

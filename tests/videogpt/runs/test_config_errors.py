@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.runs.arguments import check_config_files, plain
+from videogpt.runs.config_errors import check_config_files, plain
 
 
 @pytest.mark.parametrize(

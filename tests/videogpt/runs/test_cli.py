@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from videogpt.cli import main
-from videogpt.runs.loss import FiniteLoss, NotFiniteError
+from videogpt.runs.finite_loss import FiniteLoss, NotFiniteError
 from videogpt_tokenizer.data.loader import ResumableLoader
 
 NUM_ITEMS = 20

@@ -22,8 +22,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from videogpt.runs.arguments import check_config_files, plain
 from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
+from videogpt.runs.config_errors import check_config_files, plain
+from videogpt.runs.finite_loss import FiniteLoss
+from videogpt.runs.first_step import BeginRun, RunLogger
 from videogpt.runs.folder import (
     Resume,
     choose_start,
@@ -34,11 +36,9 @@ from videogpt.runs.folder import (
     stored_data,
 )
 from videogpt.runs.former_names import with_current_names
-from videogpt.runs.loss import FiniteLoss
-from videogpt.runs.optimizers import ConfiguredOptimizers
-from videogpt.runs.pretrained import KeepPretrained, save_pretrained
-from videogpt.runs.progress import RunProgress, say
-from videogpt.runs.start import BeginRun, RunLogger
+from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
+from videogpt.runs.progress_bar import RunProgress, say
+from videogpt.runs.resumed_settings import ConfiguredOptimizers
 
 TERMINATED = 143
 
