@@ -26,7 +26,7 @@ from videogpt.evaluation.report import Report
 from videogpt.layouts.text_to_video import Layout, TokenSequence
 from videogpt.model.cache import KVCache
 from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.pipeline import Pipeline
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
 
 # B sequences, H query heads, G key heads, M new rows, N rows held, C rows of room, D channels of a head

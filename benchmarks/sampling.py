@@ -19,7 +19,7 @@ import torch
 
 from videogpt.evaluation.report import Report
 from videogpt.layouts.text_to_video import Layout, TokenSequence
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
 from videogpt.sampling.sampler import VideoSampler
 

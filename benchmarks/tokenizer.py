@@ -29,8 +29,8 @@ import torch
 from _code_prior import bits_per_code
 
 from videogpt.evaluation.report import Report
+from videogpt.pipeline.names import load_tokenizer
 from videogpt.reconstruction import find_clips, reconstruct_clip
-from videogpt.tokenizer_folder import load_tokenizer
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer.clips.clip import Clip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from videogpt.layouts.text_to_video import Layout, LayoutConfig
     from videogpt.model.cache import KVCache
     from videogpt.model.network import VideoGPT, VideoGPTConfig
-    from videogpt.pipeline import Pipeline
+    from videogpt.pipeline.pipeline import Pipeline
     from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
     from videogpt.tokens.batches import TokenData
@@ -37,7 +37,7 @@ _HOME = {
     "KVCache": "model.cache",
     "Layout": "layouts.text_to_video",
     "LayoutConfig": "layouts.text_to_video",
-    "Pipeline": "pipeline",
+    "Pipeline": "pipeline.pipeline",
     "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",
     "TokenData": "tokens.batches",

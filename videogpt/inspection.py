@@ -153,7 +153,7 @@ def _tokenizer(path: Path) -> Inspection:
 
 
 def _model(path: Path) -> Inspection:
-    from videogpt.model_folder import load_model
+    from videogpt.pipeline.saved_model import load_model
 
     parts = load_model(path)
     layout = parts.layout.config

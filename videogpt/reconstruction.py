@@ -21,7 +21,7 @@ from torch import Tensor
 
 from videogpt.evaluation.report import Report
 from videogpt.frame_figures import FrameFigures, FrameMeter, PlaceFigures, mean, mean_figures, place_figures
-from videogpt.outputs import next_number, slug
+from videogpt.pipeline.sample_files import next_number, slug
 from videogpt.window_reconstruction import reconstruct_windows
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, pad_sides
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer

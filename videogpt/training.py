@@ -22,11 +22,11 @@ from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig, TrainingSequence
 from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.model_folder import ModelParts, save_model
-from videogpt.outputs import contact_sheet
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.names import load_tokenizer
+from videogpt.pipeline.pipeline import Pipeline
+from videogpt.pipeline.sample_files import contact_sheet
+from videogpt.pipeline.saved_model import ModelParts, save_model
 from videogpt.sampling import SamplingConfig
-from videogpt.tokenizer_folder import load_tokenizer
 from videogpt_tokenizer import TextTokenizer
 from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt.tokenizer_folder import load_tokenizer
+from videogpt.pipeline.names import load_tokenizer
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer import Clip, ClipDataModule, VideoTokenizer

@@ -13,7 +13,7 @@ from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.model_folder import ModelParts, save_model
+from videogpt.pipeline.saved_model import ModelParts, save_model
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from videogpt.cli import main
-from videogpt.model_folder import ModelParts, save_model
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.pipeline import Pipeline
+from videogpt.pipeline.saved_model import ModelParts, save_model
 from videogpt_tokenizer import Clip
 
 

@@ -11,7 +11,7 @@ from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
 from videogpt.evaluation.caption_checks import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
-from videogpt.model_folder import ModelParts
+from videogpt.pipeline.saved_model import ModelParts
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import Scene
 from videogpt.worlds.writer import write_world

@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
-    from videogpt.outputs import next_number, slug
-    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.pipeline.names import load_tokenizer
+    from videogpt.pipeline.sample_files import next_number, slug
     from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.files.output import naming, open_folder

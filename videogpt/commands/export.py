@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Export; prints what was written and how it was verified."""
     from pathlib import Path
 
-    from videogpt.tokenizer_folder import load_tokenizer
+    from videogpt.pipeline.names import load_tokenizer
     from videogpt_tokenizer.export.export import export_tokenizer
     from videogpt_tokenizer.files.whole_folder import whole_folder
 

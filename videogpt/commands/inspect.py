@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.inspection import inspect_path
-    from videogpt.model_folder import find_model, shipped_models
+    from videogpt.pipeline.saved_model import find_model, shipped_models
     from videogpt_tokenizer.files.weights_folder import named_or_path, shipped_tokenizers
 
     path = Path(arguments.path)

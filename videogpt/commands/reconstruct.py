@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
+    from videogpt.pipeline.names import load_any_tokenizer
     from videogpt.reconstruction import find_clips, mean_of, places_line, reconstruct, report_of, write_report
-    from videogpt.tokenizer_folder import load_any_tokenizer
     from videogpt_tokenizer.clips.skipped import BadClips
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 

@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
-    from videogpt.outputs import SampleWriter
-    from videogpt.pipeline import Pipeline
-    from videogpt.sampling.prompts import Prompt, read_prompts
+    from videogpt.pipeline.pipeline import Pipeline
+    from videogpt.pipeline.prompt_files import Prompt, read_prompts
+    from videogpt.pipeline.sample_files import SampleWriter
     from videogpt_tokenizer.files.output import open_folder
 
     prompts = [Prompt(text, None) for text in arguments.prompts]

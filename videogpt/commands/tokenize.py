@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Tokenize; prints what was written and what was left out."""
     from videogpt.console.progress import Progress
-    from videogpt.tokenizer_folder import load_any_tokenizer, load_tokenizer
+    from videogpt.pipeline.names import load_any_tokenizer, load_tokenizer
     from videogpt_tokenizer.clips.folder import ClipFolder
 
     whole = arguments.num_frames == "all"

@@ -18,7 +18,7 @@ from pathlib import Path
 from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_check
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.shapes.scene import Split
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord

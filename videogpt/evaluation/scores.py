@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videogpt.evaluation.caption_checks import CaptionCheck
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips

@@ -38,7 +38,7 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 FORMAT, VERSION = "videogpt-model", 1
 KEYS = ("fps", "layout", "model", "sampling", "sha256")
-SHIPPED = Path(__file__).parent / "pretrained"
+SHIPPED = Path(__file__).parents[1] / "pretrained"
 TEXT_NAME = "text.model"
 TOKENIZER_NAME = "tokenizer"
 FILES = (

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt.model_folder import FILES, ModelParts, load_model, save_model
-from videogpt.pipeline import Pipeline
+from videogpt.pipeline.names import load_tokenizer
+from videogpt.pipeline.pipeline import Pipeline
+from videogpt.pipeline.saved_model import FILES, ModelParts, load_model, save_model
 from videogpt.sampling import SamplingConfig
-from videogpt.tokenizer_folder import load_tokenizer
 from videogpt_tokenizer.clips.clip import Clip
 
 PROMPTS = ["a red circle moves left", "", "a blue star spins"]

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from videogpt.model_folder import ModelParts, StoredType, load_model, save_model
+from videogpt.pipeline.saved_model import ModelParts, StoredType, load_model, save_model
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.sampler import SEED_LIMIT, VideoSampler
 from videogpt_tokenizer.clips.clip import Clip
@@ -91,7 +91,7 @@ class Pipeline:
         return cls(parts, name=Path(folder_or_name).resolve().name, batch_size=batch_size)
 
     def save_pretrained(self, folder: str | Path, dtype: StoredType = "float32") -> None:
-        """Write a complete model folder, all of it or nothing; see `videogpt.model_folder.save_model`."""
+        """Write a complete model folder, all of it or nothing; see `videogpt.pipeline.saved_model.save_model`."""
         save_model(folder, self.parts, dtype=dtype)
 
     @property

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videogpt.pipeline import Sample
+from videogpt.pipeline.pipeline import Sample
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.output import naming
 from videogpt_tokenizer.files.weights_folder import write_atomically

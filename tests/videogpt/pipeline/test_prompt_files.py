@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.sampling.prompts import Prompt, read_prompts
+from videogpt.pipeline.prompt_files import Prompt, read_prompts
 
 
 def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:

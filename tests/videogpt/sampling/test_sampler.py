@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.model_folder import ModelParts
+from videogpt.pipeline.saved_model import ModelParts
 from videogpt.sampling import SamplingConfig
 from videogpt.sampling.filters import filter_logits, gumbel_noise
 from videogpt.sampling.sampler import VideoSampler

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt.outputs import SampleWriter, contact_sheet, slug
-from videogpt.pipeline import Sample
+from videogpt.pipeline.pipeline import Sample
+from videogpt.pipeline.sample_files import SampleWriter, contact_sheet, slug
 from videogpt.sampling import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
