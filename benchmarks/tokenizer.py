@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import torch
 from _code_prior import bits_per_code
 
+from videogpt.evaluation.reconstruction import find_clips, reconstruct_clip
 from videogpt.evaluation.report import Report
 from videogpt.pipeline.names import load_tokenizer
-from videogpt.reconstruction import find_clips, reconstruct_clip
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer.clips.clip import Clip

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
     from videogpt.tokens.batches import TokenData
-    from videogpt.training import VideoGPTTraining
+    from videogpt.training.next_token import VideoGPTTraining
 
 __all__ = [
     "KVCache",
@@ -43,7 +43,7 @@ _HOME = {
     "TokenData": "tokens.batches",
     "VideoGPT": "model.network",
     "VideoGPTConfig": "model.network",
-    "VideoGPTTraining": "training",
+    "VideoGPTTraining": "training.next_token",
 }
 
 

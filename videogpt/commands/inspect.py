@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print what is known; damage is an error."""
     from pathlib import Path
 
-    from videogpt.inspection import inspect_path
+    from videogpt.inspection.inspect import inspect_path
     from videogpt.pipeline.saved_model import find_model, shipped_models
     from videogpt_tokenizer.files.weights_folder import named_or_path, shipped_tokenizers
 

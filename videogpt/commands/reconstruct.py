@@ -34,8 +34,15 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
+    from videogpt.evaluation.reconstruction import (
+        find_clips,
+        mean_of,
+        places_line,
+        reconstruct,
+        report_of,
+        write_report,
+    )
     from videogpt.pipeline.names import load_any_tokenizer
-    from videogpt.reconstruction import find_clips, mean_of, places_line, reconstruct, report_of, write_report
     from videogpt_tokenizer.clips.skipped import BadClips
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from videogpt.evaluation.caption_checks import CaptionCheck, ShapesCheck, find_check
+from videogpt.evaluation.caption_following import CaptionCheck, ShapesCheck, find_check
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline.pipeline import Pipeline

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.evaluation.caption_checks import CaptionCheck
+from videogpt.evaluation.caption_following import CaptionCheck
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord

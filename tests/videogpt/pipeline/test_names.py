@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from videogpt.cli import main
-from videogpt.inspection import inspect_path
+from videogpt.evaluation.reconstruction import reconstruct_clip
+from videogpt.inspection.inspect import inspect_path
 from videogpt.pipeline.names import load_any_tokenizer, load_tokenizer
-from videogpt.reconstruction import reconstruct_clip
 from videogpt.tokens.reader import TokenShardReader
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from videogpt.cli import main
-from videogpt.inspection import inspect_path
+from videogpt.inspection.inspect import inspect_path
 from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
 from videogpt_tokenizer.any_size import ClipCodes
 from videogpt_tokenizer.clips.clip import Clip

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from videogpt.evaluation.caption_checks import find_check
+from videogpt.evaluation.caption_following import find_check
 from videogpt.worlds.sprites.checker import SpritesChecker
 from videogpt.worlds.sprites.scene import (
     ACTIONS,

@@ -19,7 +19,7 @@ from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECTION = (ROOT / "tokenizer" / "README.md").read_text(encoding="utf-8").partition("## Export")[2]
 COMMANDS = [shlex.split(line)[1:] for line in SECTION.splitlines() if line.startswith("videogpt export")]
 PROGRAMS = dict(

@@ -13,7 +13,7 @@ from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.keep_pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
-from videogpt.training import TextConfig, VideoGPTTraining
+from videogpt.training.next_token import TextConfig, VideoGPTTraining
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt import reconstruction
 from videogpt.cli import main
-from videogpt.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip, reconstruct_pieces
+from videogpt.evaluation import reconstruction
+from videogpt.evaluation.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip, reconstruct_pieces
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import psnr, ssim

@@ -9,7 +9,7 @@ import torch
 
 from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
-from videogpt.evaluation.caption_checks import ShapesCheck, find_check
+from videogpt.evaluation.caption_following import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline.saved_model import ModelParts
 from videogpt.worlds.shapes.render import render

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from videogpt.evaluation.frame_meter import FrameFigures, FrameMeter, PlaceFigures, mean, mean_figures, place_figures
 from videogpt.evaluation.report import Report
-from videogpt.frame_figures import FrameFigures, FrameMeter, PlaceFigures, mean, mean_figures, place_figures
+from videogpt.evaluation.window_reconstruction import reconstruct_windows
 from videogpt.pipeline.sample_files import next_number, slug
-from videogpt.window_reconstruction import reconstruct_windows
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, pad_sides
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip

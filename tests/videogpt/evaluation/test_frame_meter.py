@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from videogpt.frame_figures import FrameFigures, FrameMeter, mean_figures, place_figures
+from videogpt.evaluation.frame_meter import FrameFigures, FrameMeter, mean_figures, place_figures
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 

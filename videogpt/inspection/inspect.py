@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videogpt.documents import SUFFIXES, describe_document
-from videogpt.imported_inspection import describe_torchscript, describe_vqvae
+from videogpt.inspection.documents import SUFFIXES, describe_document
+from videogpt.inspection.imported import describe_torchscript, describe_vqvae
 from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
 from videogpt.runs.result import is_run_folder
 from videogpt_tokenizer.files.weights_folder import parse_json

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from videogpt.cli import main
-from videogpt.inspection import inspect_path
+from videogpt.inspection.inspect import inspect_path
 from videogpt.tokens.writer import tokenize_clips
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
