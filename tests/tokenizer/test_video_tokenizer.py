@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, from_patches, to_patches
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 SMALL = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1)

@@ -27,7 +27,7 @@ from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.export.export import export_tokenizer
 from videogpt_tokenizer.metrics import psnr
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.pipeline.saved_model import ModelParts
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 

@@ -37,7 +37,8 @@ from videogpt_tokenizer.files.weights_folder import (
 from videogpt_tokenizer.model_card import write_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
+from videogpt_tokenizer.quantizers.make import make_quantizer
 
 if TYPE_CHECKING:
     from videogpt_tokenizer.any_size import ClipCodes

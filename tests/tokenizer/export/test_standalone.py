@@ -18,7 +18,7 @@ from videogpt_tokenizer.export import standalone
 from videogpt_tokenizer.export.export import export_tokenizer
 from videogpt_tokenizer.export.graphs import standalone_of
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 

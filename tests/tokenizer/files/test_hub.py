@@ -11,7 +11,7 @@ import yaml
 from videogpt_tokenizer.files.hub import is_hub_name
 from videogpt_tokenizer.model_card import CARD_NAME, model_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset, default_collate
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optim.optimization import OptimizerConfig
-from videogpt_tokenizer.quantizers.quantizers import FiniteScalarQuantizer, QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
+from videogpt_tokenizer.quantizers.finite_scalar import FiniteScalarQuantizer
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary, PatchDiscriminator
 from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.training.losses import LossConfig

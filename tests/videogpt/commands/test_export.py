@@ -16,7 +16,7 @@ from videogpt.cli import main
 from videogpt_tokenizer.export import export
 from videogpt_tokenizer.export import graphs as export_graphs
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 ROOT = Path(__file__).parents[3]

@@ -115,9 +115,10 @@ def reduced(tokenizer: VideoTokenizer) -> Reduced:
     }
     tensors, quantizer = tokenizer.state_dict(), tokenizer.quantizer.reduced()
     if quantizer is not None:
-        config["quantizer"] |= {"kind": quantizer.kind, "stages": tokenizer.stages}
+        kind, parts_of_quantizer = quantizer
+        config["quantizer"] |= {"kind": kind, "stages": tokenizer.stages}
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
-        tensors |= {f"quantizer.{name}": tensor for name, tensor in quantizer.tensors.items()}
+        tensors |= {f"quantizer.{name}": tensor for name, tensor in parts_of_quantizer.items()}
     plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
     kind = FORMAT if quantizer is None else f"{FORMAT}-reduced"
     return Reduced({"format": kind, "version": VERSION, **config}, plain)

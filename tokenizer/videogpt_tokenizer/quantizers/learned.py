@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from videogpt_tokenizer.quantizers.quantizers import Quantizer, Reduced
+from videogpt_tokenizer.quantizers.base import Quantizer
 
 # B clips, N vectors in each, D width of a vector, V codes
 
@@ -25,7 +25,7 @@ def nearest_rows(rows_BND: Tensor, table_VD: Tensor) -> Tensor:
     return (rows_BND @ table_VD.T - table_VD.square().sum(dim=1) / 2).argmax(dim=-1)
 
 
-class TableQuantizer(Quantizer):
+class _TableQuantizer(Quantizer):
     """One code for each row of a table."""
 
     def __init__(self, codebook_size: int, codebook_dim: int) -> None:
@@ -44,8 +44,8 @@ class TableQuantizer(Quantizer):
         """Float32 (1, V, D), the table of the only stage."""
         return self.table()[None].detach()
 
-    def reduced(self) -> Reduced:
-        return Reduced("tables", {"tables_SVK": self.tables()})
+    def reduced(self) -> tuple[str, dict[str, Tensor]]:
+        return "tables", {"tables_SVK": self.tables()}
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.training:
@@ -58,7 +58,7 @@ class TableQuantizer(Quantizer):
         return self.table()[codes_N]
 
 
-class VectorQuantizer(TableQuantizer):
+class VectorQuantizer(_TableQuantizer):
     """Nearest vector of a learned codebook (van den Oord et al., 2017), trained by vector-quantize-pytorch.
 
     k-means start, moving averages with decay 0.99 and restart of dead codes, instead of that library's defaults;
@@ -108,7 +108,7 @@ def train_codebook(codebook: Any, rows_BND: Tensor) -> tuple[Tensor, Tensor, Ten
     return quantized_BND, codes_BN, loss.sum()
 
 
-class SimpleVectorQuantizer(TableQuantizer):
+class SimpleVectorQuantizer(_TableQuantizer):
     """Nearest of random vectors behind a learned matrix, which moves all of them at once (Zhu et al., "Addressing
     representation collapse in vector quantized models with one linear layer", arXiv 2411.02038), from the same library.
     """
@@ -147,8 +147,8 @@ class LookupFreeQuantizer(Quantizer):
         length = 1 / torch.tensor(float(self.dim if spherical else 1)).sqrt()
         self.register_buffer("length", length, persistent=False)
 
-    def reduced(self) -> Reduced:
-        return Reduced("signs", {"length": self.length})
+    def reduced(self) -> tuple[str, dict[str, Tensor]]:
+        return "signs", {"length": self.length}
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.training:

@@ -15,13 +15,14 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from videogpt_tokenizer.quantizers.base import Quantizer
+from videogpt_tokenizer.quantizers.finite_scalar import strides_of
 from videogpt_tokenizer.quantizers.learned import learned_codebook, nearest_rows, train_codebook
-from videogpt_tokenizer.quantizers.quantizers import Quantizer, Reduced
 
 # B clips, N vectors in each, D width of a vector, V codes of a stage, S stages
 
 
-class ResidualQuantizer(Quantizer):
+class _ResidualQuantizer(Quantizer):
     """Stages in a row. Subclasses say how one quantizes its share."""
 
     commitment = 0.0
@@ -80,7 +81,7 @@ class ResidualQuantizer(Quantizer):
         return (stages_S1 < number_B) | (torch.rand(clips, device=device) >= self.dropout)
 
 
-class ResidualVectorQuantizer(ResidualQuantizer):
+class ResidualVectorQuantizer(_ResidualQuantizer):
     """A learned codebook in every stage, each as that of `VectorQuantizer`."""
 
     commitment = 0.25
@@ -99,8 +100,8 @@ class ResidualVectorQuantizer(ResidualQuantizer):
     def lookup_stage(self, stage: int, digits_N: Tensor) -> Tensor:
         return self._table(stage)[digits_N]
 
-    def reduced(self) -> Reduced:
-        return Reduced("tables", {"tables_SVK": self.tables()})
+    def reduced(self) -> tuple[str, dict[str, Tensor]]:
+        return "tables", {"tables_SVK": self.tables()}
 
     def tables(self) -> Tensor:
         """Float32 (S, V, D), a table for every stage."""
@@ -112,7 +113,7 @@ class ResidualVectorQuantizer(ResidualQuantizer):
         return table_VD
 
 
-class ResidualFiniteScalarQuantizer(ResidualQuantizer):
+class ResidualFiniteScalarQuantizer(_ResidualQuantizer):
     """Every channel in steps, and every stage in steps of the step before: of (5, 3), the first stage has fifths and
     thirds of the range, the second 25ths and 9ths.
 
@@ -121,16 +122,15 @@ class ResidualFiniteScalarQuantizer(ResidualQuantizer):
     """
 
     levels_D: Tensor
-    basis_D: Tensor
+    strides_D: Tensor
     reach_D: Tensor
     scales_SD: Tensor
 
     def __init__(self, stages: int, levels: tuple[int, ...], dropout: float) -> None:
         super().__init__((math.prod(levels),) * stages, len(levels), dropout)
         levels_D = torch.tensor(levels)
-        basis = [math.prod(levels[:index]) for index in range(len(levels))]
         self.register_buffer("levels_D", levels_D, persistent=False)
-        self.register_buffer("basis_D", torch.tensor(basis), persistent=False)
+        self.register_buffer("strides_D", strides_of(levels), persistent=False)
         self.register_buffer("reach_D", 1 + 1 / (levels_D - 1), persistent=False)
         scales_SD = torch.stack([levels_D.float() ** -stage for stage in range(stages)])
         self.register_buffer("scales_SD", scales_SD, persistent=False)
@@ -141,10 +141,10 @@ class ResidualFiniteScalarQuantizer(ResidualQuantizer):
     def quantize_stage(self, stage: int, rows_BND: Tensor) -> tuple[Tensor, Tensor]:
         inside_BND = (rows_BND / self.scales_SD[stage]).clamp(-1, 1)
         steps_BND = ((self.levels_D - 1) * (inside_BND + 1) / 2 + 0.5).floor()
-        return self._value(stage, steps_BND), (steps_BND.long() * self.basis_D).sum(dim=-1)
+        return self._value(stage, steps_BND), (steps_BND.long() * self.strides_D).sum(dim=-1)
 
     def lookup_stage(self, stage: int, digits_N: Tensor) -> Tensor:
-        return self._value(stage, digits_N[:, None] // self.basis_D % self.levels_D)
+        return self._value(stage, digits_N[:, None] // self.strides_D % self.levels_D)
 
     def _value(self, stage: int, steps: Tensor) -> Tensor:
         return (2 / (self.levels_D - 1) * steps - 1) * self.scales_SD[stage]

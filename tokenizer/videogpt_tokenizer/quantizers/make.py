@@ -1,0 +1,27 @@
+"""The quantizer that a configuration names: `make_quantizer(QuantizerConfig(kind="vq"))`.
+
+Only what that one needs is imported: vector-quantize-pytorch by learned codebooks and signs alone, and by none of the
+shipped tokenizers.
+"""
+
+from videogpt_tokenizer.quantizers.base import Quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
+from videogpt_tokenizer.quantizers.finite_scalar import FiniteScalarQuantizer
+
+
+def make_quantizer(config: QuantizerConfig) -> Quantizer:
+    """The quantizer that `config` names."""
+    if config.kind == "fsq":
+        return FiniteScalarQuantizer(config.levels, config.commitment)
+    from videogpt_tokenizer.quantizers import learned, residual
+
+    if config.kind == "rvq":
+        stages, dropout = config.stages, config.quantizer_dropout
+        return residual.ResidualVectorQuantizer(stages, config.codebook_size, config.codebook_dim, dropout)
+    if config.kind == "rfsq":
+        return residual.ResidualFiniteScalarQuantizer(config.stages, config.levels, config.quantizer_dropout)
+    if config.kind == "vq":
+        return learned.VectorQuantizer(config.codebook_size, config.codebook_dim)
+    if config.kind == "simvq":
+        return learned.SimpleVectorQuantizer(config.codebook_size, config.codebook_dim)
+    return learned.LookupFreeQuantizer(config.codebook_size, spherical=config.kind == "bsq")
