@@ -35,7 +35,7 @@ from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import FPS, sample_scene
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
-from videogpt_tokenizer.export.export import Kind, export_tokenizer
+from videogpt_tokenizer.export.export import ExportKind, export_tokenizer
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -77,7 +77,7 @@ def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
 
 
 @torch.inference_mode()
-def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[Kind, ...]) -> None:
+def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[ExportKind, ...]) -> None:
     """Frames per second of whole clips: plain, compiled, and exported."""
     video_BCTHW = torch.rand(1, 3, FRAMES, SIDE, SIDE) * 2 - 1
     codes_BTHW = tokenizer.encode(video_BCTHW)
@@ -106,7 +106,7 @@ def _compiled(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: 
     return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
 
 
-def _exported(kind: Kind) -> Callable[..., tuple[Run, Run]]:
+def _exported(kind: ExportKind) -> Callable[..., tuple[Run, Run]]:
     def make(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

@@ -1,55 +1,23 @@
-"""The loader of one file: equal to the package, strict about what it is given, in need of torch alone."""
+"""The loader of one file: equal to the package, and strict about what it is given."""
 
 import hashlib
 import json
 import struct
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from vector_quantize_pytorch import ResidualFSQ, ResidualVQ
 
 from videogpt_tokenizer.export import standalone
-from videogpt_tokenizer.export.export import export_tokenizer
-from videogpt_tokenizer.export.graphs import standalone_of
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
-
-
-@pytest.fixture(scope="module")
-def video() -> torch.Tensor:
-    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
-
-
-def make_tokenizer(context: str, **settings: int) -> VideoTokenizer:
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1, encoder_context=context, **settings)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=(8, 5, 5))))
-    for name, parameter in tokenizer.named_parameters():
-        if "mix" in name:  # zero at the start of training
-            torch.nn.init.normal_(parameter, std=0.1)
-    with torch.no_grad():
-        tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
-    return tokenizer.eval()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    make_tokenizer("wide").save_pretrained(tmp_path)
-    return tmp_path
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @pytest.mark.parametrize(
     ("context", "settings"),
     [("wide", {}), ("local", {}), ("patch", {}), ("wide", {"time_stride": 1}), ("local", {"time_stride": 2})],
 )
-def test_equal_to_the_package(context, settings, video, tmp_path):
+def test_equal_to_the_package(context, settings, video, tmp_path, make_tokenizer):
     tokenizer = make_tokenizer(context, **settings)
     tokenizer.save_pretrained(tmp_path)
     loaded = standalone.load_tokenizer(tmp_path)
@@ -166,134 +134,6 @@ def test_altered_weights_are_refused(folder):
     path.unlink()
     with pytest.raises(ValueError, match="not a complete"):
         standalone.load_tokenizer(folder)
-
-
-@pytest.mark.parametrize("kind", ["fsq", "rvq"])
-def test_torch_is_all_it_needs(kind, tmp_path, video):
-    """Copied beside the weights, in an interpreter without the packages."""
-    tokenizer, folder = make_tokenizer("wide") if kind == "fsq" else trained_tokenizer(kind), tmp_path
-    export_tokenizer(tokenizer, "safetensors", folder)
-    torch.save({"video": video, "codes": tokenizer.encode(video)}, folder / "wanted.pt")
-    program = """
-import sys
-blocked = ["videogpt_tokenizer", "videogpt", "einops", "safetensors", "numpy", "lightning", "vector_quantize_pytorch"]
-sys.modules.update(dict.fromkeys(blocked))
-import torch
-from load_tokenizer import load_tokenizer
-wanted, tokenizer = torch.load("wanted.pt"), load_tokenizer(".")
-assert torch.equal(tokenizer.encode(wanted["video"]), wanted["codes"])
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-
-
-KINDS = ["vq", "simvq", "lfq", "bsq", "rvq", "rfsq"]
-
-
-def trained_tokenizer(kind: str) -> VideoTokenizer:
-    """With a codebook that has seen some latents."""
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16,), encoder_depth=1, decoder_depth=1, time_stride=2)
-    quantizer = QuantizerConfig(kind=kind, codebook_size=64, codebook_dim=5, levels=(5, 4, 3), stages=3)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=quantizer))
-    for _ in range(3):
-        tokenizer.quantizer.train()(torch.randn(2, 3, 16, 16, tokenizer.quantizer.dim))
-    return tokenizer.eval()
-
-
-def loader_of(folder: Path) -> ModuleType:
-    loader = ModuleType("load_tokenizer")
-    exec(compile((folder / "load_tokenizer.py").read_text(), "load_tokenizer.py", "exec"), loader.__dict__)
-    return loader
-
-
-def library_codes(tokenizer: VideoTokenizer, rows_1ND: torch.Tensor) -> torch.Tensor:
-    """What vector-quantize-pytorch itself makes of latents, mixed into one number where it gives several."""
-    config, quantizer = tokenizer.config.quantizer, tokenizer.quantizer
-    library = getattr(quantizer, "codebook", None)
-    if config.kind == "rvq":
-        library = ResidualVQ(dim=5, num_quantizers=3, codebook_size=64)
-        weights = quantizer.state_dict().items()
-        library.load_state_dict({f"layers{name.removeprefix('codebooks')}": tensor for name, tensor in weights})
-    if config.kind == "rfsq":
-        library = ResidualFSQ(levels=list(config.levels), num_quantizers=3)
-    assert library is not None
-    indices = library.eval()(rows_1ND)[1].long()
-    if indices.ndim == 2:
-        return indices
-    first, second, third = indices.unbind(dim=-1)
-    size = quantizer.stage_sizes[0]
-    return first + size * (second + 1) + size * (size + 1) * (third + 1)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_exported_quantizer_equals_the_library_code_for_code(kind, video, tmp_path):
-    tokenizer = trained_tokenizer(kind)
-    export_tokenizer(tokenizer, "safetensors", tmp_path)
-    loaded = loader_of(tmp_path).load_tokenizer(tmp_path)
-    quantizer = loaded.quantizer
-    rows_1ND = torch.randn(1, 20_000, quantizer.dim, generator=torch.Generator().manual_seed(2))
-    codes_1N = quantizer.encode(rows_1ND)
-    assert torch.equal(codes_1N, library_codes(tokenizer, rows_1ND))
-    assert codes_1N.unique().numel() > 50
-    anything_N = torch.randint(tokenizer.codebook_size, (5_000,), generator=torch.Generator().manual_seed(3))
-    for codes_N in (codes_1N[0], anything_N, anything_N % 64):
-        assert torch.equal(quantizer.decode(codes_N), tokenizer.quantizer.lookup_rows(codes_N))
-    codes = tokenizer.encode(video)
-    assert torch.equal(loaded.encode(video), codes)
-    torch.testing.assert_close(loaded.decode(codes), tokenizer.decode(codes), rtol=0, atol=1e-5)
-
-
-class Both(torch.nn.Module):
-    """Both ways through a quantizer, as one graph."""
-
-    def __init__(self, quantizer: Any) -> None:
-        super().__init__()
-        self.quantizer = quantizer
-
-    def forward(self, latents: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.quantizer.encode(latents), self.quantizer.decode(codes)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_quantizer_is_the_same_in_graphs(kind, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    tokenizer = trained_tokenizer(kind)
-    module = Both(standalone_of(tokenizer).quantizer).eval()
-    rows_N = torch.export.Dim("rows", min=1)
-    example = (torch.randn(3, module.quantizer.dim), torch.randint(tokenizer.codebook_size, (3,)))
-    program = torch.export.export(module, example, dynamic_shapes=({0: rows_N}, {0: rows_N}))
-    torch.onnx.export(program, dynamo=True, verbose=False).save(tmp_path / "both.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "both.onnx")
-    latents = torch.randn(20_000, module.quantizer.dim, generator=torch.Generator().manual_seed(2))
-    codes = torch.randint(tokenizer.codebook_size, (20_000,), generator=torch.Generator().manual_seed(3))
-    names = [port.name for port in session.get_inputs()]
-    arrays = session.run(None, dict(zip(names, (latents.numpy(), codes.numpy()), strict=True)))
-    for found in (program.module()(latents, codes), [torch.from_numpy(array) for array in arrays]):
-        assert torch.equal(found[0], tokenizer.quantizer.quantize_rows(latents[None])[1][0])
-        torch.testing.assert_close(found[1], tokenizer.quantizer.lookup_rows(codes), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["vq", "bsq"])
-def test_a_reduced_folder_and_one_that_is_not_are_told_apart(kind, tmp_path):
-    tokenizer = trained_tokenizer(kind)
-    (tmp_path / "reduced").mkdir()
-    export_tokenizer(tokenizer, "safetensors", tmp_path / "reduced")
-    tokenizer.save_pretrained(tmp_path / "whole")
-    with pytest.raises(ValueError, match=f"kind '{kind}' .* not known here"):
-        loader_of(tmp_path / "reduced").load_tokenizer(tmp_path / "whole")
-    with pytest.raises(ValueError, match="describes 'videogpt-tokenizer-reduced', and 'videogpt-tokenizer' is wanted"):
-        VideoTokenizer.from_pretrained(tmp_path / "reduced")
-
-
-def test_what_is_exported_of_finite_scalars_is_the_tokenizer_itself(tmp_path):
-    for name, tokenizer in (("fsq", make_tokenizer("wide")), ("rfsq", trained_tokenizer("rfsq"))):
-        (tmp_path / name).mkdir()
-        export_tokenizer(tokenizer, "safetensors", tmp_path / name)
-        assert VideoTokenizer.from_pretrained(tmp_path / name).fingerprint() == tokenizer.fingerprint()
-    assert (tmp_path / "fsq" / "load_tokenizer.py").read_text() == Path(standalone.__file__).read_text()
 
 
 def test_settings_that_came_later_may_be_missing(folder, video):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from videogpt.cli import main
-from videogpt_tokenizer.export import export
+from videogpt_tokenizer.export import export, loader_file
 from videogpt_tokenizer.export import graphs as export_graphs
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
@@ -166,13 +166,13 @@ def test_every_quantizer_is_exported_and_verified(kind, format_, workplace_of_on
 
 @pytest.mark.parametrize(("chunk", "said"), [("encode_chunk", "codes differ"), ("decode_chunk", "pixels differ")])
 def test_files_that_differ_from_the_tokenizer_do_not_appear(chunk, said, workplace_of_one, monkeypatch, capsys):
-    source = Path(export.standalone.__file__).read_text()
+    source = Path(loader_file.standalone.__file__).read_text()
     spoiled = source.replace("return ((bounded.round()", "return ((bounded.floor()")
     if chunk == "decode_chunk":
         spoiled = source.replace(".clamp(-1, 1), states", ".clamp(-0.999, 0.999) * 0.99, states")
     assert spoiled != source
     (workplace_of_one / "spoiled.py").write_text(spoiled)
-    monkeypatch.setattr(export.standalone, "__file__", str(workplace_of_one / "spoiled.py"))
+    monkeypatch.setattr(loader_file.standalone, "__file__", str(workplace_of_one / "spoiled.py"))
     assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 2
     assert said in capsys.readouterr().err
     assert sorted(path.name for path in workplace_of_one.iterdir()) == ["spoiled.py", "tokenizer"]
@@ -180,7 +180,7 @@ def test_files_that_differ_from_the_tokenizer_do_not_appear(chunk, said, workpla
 
 def spoiled_run(tokenizer: VideoTokenizer, spoil: str):
     """What runs the graphs of a sound export, but for one fault."""
-    graphs = export_graphs.make_graphs(export_graphs.standalone_of(tokenizer))
+    graphs = export_graphs.make_graphs(loader_file.standalone_of(tokenizer))
 
     @torch.no_grad()
     def run(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -15,26 +15,28 @@ import json
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer.export import standalone, standalone_stages
-from videogpt_tokenizer.export.graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
-from videogpt_tokenizer.files.weights_folder import sha256_of, write_pretrained
+from videogpt_tokenizer.export.graphs import Run, describe, make_graphs, run_of, write_graphs
+from videogpt_tokenizer.export.loader_file import standalone_of, write_with_loader
+from videogpt_tokenizer.files.weights_folder import sha256_of
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width
 
-Kind = Literal["safetensors", "torch-export", "onnx"]
-FORMAT, VERSION = "videogpt-tokenizer-export", 1
-MANIFEST_NAME, LOADER_NAME = "manifest.json", "load_tokenizer.py"
-TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
+ExportKind = Literal["safetensors", "torch-export", "onnx"]
+EXPORT_FORMAT, EXPORT_VERSION = "videogpt-tokenizer-export", 1
+_TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
 """The most that a pixel in [-1, 1] may differ; codes may not differ at all."""
-PACKAGES = {"safetensors": ["torch"], "torch-export": ["torch"], "onnx": ["torch", "onnx", "onnxscript", "onnxruntime"]}
-AXES = {
+_PACKAGES = {
+    "safetensors": ["torch"],
+    "torch-export": ["torch"],
+    "onnx": ["torch", "onnx", "onnxscript", "onnxruntime"],
+}
+_AXES = {
     "batch": "clips, 1 or more",
     "time": "latent frames, 1 or more",
     "height": "rows of codes, 1 or more",
@@ -52,25 +54,25 @@ class Verification(NamedTuple):
     tolerance: float
 
 
-def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Verification:
+def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) -> Verification:
     """Write a tokenizer into an empty folder that is there, and verify what was written.
 
     Raises:
         ValueError: the kind is not known, a package is missing, or the files do not do the same.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"export format {kind!r} is not known: choose {', '.join(get_args(Kind))}")
+    if kind not in get_args(ExportKind):
+        raise ValueError(f"export format {kind!r} is not known: choose {', '.join(get_args(ExportKind))}")
     eager = copy.deepcopy(tokenizer).cpu().float().eval()
     quantizer = eager.config.quantizer
-    graphs = make_graphs(standalone_of(eager))
     if kind == "safetensors":
-        described, run = {}, _write_standalone(eager, folder)
+        described, run = {}, run_of(make_graphs(write_with_loader(eager, folder)))
     else:
-        described, run = _describe(graphs, kind), write_graphs(graphs, kind, folder)
-    verification = verify(run, eager, TOLERANCE[kind])
+        graphs = make_graphs(standalone_of(eager))
+        described, run = describe(graphs, kind), write_graphs(graphs, kind, folder)
+    verification = verify(run, eager, _TOLERANCE[kind])
     manifest = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": EXPORT_FORMAT,
+        "version": EXPORT_VERSION,
         "kind": kind,
         "tokenizer": {
             "fingerprint": eager.fingerprint(),
@@ -86,15 +88,15 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: Kind, folder: Path) -> Ver
             "video": "float32 (batch, RGB, frames, height, width), values in [-1, 1]",
             "codes": f"int64 (batch, frames, height, width), values in [0, {eager.codebook_size})",
         },
-        "axes": AXES,
+        "axes": _AXES,
         "graphs": described,
         "files": {
             path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())
         },
-        "versions": {name: version(name) for name in ("videogpt-lm", *PACKAGES[kind])},
+        "versions": {name: version(name) for name in ("videogpt-lm", *_PACKAGES[kind])},
         "verification": verification._asdict(),
     }
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return verification
 
 
@@ -157,34 +159,3 @@ def _stream(run: Run, half: str, chunks: list[Tensor] | tuple[Tensor, ...]) -> T
         result, *states = run(f"{half}_step" if index else half, [chunk, *states])
         results.append(result)
     return torch.cat(results, dim=1 if half == "encoder" else 2)
-
-
-def _write_standalone(tokenizer: VideoTokenizer, folder: Path) -> Run:
-    """Write weights and loader; what comes back is loaded by that very file."""
-    write_pretrained(folder, *reduced(tokenizer))
-    source = Path(standalone.__file__).read_text(encoding="utf-8")
-    if tokenizer.config.quantizer.kind != "fsq":
-        stages = Path(standalone_stages.__file__).read_text(encoding="utf-8")
-        source += "\n\n" + stages.partition("\n\n\n")[2]  # without its imports
-    (folder / LOADER_NAME).write_text(source, encoding="utf-8")
-    loader = ModuleType("load_tokenizer")  # not imported, which would leave its bytecode in the folder
-    exec(compile(source, LOADER_NAME, "exec"), loader.__dict__)
-    graphs = make_graphs(loader.load_tokenizer(folder))
-
-    @torch.no_grad()
-    def run(name: str, inputs: Any) -> list[Tensor]:
-        return list(graphs[name](*inputs))
-
-    return run
-
-
-def _describe(graphs: dict[str, Graph], kind: Kind) -> dict[str, Any]:
-    suffix = "onnx" if kind == "onnx" else "pt2"
-    return {
-        name: {
-            "file": f"{name}.{suffix}",
-            "inputs": [port.describe() for port in graph.inputs],
-            "outputs": [port.describe() for port in graph.outputs],
-        }
-        for name, graph in graphs.items()
-    }

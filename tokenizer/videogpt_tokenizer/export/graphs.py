@@ -1,21 +1,20 @@
 """The four graphs of a tokenizer - encoder, decoder, and a step of each - as modules, ONNX files or torch.export files.
 
-    graphs = make_graphs(tokenizer)                      # what they are called, take and give
+    graphs = make_graphs(standalone_of(tokenizer))       # what they are called, take and give
     run = write_graphs(graphs, "onnx", folder)           # files, and a way to run what was written
     codes, *states = run("encoder", [video])
 
 `encoder` and `decoder` start a clip, of any length; `encoder_step` and `decoder_step` go on with it from the states
 that came out before. States are in the signature: a graph holds none. They are traced from `standalone`, which is
-plain PyTorch without control flow that looks at values and knows nothing of vector-quantize-pytorch: `reduced` makes
-tables and signs of the quantizers that are trained by it.
+plain PyTorch without control flow that looks at values and knows nothing of vector-quantize-pytorch.
 """
 
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,16 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
-from videogpt_tokenizer.export import standalone_stages  # noqa: F401 - it tells standalone of the quantizers in it
 from videogpt_tokenizer.export.standalone import StandaloneTokenizer
-from videogpt_tokenizer.video_tokenizer import FORMAT, VERSION, VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width
 
 Run = Callable[[str, Sequence[Tensor]], list[Tensor]]
 """Runs the graph of a name: tensors in, tensors out, in the order of its signature."""
 
-SYMBOLS = {"batch": 2, "time": 3, "height": 2, "width": 3}
+_SYMBOLS = {"batch": 2, "time": 3, "height": 2, "width": 3}
 """What the sizes of all tensors are made of, latent frames and the codes' grid, and examples of them to trace with."""
 
 
@@ -49,7 +46,7 @@ class Axis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Port:
+class _Port:
     """An input or output."""
 
     name: str
@@ -59,7 +56,7 @@ class Port:
     def example(self, codebook_size: int) -> Tensor:
         """A tensor to trace with."""
         sizes = [
-            SYMBOLS[axis.symbol] * axis.times + axis.plus if isinstance(axis, Axis) else axis for axis in self.axes
+            _SYMBOLS[axis.symbol] * axis.times + axis.plus if isinstance(axis, Axis) else axis for axis in self.axes
         ]
         return torch.rand(sizes) * 2 - 1 if self.dtype == "float32" else torch.randint(codebook_size, sizes)
 
@@ -83,7 +80,7 @@ class Port:
 class Graph(nn.Module):
     """One of the four, with its signature."""
 
-    def __init__(self, tokenizer: StandaloneTokenizer, name: str, inputs: list[Port], outputs: list[Port]) -> None:
+    def __init__(self, tokenizer: StandaloneTokenizer, name: str, inputs: list[_Port], outputs: list[_Port]) -> None:
         super().__init__()
         self.tokenizer, self.name, self.inputs, self.outputs = copy.deepcopy(tokenizer), name, inputs, outputs
         other = "decoder" if name.startswith("encoder") else "encoder"
@@ -96,48 +93,14 @@ class Graph(nn.Module):
         return (result, *after)
 
 
-class Reduced(NamedTuple):
-    """A tokenizer as `standalone` reads it."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    """Float32, on the CPU."""
-
-
-def reduced(tokenizer: VideoTokenizer) -> Reduced:
-    """Settings and weights of a tokenizer, its quantizer as what evaluation needs of it.
-
-    They are those that `save_pretrained` writes, unless the quantizer has weights of its own.
-    """
-    parts = asdict(tokenizer.config)
-    config: dict[str, Any] = {
-        part: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()} for part, values in parts.items()
-    }
-    tensors, quantizer = tokenizer.state_dict(), tokenizer.quantizer.reduced()
-    if quantizer is not None:
-        kind, parts_of_quantizer = quantizer
-        config["quantizer"] |= {"kind": kind, "stages": tokenizer.stages}
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
-        tensors |= {f"quantizer.{name}": tensor for name, tensor in parts_of_quantizer.items()}
-    plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
-    kind = FORMAT if quantizer is None else f"{FORMAT}-reduced"
-    return Reduced({"format": kind, "version": VERSION, **config}, plain)
-
-
-def standalone_of(tokenizer: VideoTokenizer) -> StandaloneTokenizer:
-    """The same tokenizer without einops and vector-quantize-pytorch, on the CPU."""
-    config, tensors = reduced(tokenizer)
-    return StandaloneTokenizer(config).load_weights(tensors)
-
-
 def make_graphs(standalone: StandaloneTokenizer) -> dict[str, Graph]:
     """The graphs of a tokenizer by their names."""
     time, space = standalone.time_stride, standalone.space_stride
     sides = (Axis("height"), Axis("width"))
-    codes = Port("codes", "int64", (Axis("batch"), Axis("time"), *sides))
+    codes = _Port("codes", "int64", (Axis("batch"), Axis("time"), *sides))
     pixels = (Axis("height", space), Axis("width", space))
-    clip = Port("video", "float32", (Axis("batch"), 3, Axis("time", time, 1 - time), *pixels))
-    chunk = Port("video", "float32", (Axis("batch"), 3, Axis("time", time), *pixels))
+    clip = _Port("video", "float32", (Axis("batch"), 3, Axis("time", time, 1 - time), *pixels))
+    chunk = _Port("video", "float32", (Axis("batch"), 3, Axis("time", time), *pixels))
     graphs = {}
     for half, whole, step in (("encoder", (clip, codes), (chunk, codes)), ("decoder", (codes, clip), (codes, chunk))):
         with torch.no_grad():
@@ -145,13 +108,35 @@ def make_graphs(standalone: StandaloneTokenizer) -> dict[str, Graph]:
         before, after = [], []
         for index, state in enumerate(states):
             _, frames, height, width, channels = state.shape
-            grid = (Axis("height", height // SYMBOLS["height"]), Axis("width", width // SYMBOLS["width"]))
+            grid = (Axis("height", height // _SYMBOLS["height"]), Axis("width", width // _SYMBOLS["width"]))
             axes = (Axis("batch"), frames, *grid, channels)
-            before.append(Port(f"state_{index}", "float32", axes))
-            after.append(Port(f"new_state_{index}", "float32", axes))
+            before.append(_Port(f"state_{index}", "float32", axes))
+            after.append(_Port(f"new_state_{index}", "float32", axes))
         graphs[half] = Graph(standalone, half, [whole[0]], [whole[1], *after])
         graphs[f"{half}_step"] = Graph(standalone, f"{half}_step", [step[0], *before], [step[1], *after])
     return graphs
+
+
+def describe(graphs: dict[str, Graph], kind: str) -> dict[str, Any]:
+    """The files that `write_graphs` writes and their signatures, as the manifest has them."""
+    return {
+        name: {
+            "file": f"{name}.{'onnx' if kind == 'onnx' else 'pt2'}",
+            "inputs": [port.describe() for port in graph.inputs],
+            "outputs": [port.describe() for port in graph.outputs],
+        }
+        for name, graph in graphs.items()
+    }
+
+
+def run_of(modules: Mapping[str, Callable[..., Sequence[Tensor]]]) -> Run:
+    """Runs modules by their names, without gradients."""
+
+    @torch.no_grad()
+    def run(name: str, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return list(modules[name](*inputs))
+
+    return run
 
 
 def write_graphs(graphs: dict[str, Graph], kind: str, folder: Path) -> Run:
@@ -174,13 +159,7 @@ def _write_torch(graphs: dict[str, Graph], folder: Path) -> Run:
             for node in program.graph.nodes:
                 node.meta.pop("stack_trace", None)  # names files of this machine
             torch.export.save(program, folder / f"{name}.pt2")
-    modules = {name: torch.export.load(folder / f"{name}.pt2").module() for name in graphs}
-
-    @torch.no_grad()
-    def run(name: str, inputs: Sequence[Tensor]) -> list[Tensor]:
-        return list(modules[name](*inputs))
-
-    return run
+    return run_of({name: torch.export.load(folder / f"{name}.pt2").module() for name in graphs})
 
 
 def _write_onnx(graphs: dict[str, Graph], folder: Path) -> Run:
@@ -232,7 +211,7 @@ def _tidied(model: Any, graph: Graph) -> Any:
 
 
 def _example_and_axes(graph: Graph) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
-    symbols = {symbol: torch.export.Dim(symbol, min=1) for symbol in SYMBOLS}
+    symbols = {symbol: torch.export.Dim(symbol, min=1) for symbol in _SYMBOLS}
     first, *states = [port.dynamic_axes(symbols) for port in graph.inputs]
     example = tuple(port.example(graph.tokenizer.codebook_size) for port in graph.inputs)
     return example, (first, tuple(states)) if states else (first,)

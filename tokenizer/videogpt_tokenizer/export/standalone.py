@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 # B batch, C colours or channels, T frames (or latent frames), H/W height and width, K channels of the quantizer
 
-FORMATS = ("videogpt-tokenizer", "videogpt-tokenizer-reduced")
+KNOWN_FORMATS = ("videogpt-tokenizer", "videogpt-tokenizer-reduced")
 CONFIG = {"format", "version", "autoencoder", "quantizer"}
 AUTOENCODER = {"time_stride", "patch_size", "widths", "encoder_depth", "encoder_context", "decoder_depth"}
 QUANTIZER = {"kind", "levels", "commitment", "codebook_size", "codebook_dim"}
@@ -37,8 +37,8 @@ def load_tokenizer(folder: str | Path) -> "StandaloneTokenizer":
         data = (folder / "model.safetensors").read_bytes()
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder} is not a complete tokenizer folder ({error}): copy it again") from error
-    if not isinstance(config, dict) or config.get("format") not in FORMATS or config.get("version", 1) != 1:
-        raise ValueError(f"{folder}/config.json does not describe a {FORMATS[0]} of version 1: give another folder")
+    if not isinstance(config, dict) or config.get("format") not in KNOWN_FORMATS or config.get("version", 1) != 1:
+        raise ValueError(f"{folder}/config.json describes no {KNOWN_FORMATS[0]} of version 1: give another folder")
     if config.pop("weights_sha256", None) != hashlib.sha256(data).hexdigest():
         raise ValueError(f"{folder}/model.safetensors is truncated or altered: copy it again")
     return StandaloneTokenizer(config, most=len(data)).load_weights(parse_safetensors(data))
@@ -64,7 +64,7 @@ def parse_safetensors(data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-class FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is bounded and rounded to a few levels
+class _FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is bounded and rounded to a few levels
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.codebook_size, self.dim = math.prod(levels := config["levels"]), len(levels)
@@ -86,7 +86,7 @@ class FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is 
 class StandaloneTokenizer(nn.Module):
     """Causal autoencoder with a quantizer between its halves; built from config.json."""
 
-    quantizers: dict[str, Any] = {"fsq": FiniteScalars}  # what to build for each kind of quantizer
+    quantizers: dict[str, Any] = {"fsq": _FiniteScalars}  # what to build for each kind of quantizer
 
     def __init__(self, config: dict[str, Any], most: float = math.inf) -> None:
         super().__init__()
@@ -101,9 +101,8 @@ class StandaloneTokenizer(nn.Module):
             raise ValueError(f"config.json: kind {quantizer['kind']!r} or context {context!r} is not known here")
         sizes = [net[name] for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth")]
         for name, values, least in (("sizes", sizes, 1), ("widths", widths, 1), ("levels", levels, 3)):
-            if not (
-                isinstance(values, list) and values and all(type(v) is int and least <= v <= 2**24 for v in values)
-            ):
+            whole = isinstance(values, list) and all(type(v) is int and least <= v <= 2**24 for v in values)
+            if not whole or not values:
                 raise ValueError(f"config.json: {name} {values!r} must be whole numbers from {least} to 2**24")
         self.time_stride, self.patch_size, *depths = sizes
         channels = self.time_stride * self.patch_size**2 * 3
@@ -111,19 +110,19 @@ class StandaloneTokenizer(nn.Module):
             raise ValueError("config.json asks for more numbers than model.safetensors has bytes: copy both again")
         self.quantizer = self.quantizers[quantizer["kind"]](quantizer)
         self.space_stride, self.codebook_size = self.patch_size * 2 ** (len(widths) - 1), self.quantizer.codebook_size
-        trunk = Trunk([nn.Linear(channels, widths[0])])
+        trunk = _Trunk([nn.Linear(channels, widths[0])])
         for level, width in enumerate(widths):
             if level:
-                trunk.append(Down(4 * widths[level - 1], width))
+                trunk.append(_Down(4 * widths[level - 1], width))
             near, reach = context == "wide" or (context == "local" and level == 0), 2 if context == "wide" else 0
-            trunk.extend(Block(width, near, reach) for _ in range(net["encoder_depth"]))
+            trunk.extend(_Block(width, near, reach) for _ in range(net["encoder_depth"]))
         head = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], self.quantizer.dim))
         self.encoder = nn.ModuleDict({"trunk": trunk, "to_latent": head})
-        trunk = Trunk([Conv(self.quantizer.dim, widths[-1], 3, padding=1)])
+        trunk = _Trunk([_Conv(self.quantizer.dim, widths[-1], 3, padding=1)])
         for level in reversed(range(len(widths))):
-            trunk.extend(Block(widths[level], True, 2) for _ in range(net["decoder_depth"]))
+            trunk.extend(_Block(widths[level], True, 2) for _ in range(net["decoder_depth"]))
             if level:
-                trunk.append(Up(widths[level], 4 * widths[level - 1]))
+                trunk.append(_Up(widths[level], 4 * widths[level - 1]))
         head = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU(), nn.Linear(widths[0], channels))
         self.decoder = nn.ModuleDict({"trunk": trunk, "to_patches": head})
         self.eval().requires_grad_(False)
@@ -210,34 +209,34 @@ class Stream:
         return video_BCTHW
 
 
-class Conv(nn.Conv2d):  # convolution of every frame by itself, channels last
+class _Conv(nn.Conv2d):  # convolution of every frame by itself, channels last
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.flatten(0, 1).movedim(-1, 1)).movedim(1, -1).unflatten(0, (-1, input.shape[1]))
 
 
-class Block(nn.Module):  # norm, SiLU, map over space, norm, SiLU, mix over time; added to the input
+class _Block(nn.Module):  # norm, SiLU, map over space, norm, SiLU, mix over time; added to the input
     def __init__(self, channels: int, neighbours: bool, reach: int) -> None:
         super().__init__()
-        space = Conv(channels, channels, 3, padding=1) if neighbours else nn.Linear(channels, channels)
+        space = _Conv(channels, channels, 3, padding=1) if neighbours else nn.Linear(channels, channels)
         self.spatial = nn.Sequential(nn.LayerNorm(channels), nn.SiLU(), space, nn.LayerNorm(channels), nn.SiLU())
         self.reach, self.temporal = reach, nn.ModuleDict({"mix": nn.Linear((reach + 1) * channels, channels)})
 
 
-class Down(nn.Linear):  # the features of 2x2 places become those of one
+class _Down(nn.Linear):  # the features of 2x2 places become those of one
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).transpose(3, 4).flatten(4))
 
 
-class Up(nn.Linear):  # the features of one place become those of 2x2
+class _Up(nn.Linear):  # the features of one place become those of 2x2
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input).unflatten(4, (2, 2, -1)).transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-class Trunk(nn.ModuleList):  # layers in a row; state: of every block that looks back, the last frames its mix took in
+class _Trunk(nn.ModuleList):  # layers in a row; state: of every block that looks back, the last frames its mix took in
     def forward(self, features: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
         for layer in self:
-            if not isinstance(layer, Block):
+            if not isinstance(layer, _Block):
                 features = layer(features)
                 continue
             mixed, reach = layer.spatial(features), layer.reach

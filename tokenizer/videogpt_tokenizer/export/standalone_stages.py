@@ -1,7 +1,7 @@
 """The quantizers besides finite scalars, for `standalone`: stages of tables, of signs and of scalars.
 
 An export appends what stands below the imports to its copy of `standalone`, if the tokenizer has one of these; so the
-loader is still one file that needs only torch. Which of these a quantizer becomes is its own to say: `reduced`.
+loader is still one file that needs only torch. Each quantizer says itself which of these it becomes: `reduced`.
 """
 
 import math
@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videogpt_tokenizer.export.standalone import StandaloneTokenizer
-
 # S stages of the quantizer, V codes of a stage
 
 
-class Stages(nn.Module):
+class _Stages(nn.Module):
     """Latents (..., K) <-> codes in stages, each for what those before it left over.
 
     Stage 0 is the lowest digit of a code. In the digits of later stages 0 says that the stage is absent, so the codes
@@ -58,7 +56,7 @@ class Stages(nn.Module):
         raise NotImplementedError
 
 
-class Tables(Stages):
+class _Tables(_Stages):
     """In every stage the nearest row of a table: learned codebooks."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -73,7 +71,7 @@ class Tables(Stages):
         return self.tables_SVK[stage][digits]
 
 
-class Signs(Stages):
+class _Signs(_Stages):
     """One stage, the sign of every channel a bit of the code, the first channel's the highest."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -88,7 +86,7 @@ class Signs(Stages):
         return torch.where(digits[..., None] // self.bits_K % 2 == 1, self.length, -self.length)
 
 
-class Scalars(Stages):
+class _Scalars(_Stages):
     """In every stage each channel rounded to levels from -1 to 1, of a step of the stage before."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -114,4 +112,4 @@ class Scalars(Stages):
         return (2 / (levels_K - 1) * (digits[..., None] // worths_K % levels_K) - 1) * self.scales_SK[stage]
 
 
-StandaloneTokenizer.quantizers |= {"tables": Tables, "signs": Signs, "rfsq": Scalars}
+STAGED_QUANTIZERS = {"tables": _Tables, "signs": _Signs, "rfsq": _Scalars}
