@@ -1,5 +1,9 @@
 """Training the tokenizer: it learns, averages, resumes exactly and saves what it validated."""
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
 import lightning
 import pytest
 import torch
@@ -10,6 +14,9 @@ from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optim.optimization import OptimizerConfig
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
+from videogpt_tokenizer.training.adversarial import AdversarialConfig
+from videogpt_tokenizer.training.code_prior import PriorConfig
+from videogpt_tokenizer.training.losses import LossConfig
 from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -17,6 +24,14 @@ TINY = TokenizerConfig(
     autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1),
     quantizer=QuantizerConfig(levels=(5, 5, 5)),
 )
+
+
+MIXED = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=QuantizerConfig(levels=(8, 5, 3)))
+EVERYTHING = {
+    "loss": LossConfig(perceptual=0.1, perceptual_frames=2),
+    "adversarial": AdversarialConfig(start_step=2, ramp_steps=2, width=8, depth=2, frames=2),
+    "prior": PriorConfig(weight=0.01, width=8, depth=1),
+}
 
 
 class FlatClips(Dataset):
@@ -53,6 +68,19 @@ def trainer(root, max_steps: int, **extra) -> lightning.Trainer:
 
 def loader() -> ResumableLoader:
     return ResumableLoader(FlatClips(), batch_size=4, shuffle=True, seed=0, collate_fn=default_collate)
+
+
+def recipe(**parts) -> TokenizerTraining:
+    torch.manual_seed(0)
+    optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)
+    return TokenizerTraining(**{"tokenizer": MIXED, "optimizer": optimizer, **parts})
+
+
+@pytest.fixture
+def smooth(waves: Callable[[int], torch.Tensor]) -> Callable[[], ResumableLoader]:
+    """A loader of smooth clips."""
+    clips = [{"video": waves(index)} for index in range(12)]
+    return lambda: ResumableLoader(clips, batch_size=3, shuffle=True, seed=0, collate_fn=default_collate)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -125,3 +153,144 @@ def test_it_saves_the_average_not_the_last_weights(tmp_path):
     saved = VideoTokenizer.from_pretrained(tmp_path)
     assert torch.equal(saved.encoder.to_latent[1].weight, module.averaged_tokenizer.encoder.to_latent[1].weight)
     assert not torch.equal(saved.encoder.to_latent[1].weight, module.tokenizer.encoder.to_latent[1].weight)
+
+
+# With all parts
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], part: str) -> bool:
+    names = [name for name in before if name.startswith(part)]
+    assert names
+    return any(not before[name].equal(after[name]) for name in names)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_with_every_part_resumed_equals_uninterrupted(
+    tmp_path: Path, optimizer: str, smooth: Callable[[], ResumableLoader]
+) -> None:
+    config = OptimizerConfig(kind=optimizer, learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)
+    parts = {**EVERYTHING, "optimizer": config}
+
+    class Stepwise(lightning.Callback):
+        """Random numbers depend on the step, as `RandomState` makes them in a run; the run ends after `last`."""
+
+        def __init__(self, last: int) -> None:
+            self.last = last
+
+        def on_train_batch_start(self, run: lightning.Trainer, *_: object) -> None:
+            torch.manual_seed(run.global_step)
+
+        def on_train_batch_end(self, run: lightning.Trainer, *_: object) -> None:
+            run.should_stop = run.global_step >= self.last
+
+    def run(last: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, dict[str, torch.Tensor]]:
+        module, fitter = recipe(**parts), trainer(tmp_path, 8, gradient_clip_val=1)
+        fitter.callbacks.append(Stepwise(last))
+        fitter.fit(module, smooth(), ckpt_path=checkpoint, weights_only=True)
+        return fitter, module.state_dict()
+
+    _, whole = run(8)
+    first, _ = run(5)
+    first.save_checkpoint(tmp_path / "five.ckpt")
+    _, resumed = run(8, tmp_path / "five.ckpt")
+    assert all(value.equal(resumed[name]) for name, value in whole.items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_part_learns_and_is_logged_and_none_is_saved(
+    tmp_path: Path, smooth: Callable[[], ResumableLoader]
+) -> None:
+    module = recipe(**EVERYTHING)
+    before = copy.deepcopy(module.state_dict())
+    run = trainer(tmp_path, 6, gradient_clip_val=1)
+    run.fit(module, smooth())
+    after = module.state_dict()
+    for part in ("tokenizer.encoder", "tokenizer.decoder", "adversary.frames", "adversary.motion", "prior"):
+        assert moved(before, after, part), part
+    logged = {"perceptual", "prior_bits", "generator", "adaptive_weight", "discriminator_frames", "told_motion"}
+    assert {f"train/{name}" for name in logged} <= set(run.callback_metrics)
+    module.save_pretrained(tmp_path / "saved")
+    assert (
+        VideoTokenizer.from_pretrained(tmp_path / "saved").state_dict().keys() == module.tokenizer.state_dict().keys()
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
+    module = recipe(**EVERYTHING)
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-4)
+    for parameter in module.adversary.parameters():
+        parameter.grad = torch.full_like(parameter, 1e4)
+    module.configure_gradient_clipping(torch.optim.SGD(module.parameters()), 1.0, "norm")
+    norms = {
+        name: torch.stack([p.grad.norm() for p in part.parameters()]).norm()
+        for name, part in (("tokenizer", module.tokenizer), ("adversary", module.adversary))
+    }
+    assert torch.isclose(norms["adversary"], torch.tensor(1.0), rtol=1e-3)
+    assert all(p.grad.eq(1e-4).all() for p in module.tokenizer.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_adversary_is_finite_at_every_size_where_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU it stays out of bfloat16: gradients of its convolutions are wrong there from 128 pixels on."""
+    monkeypatch.setattr("videogpt_tokenizer.optim.optimization.bfloat16_is_fast", lambda _: True)
+    module = recipe(adversarial=AdversarialConfig(start_step=0, ramp_steps=0))
+    module.log = module.log_dict = lambda *_, **__: None
+    video = torch.rand(1, 3, 5, 128, 128) * 2 - 1
+    module.training_step({"video": video}, 0)["loss"].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.adversary.parameters())
+    assert all(parameter.grad.dtype == torch.float32 for parameter in module.adversary.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["rvq", "rfsq"])
+def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str, smooth: Callable[[], ResumableLoader]) -> None:
+    quantizer = QuantizerConfig(
+        kind=kind, levels=MIXED.quantizer.levels, codebook_size=16, codebook_dim=4, quantizer_dropout=1.0
+    )
+    VideoTokenizer(TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer)).save_pretrained(tmp_path)
+    module = recipe(tokenizer=None, start_from=str(tmp_path), trains="decoder").train()
+    module.on_train_start()
+    before = copy.deepcopy(module.tokenizer.quantizer.state_dict())
+    codes = torch.cat([module.tokenizer(batch["video"]).codes_BTHW for batch in (*smooth(), *smooth())])
+    last_B = module.tokenizer.quantizer.digit(codes, module.tokenizer.stages - 1)[:, 0, 0, 0]
+    assert 0 < (last_B < 0).float().mean() < 1, "the last stage is left out of some clips"
+    assert all(value.equal(before[name]) for name, value in module.tokenizer.quantizer.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["fsq", "vq"])
+def test_in_the_second_stage_codes_stay_as_they_are(
+    tmp_path: Path, kind: str, smooth: Callable[[], ResumableLoader]
+) -> None:
+    quantizer = QuantizerConfig(kind=kind, levels=MIXED.quantizer.levels, codebook_size=16, codebook_dim=4)
+    first = recipe(tokenizer=TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer))
+    trainer(tmp_path, 3, gradient_clip_val=1).fit(first, smooth())
+    first.save_pretrained(tmp_path / "first")
+    second = recipe(tokenizer=None, start_from=str(tmp_path / "first"), trains="decoder")
+    before = copy.deepcopy(second.tokenizer)
+    trainer(tmp_path, 4, gradient_clip_val=1).fit(second, smooth())
+    video = next(iter(smooth()))["video"]
+    codes = before.eval().encode(video)
+    assert second.tokenizer.eval().encode(video).equal(codes)
+    assert not second.tokenizer.decode(codes).equal(before.decode(codes))
+    assert moved(before.state_dict(), second.tokenizer.state_dict(), "decoder")
+    assert not moved(before.state_dict(), second.tokenizer.state_dict(), "encoder")
+
+
+def test_a_start_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    VideoTokenizer(TINY).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="start_from: .* and tokenizer says"):
+        recipe(tokenizer=TokenizerConfig(), start_from=str(tmp_path))
+    with pytest.raises(ValueError, match="trains is 'encoder'; choose all, decoder"):
+        recipe(trains="encoder")
+    with pytest.raises(ValueError, match="without start_from its encoder would stay random"):
+        recipe(trains="decoder")
+
+
+def test_a_prior_needs_levels() -> None:
+    config = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=QuantizerConfig(kind="vq"))
+    with pytest.raises(ValueError, match="a prior predicts the levels of fsq, and the quantizer is vq"):
+        recipe(tokenizer=config, prior=PriorConfig())

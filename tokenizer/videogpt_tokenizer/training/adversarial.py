@@ -57,7 +57,7 @@ class AdversarialConfig:
             raise ValueError(f"adversarial width is {self.width}; it must be a multiple of 8")
 
 
-class AdversarialLosses(NamedTuple):
+class _AdversarialLosses(NamedTuple):
     """What to add to the loss, and what to log."""
 
     generator: Tensor
@@ -88,7 +88,7 @@ class PatchDiscriminator(nn.Module):
         return self.layers(video_BCTHW)
 
 
-class Side(nn.Module):
+class _Side(nn.Module):
     """One discriminator and the averages of its logits that LeCam needs."""
 
     real_average: Tensor
@@ -117,6 +117,11 @@ class Side(nn.Module):
         return hinge + lecam * apart, right
 
 
+def _nothing(module: nn.Module) -> Tensor:
+    """Zero, with a gradient: distributed training wants one for every parameter."""
+    return torch.stack([weight.sum() * 0 for weight in module.parameters()]).sum()
+
+
 def _mean_of_all(logits: Tensor) -> Tensor:
     """Their mean over all processes, so that these stay in step."""
     mean = logits.mean()
@@ -132,12 +137,12 @@ class Adversary(nn.Module):
     def __init__(self, config: AdversarialConfig) -> None:
         super().__init__()
         self.config = config
-        self.frames = Side(PatchDiscriminator(config.width, config.depth, reach=1))
-        self.motion = Side(PatchDiscriminator(config.width, config.depth, reach=3))
+        self.frames = _Side(PatchDiscriminator(config.width, config.depth, reach=1))
+        self.motion = _Side(PatchDiscriminator(config.width, config.depth, reach=3))
 
     def forward(
         self, video_BCTHW: Tensor, target_BCTHW: Tensor, *, step: int, reconstruction: Tensor, last_weight: Tensor
-    ) -> AdversarialLosses:
+    ) -> _AdversarialLosses:
         """Losses of one step.
 
         Args:
@@ -155,31 +160,26 @@ class Adversary(nn.Module):
             most = smallest.bit_length() - 1
             raise ValueError(f"adversarial depth {depth} halves {smallest} pixels too often; it must be {most} or less")
         if step < self.config.start_step:
-            # Zero, with a gradient: distributed training wants one for every parameter.
-            nothing = sum(weight.sum() * 0 for weight in self.parameters())
-            assert isinstance(nothing, Tensor)
-            return AdversarialLosses(torch.zeros_like(nothing), nothing, {})
+            nothing = _nothing(self)
+            return _AdversarialLosses(torch.zeros_like(nothing), nothing, {})
         drawn = draw_frames(video_BCTHW.shape[2], self.config.frames, video_BCTHW.device)
-        views = [
-            (
-                self.frames,
-                *(rearrange(x[:, :, drawn], "b c t h w -> (b t) c 1 h w") for x in (video_BCTHW, target_BCTHW)),
-            )
-        ]
+        both = (video_BCTHW, target_BCTHW)
+        stills = tuple(rearrange(x[:, :, drawn], "b c t h w -> (b t) c 1 h w") for x in both)
+        judged = {"frames": (self.frames, *stills)}
         if video_BCTHW.shape[2] > 1:
-            views.append((self.motion, video_BCTHW, target_BCTHW))
-        generator = torch.stack([side.generator_loss(fake) for side, fake, _ in views]).mean()
+            judged["motion"] = (self.motion, *both)
+        generator = torch.stack([side.generator_loss(fake) for side, fake, _ in judged.values()]).mean()
         adaptive = self._adaptive(reconstruction, generator, last_weight)
         ramp = min(1.0, (step - self.config.start_step + 1) / max(1, self.config.ramp_steps))
         terms = {"generator": generator.detach(), "adaptive_weight": adaptive}
         discriminator = torch.zeros((), device=video_BCTHW.device)
-        for (side, fake, real), name in zip(views, ("frames", "motion"), strict=False):
+        for name, (side, fake, real) in judged.items():
             loss, right = side.discriminator_loss(fake, real, self.config.lecam)
             discriminator = discriminator + loss
             terms |= {f"discriminator_{name}": loss.detach(), f"told_{name}": right}
-        if len(views) == 1:
-            discriminator = discriminator + sum(weight.sum() * 0 for weight in self.motion.parameters())
-        return AdversarialLosses(self.config.weight * ramp * adaptive * generator, discriminator, terms)
+        if "motion" not in judged:
+            discriminator = discriminator + _nothing(self.motion)
+        return _AdversarialLosses(self.config.weight * ramp * adaptive * generator, discriminator, terms)
 
     def _adaptive(self, reconstruction: Tensor, generator: Tensor, last_weight: Tensor) -> Tensor:
         """How many times larger the gradient of reconstruction is than that of the generator's term."""

@@ -41,7 +41,7 @@ class PriorConfig:
             raise ValueError(f"prior width {self.width} must be 8 or more, depth {self.depth} 0 or more")
 
 
-class MaskedConv(nn.Conv2d):
+class _MaskedConv(nn.Conv2d):
     """3x3 convolution over places that come earlier in raster order; `own` lets it see its own place."""
 
     mask_33: Tensor
@@ -66,8 +66,8 @@ class CodePrior(nn.Module):
         self.config = config
         channels = len(levels)
         self.before = nn.Conv2d(channels, config.width, kernel_size=3, padding=1)
-        self.within = MaskedConv(channels, config.width, own=False)
-        self.blocks = nn.ModuleList([MaskedConv(config.width, config.width, own=True) for _ in range(config.depth)])
+        self.within = _MaskedConv(channels, config.width, own=False)
+        self.blocks = nn.ModuleList([_MaskedConv(config.width, config.width, own=True) for _ in range(config.depth)])
         self.head = nn.Conv2d(config.width, 2 * channels, kernel_size=1)
         self.earlier_channels_KK = nn.Parameter(torch.zeros(channels, channels))
         self.register_buffer("half_K", torch.tensor([level // 2 for level in levels]).float(), persistent=False)

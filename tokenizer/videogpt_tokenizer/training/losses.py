@@ -48,7 +48,7 @@ class LossConfig:
             raise ValueError("lpips_backbone and lpips_heads belong together: give both files or neither")
 
 
-class Losses(NamedTuple):
+class _Losses(NamedTuple):
     """Weighted sum and its unweighted terms."""
 
     total: Tensor
@@ -57,7 +57,7 @@ class Losses(NamedTuple):
 
 def reconstruction_loss(
     video_BCTHW: Tensor, target_BCTHW: Tensor, weights: LossConfig, perceptual: Perceptual | None = None
-) -> Losses:
+) -> _Losses:
     """Compare two videos of (B, 3, T, H, W) in [-1, 1]; `perceptual` is needed where its weight is not zero."""
     video, target = video_BCTHW.float(), target_BCTHW.float()
     difference = video - target
@@ -73,7 +73,7 @@ def reconstruction_loss(
         terms["perceptual"] = perceptual(*pair)
     total = sum(getattr(weights, name) * term for name, term in terms.items())
     assert isinstance(total, Tensor)
-    return Losses(total, terms)
+    return _Losses(total, terms)
 
 
 def draw_frames(available: int, count: int, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """Perceptual distance of frames: LPIPS with the user's files, or a distance of local contrasts without.
 
-    distance = make_perceptual(LossConfig(perceptual=0.1))
+    distance = make_perceptual(backbone=None, heads=None)
     distance(frames_NCHW, target_NCHW)
 
 LPIPS (Zhang et al. 2018, arXiv 1801.03924) needs a network trained on ImageNet, which is not shipped. In its place
@@ -16,35 +16,33 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from videogpt_tokenizer.training.losses import LossConfig
-
 # N frames, C channels, H/W height and width
 
-SMALLEST_BAND = 8
+_SMALLEST_BAND = 8
 """Pixels a side below which a pyramid gets no further level."""
-VISIBLE_CONTRAST = 0.1
+_VISIBLE_CONTRAST = 0.1
 """Amplitude, in a range of 2, below which contrasts hardly count."""
 VGG16 = {index: (1, 1) for index in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
 ALEXNET = {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}
 """Place of a convolution in torchvision's `features` -> its stride and padding."""
-VGG16_POOLED, VGG16_TAPS = (5, 10, 17, 24), (2, 7, 14, 21, 28)
-ALEXNET_POOLED, ALEXNET_TAPS = (3, 6), (0, 3, 6, 8, 10)
+_VGG16_POOLED, _VGG16_TAPS = (5, 10, 17, 24), (2, 7, 14, 21, 28)
+_ALEXNET_POOLED, _ALEXNET_TAPS = (3, 6), (0, 3, 6, 8, 10)
 """Convolutions that a pooling comes before, and those whose rectified output is compared."""
 
 
-def make_perceptual(config: LossConfig) -> nn.Module:
-    """The distance that `config` asks for; says which one it is.
+def make_perceptual(backbone: str | None, heads: str | None) -> nn.Module:
+    """LPIPS where its files are given, the distance of local contrasts where not; says which one it is.
 
     Raises:
         ValueError: a file is missing, or holds something else.
     """
-    if config.lpips_backbone is None or config.lpips_heads is None:
+    if backbone is None or heads is None:
         rank_zero_info(
             "perceptual term: local contrasts (normalised Laplacian pyramid), as lpips_backbone is not given"
         )
         return NormalizedLaplacian()
-    rank_zero_info(f"perceptual term: LPIPS with {config.lpips_backbone}")
-    return LPIPS(config.lpips_backbone, config.lpips_heads)
+    rank_zero_info(f"perceptual term: LPIPS with {backbone}")
+    return LPIPS(backbone, heads)
 
 
 class NormalizedLaplacian(nn.Module):
@@ -66,14 +64,14 @@ class NormalizedLaplacian(nn.Module):
         """Contrast of each band, finest first; what remains is taken as it is."""
         bands = []
         for _ in range(self.levels):
-            if min(frames_NCHW.shape[2:]) < 2 * SMALLEST_BAND:
+            if min(frames_NCHW.shape[2:]) < 2 * _SMALLEST_BAND:
                 break
             # Means of 2x2 lie where this interpolation looks for them; odd sides get a row more, which is cut off.
             coarse_NCHW = F.avg_pool2d(self._blur(frames_NCHW), 2, ceil_mode=True)
             height, width = frames_NCHW.shape[2:]
             fine_NCHW = F.interpolate(coarse_NCHW, scale_factor=2, mode="bilinear", align_corners=False)
             band_NCHW = frames_NCHW - fine_NCHW[..., :height, :width]
-            bands.append(band_NCHW / (VISIBLE_CONTRAST + self._blur(band_NCHW.abs())))
+            bands.append(band_NCHW / (_VISIBLE_CONTRAST + self._blur(band_NCHW.abs())))
             frames_NCHW = coarse_NCHW
         return [*bands, frames_NCHW]
 
@@ -102,8 +100,8 @@ class LPIPS(nn.Module):
         super().__init__()
         weights, lines = _tensors(Path(backbone)), _tensors(Path(heads))
         is_vgg = "features.28.weight" in weights
-        self.shapes, self.pooled = (VGG16, VGG16_POOLED) if is_vgg else (ALEXNET, ALEXNET_POOLED)
-        self.taps, self.pooling = (VGG16_TAPS, 2) if is_vgg else (ALEXNET_TAPS, 3)
+        self.shapes, self.pooled = (VGG16, _VGG16_POOLED) if is_vgg else (ALEXNET, _ALEXNET_POOLED)
+        self.taps, self.pooling = (_VGG16_TAPS, 2) if is_vgg else (_ALEXNET_TAPS, 3)
         for index in self.shapes:
             for kind in ("weight", "bias"):
                 self.register_buffer(f"{kind}{index}", _take(weights, f"features.{index}.{kind}", backbone), False)

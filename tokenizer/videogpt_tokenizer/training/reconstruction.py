@@ -11,7 +11,7 @@ they are, and the decoder learns to draw them better, on larger pictures for exa
 import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -28,11 +28,7 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 # B batch, C colours, T frames, H/W height and width, S stages of the quantizer, V codes of a stage
 
-SHOWN_CLIPS = 4
-SHOWN_FRAMES = 6
-
-
-Trains = Literal["all", "decoder"]
+_SHOWN_CLIPS, _SHOWN_FRAMES = 4, 6
 
 
 class TokenizerTraining(lightning.LightningModule):
@@ -48,7 +44,7 @@ class TokenizerTraining(lightning.LightningModule):
         adversarial: AdversarialConfig | None = None,
         prior: PriorConfig | None = None,
         start_from: str | None = None,
-        trains: Trains = "all",
+        trains: Literal["all", "decoder"] = "all",
     ) -> None:
         """
         Args:
@@ -68,18 +64,19 @@ class TokenizerTraining(lightning.LightningModule):
         super().__init__()
         self.optimizer_config = optimizer or OptimizerConfig()
         self.loss_config = loss or LossConfig()
-        self.tokenizer = VideoTokenizer(tokenizer) if start_from is None else _begun(start_from, tokenizer)
-        self.perceptual = make_perceptual(self.loss_config) if self.loss_config.perceptual else None
-        self.adversary = None if adversarial is None else Adversary(adversarial)
-        self.prior = None if prior is None else _prior(prior, self.tokenizer)
-        if trains not in get_args(Trains):
-            raise ValueError(f"trains is {trains!r}; choose {', '.join(get_args(Trains))}")
+        if trains not in ("all", "decoder"):
+            raise ValueError(f"trains is {trains!r}; choose all, decoder")
         if trains == "decoder" and start_from is None:
             raise ValueError(
                 "trains is 'decoder', and without start_from its encoder would stay random: give start_from"
             )
-        self._trains_all = trains == "all"
-        self._freeze()
+        self.tokenizer = VideoTokenizer(tokenizer) if start_from is None else _trained(start_from, tokenizer)
+        lpips = self.loss_config.lpips_backbone, self.loss_config.lpips_heads
+        self.perceptual = make_perceptual(*lpips) if self.loss_config.perceptual else None
+        self.adversary = None if adversarial is None else Adversary(adversarial)
+        self.prior = None if prior is None else _prior(prior, self.tokenizer)
+        self._codes_stay = trains == "decoder"
+        self._hold_codes()
         configs = {
             "tokenizer": self.tokenizer.config,
             "optimizer": self.optimizer_config,
@@ -108,7 +105,7 @@ class TokenizerTraining(lightning.LightningModule):
             self.tokenizer.grid(*shape)
 
     def on_train_start(self) -> None:
-        self._freeze()  # a learned codebook moves in training mode, with gradients or without
+        self._hold_codes()  # a learned codebook moves in training mode, with gradients or without
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Loss of one batch and its terms, which are logged like the codebook's use."""
@@ -197,8 +194,9 @@ class TokenizerTraining(lightning.LightningModule):
         """Write the averaged tokenizer as a folder that `VideoTokenizer.from_pretrained` reads."""
         self.averaged_tokenizer.save_pretrained(folder)
 
-    def _freeze(self) -> None:
-        if not self._trains_all:
+    def _hold_codes(self) -> None:
+        """Keep encoder and quantizer as they are, where the decoder alone is trained."""
+        if self._codes_stay:
             self.tokenizer.encoder.requires_grad_(False)
             self.tokenizer.quantizer.freeze()
 
@@ -229,8 +227,8 @@ class TokenizerTraining(lightning.LightningModule):
         writer = getattr(self.logger, "experiment", None)
         if writer is None or not hasattr(writer, "add_image"):
             return
-        picks = torch.linspace(0, video_BCTHW.shape[2] - 1, min(SHOWN_FRAMES, video_BCTHW.shape[2])).long()
-        pair = torch.stack([video_BCTHW[:SHOWN_CLIPS], reconstruction_BCTHW[:SHOWN_CLIPS]], dim=1)
+        picks = torch.linspace(0, video_BCTHW.shape[2] - 1, min(_SHOWN_FRAMES, video_BCTHW.shape[2])).long()
+        pair = torch.stack([video_BCTHW[:_SHOWN_CLIPS], reconstruction_BCTHW[:_SHOWN_CLIPS]], dim=1)
         sheet = rearrange(pair[:, :, :, picks.to(pair.device)], "b pair c t h w -> c (b pair h) (t w)")
         writer.add_image("original_above_reconstruction", sheet.float().clamp(-1, 1) / 2 + 0.5, self.global_step)
 
@@ -242,7 +240,7 @@ def _prior(config: PriorConfig, tokenizer: VideoTokenizer) -> CodePrior:
     return CodePrior(config, quantizer.levels)
 
 
-def _begun(folder: str, config: TokenizerConfig | None) -> VideoTokenizer:
+def _trained(folder: str, config: TokenizerConfig | None) -> VideoTokenizer:
     tokenizer = VideoTokenizer.from_pretrained(folder).train()
     if config not in (None, tokenizer.config):
         raise ValueError(f"start_from: {folder} is a tokenizer of {tokenizer.config}, and tokenizer says {config}")

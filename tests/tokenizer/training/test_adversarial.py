@@ -1,0 +1,120 @@
+"""The adversary: who learns from which term, when, and what its discriminators see."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary, PatchDiscriminator
+
+
+def test_each_side_learns_from_its_own_term_alone() -> None:
+    adversary = Adversary(AdversarialConfig(start_step=0, ramp_steps=0, width=8, depth=2))
+    weight = torch.randn(3, 3, requires_grad=True)
+    target = torch.rand(2, 3, 5, 32, 32) * 2 - 1
+    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    losses = adversary(video, target, step=0, reconstruction=(video - target).abs().mean(), last_weight=weight)
+    (from_generator,) = torch.autograd.grad(losses.generator, weight, retain_graph=True)
+    assert from_generator.norm() > 0
+    losses.discriminator.backward()
+    assert weight.grad is None
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.parameters())
+    parameters = list(adversary.parameters())
+    again = adversary(video, target, step=0, reconstruction=(video - target).abs().mean(), last_weight=weight)
+    assert all(g is None for g in torch.autograd.grad(again.generator, parameters, allow_unused=True))
+
+
+def test_the_adaptive_weight_makes_both_gradients_alike() -> None:
+    adversary = Adversary(
+        AdversarialConfig(weight=1.0, start_step=0, ramp_steps=0, width=8, depth=2, most_adaptive=1e9)
+    )
+    weight = torch.eye(3).add(0.1).requires_grad_()
+    target = torch.rand(2, 3, 5, 32, 32) * 2 - 1
+    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    reconstruction = (video - target).abs().mean()
+    losses = adversary(video, target, step=0, reconstruction=reconstruction, last_weight=weight)
+    norms = [torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (reconstruction, losses.generator)]
+    assert torch.isclose(norms[0], norms[1], rtol=1e-2)
+
+
+@pytest.mark.parametrize("step, share", [(9, 0.0), (10, 0.25), (11, 0.5), (13, 1.0), (99, 1.0)])
+def test_start_and_ramp(step: int, share: float) -> None:
+    config = AdversarialConfig(weight=1.0, start_step=10, ramp_steps=4, width=8, depth=2, most_adaptive=2.0)
+    torch.manual_seed(0)
+    adversary = Adversary(config)
+    weight = torch.eye(3).requires_grad_()
+    target = torch.rand(2, 3, 5, 32, 32)
+    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    given = {"reconstruction": (video * 9).square().mean(), "last_weight": weight}
+    torch.manual_seed(1)
+    found = adversary(video, target, step=step, **given)
+    torch.manual_seed(1)
+    whole = adversary(video, target, step=1000, **given)
+    assert torch.isclose(found.generator, share * whole.generator)
+    found.discriminator.backward()
+    assert all(p.grad is not None for p in adversary.parameters()), "distributed training waits for every gradient"
+
+
+def test_an_image_has_no_motion_to_judge() -> None:
+    adversary = Adversary(AdversarialConfig(start_step=0, width=8, depth=2))
+    weight = torch.eye(3).requires_grad_()
+    image = torch.einsum("dc,bcthw->bdthw", weight, torch.rand(2, 3, 1, 32, 32))
+    losses = adversary(image, image.detach(), step=0, reconstruction=image.mean(), last_weight=weight)
+    losses.discriminator.backward()
+    assert "told_motion" not in losses.terms
+    assert all(p.grad is not None for p in adversary.parameters())
+
+
+def test_a_discriminator_learns_to_tell_noise_and_lecam_follows(waves: Callable[[int], torch.Tensor]) -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(AdversarialConfig(start_step=0, width=8, depth=2))
+    optimizer = torch.optim.Adam(adversary.parameters(), lr=3e-3)
+    weight = torch.eye(3).requires_grad_()
+    for step in range(60):
+        target = torch.stack([waves(i) for i in range(4)])
+        video = torch.einsum("dc,bcthw->bdthw", weight, target + 0.3 * torch.randn_like(target))
+        losses = adversary(video, target, step=step, reconstruction=video.mean(), last_weight=weight)
+        optimizer.zero_grad()
+        losses.discriminator.backward()
+        optimizer.step()
+    assert losses.terms["told_frames"] > 0.9 and losses.terms["told_motion"] > 0.9
+    assert adversary.frames.real_average > 0 > adversary.frames.fake_average
+
+
+def test_the_discriminator_of_frames_sees_no_other_frame() -> None:
+    video = torch.rand(1, 3, 5, 32, 32)
+    changed = video.clone()
+    changed[:, :, 4] = 0
+    for reach, same in ((1, True), (3, False)):
+        discriminator = PatchDiscriminator(8, 2, reach).eval()
+        discriminator.layers = torch.nn.Sequential(
+            *(x for x in discriminator.layers if not isinstance(x, torch.nn.GroupNorm))
+        )
+        assert discriminator(video)[:, :, 3].equal(discriminator(changed)[:, :, 3]) == same
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 12}, {"width": 4}, {"weight": -1.0}, {"frames": 0}, {"lecam": float("nan")}]
+)
+def test_adversarial_settings_out_of_range(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=f"adversarial {next(iter(wrong))} is"):
+        AdversarialConfig(**wrong)
+
+
+def test_too_many_layers_for_the_picture_are_refused_at_the_first_step() -> None:
+    adversary = Adversary(AdversarialConfig(start_step=99, width=8, depth=6))
+    video = torch.zeros(1, 3, 5, 32, 32)
+    with pytest.raises(ValueError, match="depth 6 halves 32 pixels too often; it must be 5 or less"):
+        adversary(video, video, step=0, reconstruction=torch.zeros(()), last_weight=torch.zeros(1))
+
+
+@pytest.mark.parametrize("depth, side", [(2, 18), (3, 38), (4, 78)])
+def test_a_logit_sees_what_the_help_says(depth: int, side: int) -> None:
+    discriminator = PatchDiscriminator(8, depth, reach=1)
+    for index, layer in enumerate(discriminator.layers):
+        if isinstance(layer, torch.nn.GroupNorm):
+            discriminator.layers[index] = torch.nn.Identity()
+    x = torch.randn(1, 3, 1, 128, 128, requires_grad=True)
+    logits = discriminator(x)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 0, logits.shape[3] // 2, logits.shape[4] // 2], x)
+    assert (gradient[0, 0, 0].abs().sum(dim=0) > 0).sum() == side
