@@ -1,11 +1,11 @@
 """The causal video autoencoder: pixels -> latent frames -> pixels, without the quantizer.
 
     encoder = Encoder(AutoencoderConfig(), latent_dim=4)
-    latents, past = encoder(patches, None)          # past goes back in with the next chunk
+    latents, past = encoder(patches, None)          # past goes back in with the next piece
 
 The first frame of a clip makes the first latent frame alone; every further latent frame holds `time_stride` frames.
 Frames are cut into patches before any convolution, so nothing runs at full resolution. There is no 3-D convolution,
-no transposed convolution and no norm over space or time: chunks equal the whole, and the graph exports anywhere.
+no transposed convolution and no norm over space or time: pieces equal the whole, and the graph exports anywhere.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from videogpt_tokenizer.checks import check_whole
 from videogpt_tokenizer.network.layers import (
     CausalStack,
     Downsample,
-    Features,
     FrameConv,
     Past,
     ResidualBlock,
@@ -31,7 +30,7 @@ from videogpt_tokenizer.network.layers import (
 # S frames of one latent frame (time_stride), P patch side
 
 
-Context = Literal["patch", "local", "wide"]
+EncoderContext = Literal["patch", "local", "wide"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class AutoencoderConfig:
     """Channels at each level; the space stride is patch_size * 2 ** (levels - 1)."""
     encoder_depth: int = 2
     """Residual blocks per level of the encoder."""
-    encoder_context: Context = "local"
+    encoder_context: EncoderContext = "local"
     """What a code depends on. patch: the pixels it covers. local: its own frames, up to pixels one code away. wide: as
     much as the decoder sees, earlier frames too. The less, the fewer codes change with what moves elsewhere."""
     decoder_depth: int = 3
@@ -60,8 +59,10 @@ class AutoencoderConfig:
             check_whole("widths", width, 1, 2**14)
         if not 1 <= len(self.widths) <= 8 or any(width % 16 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
-        if self.encoder_context not in get_args(Context):
-            raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {', '.join(get_args(Context))}")
+        if self.encoder_context not in get_args(EncoderContext):
+            raise ValueError(
+                f"encoder_context is {self.encoder_context!r}; choose {', '.join(get_args(EncoderContext))}"
+            )
         for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
             check_whole(name, getattr(self, name), 1, 64)
 
@@ -77,9 +78,9 @@ class AutoencoderConfig:
 
 
 def to_patches(video_BCTHW: Tensor, config: AutoencoderConfig, *, first: bool) -> Tensor:
-    """Cut a chunk into patches (B, T, H/P, W/P, S*P*P*3).
+    """Cut a piece of a clip into patches (B, T, H/P, W/P, S*P*P*3).
 
-    With `first` the chunk starts a clip: its first frame is held `time_stride` times to fill a latent frame.
+    With `first` it starts the clip: its first frame is held `time_stride` times to fill a latent frame.
     """
     if first:
         held = repeat(video_BCTHW[:, :, :1], "b c 1 h w -> b c s h w", s=config.time_stride - 1)
@@ -114,11 +115,11 @@ class Encoder(nn.Module):
         # most of the codebook is never used.
         self.to_latent = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], latent_dim))
 
-    def forward(self, patches_BTHWC: Tensor, past: Past | None) -> Features:
+    def forward(self, patches_BTHWC: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
-        features: Features = self.trunk(patches_BTHWC, past)
+        features_BTHWC, states = self.trunk(patches_BTHWC, past)
         with torch.autocast(patches_BTHWC.device.type, enabled=False):
-            return Features(self.to_latent(features.video_BTHWC.float()), features.past)
+            return self.to_latent(features_BTHWC.float()), states
 
 
 class Decoder(nn.Module):
@@ -142,6 +143,6 @@ class Decoder(nn.Module):
         assert isinstance(last, nn.Linear)
         return last.weight
 
-    def forward(self, latents_BTHWD: Tensor, past: Past | None) -> Features:
-        features: Features = self.trunk(latents_BTHWD, past)
-        return Features(self.to_patches(features.video_BTHWC), features.past)
+    def forward(self, latents_BTHWD: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        features_BTHWC, states = self.trunk(latents_BTHWD, past)
+        return self.to_patches(features_BTHWC), states

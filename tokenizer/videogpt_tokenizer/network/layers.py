@@ -1,14 +1,12 @@
 """Building blocks of the video autoencoder: 2-D convolutions on each frame, and a causal linear mix over time.
 
-Every block takes a video of features and the state left by the chunk before (None at the start of a clip) and
-returns both anew, so a clip may be cut into chunks anywhere. Nothing here looks at a later frame, and norms are
-per place: statistics over time would leak the future and make chunks differ from the whole, statistics over a
+Every block takes a video of features and the state left by the piece before (None at the start of a clip) and
+returns both anew, so a clip may be cut into pieces anywhere. Nothing here looks at a later frame, and norms are
+per place: statistics over time would leak the future and make pieces differ from the whole, statistics over a
 frame would let a moving object change the codes of a still background.
 
 Channels come last, so that norms and mixes over channels run over contiguous memory.
 """
-
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -18,13 +16,6 @@ from torch import Tensor, nn
 
 Past = tuple[Tensor, ...]
 """State of a stack: for every causal mix its last K input frames, each (B, K, H, W, C)."""
-
-
-class Features(NamedTuple):
-    """Output of a stack of blocks and the state to hand to the next chunk."""
-
-    video_BTHWC: Tensor
-    past: Past
 
 
 class FrameConv(nn.Conv2d):
@@ -39,7 +30,7 @@ class FrameConv(nn.Conv2d):
         return rearrange(frames, "(b t) c h w -> b t h w c", b=input.shape[0])
 
 
-class CausalTimeMix(nn.Module):
+class _CausalTimeMix(nn.Module):
     """Linear mix of each place's features now and in the `reach` frames before; starts out as zero.
 
     Before the first frame of a clip there is the first frame again: what does not move keeps its codes from the
@@ -54,7 +45,7 @@ class CausalTimeMix(nn.Module):
         nn.init.zeros_(self.mix.bias)
 
     def forward(self, video_BTHWC: Tensor, past_BKHWC: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mix; also return the last `reach` frames of the input, the next chunk's `past_BKHWC`."""
+        """Mix; also return the last `reach` frames of the input, the next piece's `past_BKHWC`."""
         frames = video_BTHWC.shape[1]
         if past_BKHWC is None:
             past_BKHWC = video_BTHWC[:, :1].expand(-1, self.reach, -1, -1, -1)
@@ -81,7 +72,7 @@ class ResidualBlock(nn.Module):
             nn.LayerNorm(channels),
             nn.SiLU(),
         )
-        self.temporal = CausalTimeMix(channels, reach)
+        self.temporal = _CausalTimeMix(channels, reach)
 
     def forward(self, video_BTHWC: Tensor, past_BKHWC: Tensor | None) -> tuple[Tensor, Tensor]:
         mixed_BTHWC, state_BKHWC = self.temporal(self.spatial(video_BTHWC), past_BKHWC)
@@ -111,8 +102,8 @@ class Upsample(nn.Linear):
 class CausalStack(nn.ModuleList):
     """Residual blocks and per-frame modules in a row, with the blocks' states gathered in order."""
 
-    def forward(self, video_BTHWC: Tensor, past: Past | None) -> Features:
-        """Run all; `past` is None at the start of a clip, else what the chunk before returned."""
+    def forward(self, video_BTHWC: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """Run all; `past` is None at the start of a clip, else what the piece before returned beside its features."""
         states: list[Tensor] = []
         for layer in self:
             if isinstance(layer, ResidualBlock):
@@ -121,4 +112,4 @@ class CausalStack(nn.ModuleList):
                 states.append(state)
             else:
                 video_BTHWC = layer(video_BTHWC)
-        return Features(video_BTHWC, tuple(states))
+        return video_BTHWC, tuple(states)
