@@ -90,7 +90,7 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
     k, v = torch.randn(2, batch, key_heads, problem.held, WIDTH, dtype=exact, device=device)
     rules = {} if problem.window_frames is None else {"frame_tokens": FRAME, "window_frames": problem.window_frames}
     prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
-    visibility = Visibility.text_video(prefix_B, TEXT, **rules)
+    visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
     pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
 
     def step(start: int, rows: int) -> Step:
@@ -206,7 +206,7 @@ def drawing(
         dataclasses.replace(whole, ids_BN=whole.ids_BN[:, part], positions_BN3=whole.positions_BN3[:, part])
         for part in (slice(0, half), slice(half, None))
     )
-    room = {"prompt_rows": whole.visibility.video_start + 1, "rows": layout.video_tokens}
+    room = {"prompt_rows": whole.visibility.body_start + 1, "rows": layout.video_tokens}
     prompts = texts if shared else all_texts
     prompt = layout.prompt(prompts)
     cache = KVCache.for_model(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)

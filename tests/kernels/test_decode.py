@@ -30,8 +30,8 @@ IMPLS = ("torch", "triton")
 VIDEO_START = 11
 WINDOW = TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1)
 RULES = {
-    "text": {},
-    "bidirectional text": {"bidirectional_prefix": True},
+    "prefix": {},
+    "bidirectional prefix": {"bidirectional_prefix": True},
     "block-causal": {"frame_tokens": 12, "bidirectional_frames": True},
     "window": {"frame_tokens": 12, "window_frames": 2},
     "window, block-causal": {"frame_tokens": 12, "window_frames": 2, "bidirectional_frames": True},
@@ -41,7 +41,7 @@ RULES = {
 
 def visibility_of(batch: int, rules: dict) -> Visibility:
     prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
-    return Visibility.text_video(prefix_B, VIDEO_START, **rules).to(DEVICE)
+    return Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
 
 
 class Scene(NamedTuple):
@@ -177,7 +177,7 @@ def test_rows_of_text_are_rows_like_others(lengths: tuple[int, ...], impl: str):
 
 
 @pytest.mark.parametrize("programs", [1, 16, 4000])
-@pytest.mark.parametrize("name", ["text", "window"])
+@pytest.mark.parametrize("name", ["prefix", "window"])
 def test_splits_do_not_matter_even_empty_ones(name: str, programs: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(triton_decode, "PROGRAMS_PER_PROCESSOR", programs)
     assert_agrees(scene(RULES[name], (90, 11, 12), 2, ring_rows=900), "triton")

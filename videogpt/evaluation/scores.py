@@ -101,7 +101,7 @@ def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
     for start in range(0, len(tokens.records), BATCH):
         texts = [parts.text_tokenizer.encode(text) for text in captions[start : start + BATCH]]
         sequence = parts.layout.pack(texts, tokens.codes_BTHW[start : start + BATCH]).to(pipeline.device)
-        rows = slice(sequence.visibility.video_start, None)
+        rows = slice(sequence.visibility.body_start, None)
         logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
         codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
         bits += float(F.cross_entropy(logits_BMV.flatten(0, 1), codes_BM.flatten(), reduction="sum")) / math.log(2)

@@ -157,12 +157,12 @@ class Layout:
             ValueError: a text id out of range, or no caption at all (an empty one is allowed).
         """
         ids_BR, length_B = self._text_rows(texts)
-        batch, video_start = ids_BR.shape
-        position_N = torch.tensor([*range(video_start), self.config.max_text_tokens])
+        batch, body_start = ids_BR.shape
+        position_N = torch.tensor([*range(body_start), self.config.max_text_tokens])
         return TokenSequence(
             ids_BN=torch.cat([ids_BR, torch.full((batch, 1), BOV)], dim=1),
             positions_BN3=repeat(position_N, "n -> 1 n thw", thw=3),
-            visibility=Visibility.text_video(length_B.int(), video_start),
+            visibility=Visibility.prefix_body(length_B.int(), body_start),
         )
 
     def video_positions(self, start: int, count: int) -> Tensor:

@@ -201,8 +201,8 @@ class KVCache:
         if overwritten <= self.prompt_rows:
             return
         first_seen = visibility.key_slices(length, rows, length + rows)
-        text_end = visibility.common_video_start
-        if text_end is not None and text_end <= self.prompt_rows and first_seen[-1].start >= overwritten:
+        prefix_end = visibility.common_body_start
+        if prefix_end is not None and prefix_end <= self.prompt_rows and first_seen[-1].start >= overwritten:
             return
         held = f"{self.prompt_rows} of the prompt and {self.rows} later ones"
         raise ValueError(

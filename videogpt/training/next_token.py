@@ -158,7 +158,7 @@ class VideoGPTTraining(lightning.LightningModule):
     def losses(self, model: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
         """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
         hidden_BND = model.hidden(sequence)
-        start = sequence.visibility.video_start
+        start = sequence.visibility.body_start
         modalities = (
             ("text", slice(start), self.layout.text_ids),
             ("video", slice(start, None), self.layout.video_ids),

@@ -69,7 +69,7 @@ def test_bits_are_those_of_the_logits(pipeline, clips):
     for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True):
         sequence = parts.layout.pack([parts.text_tokenizer.encode(record.caption)], codes_THW[None])
         with torch.no_grad():
-            logits = parts.model(sequence)[0, sequence.visibility.video_start :, parts.layout.video_ids.start :]
+            logits = parts.model(sequence)[0, sequence.visibility.body_start :, parts.layout.video_ids.start :]
         chosen = logits.log_softmax(dim=-1).gather(1, codes_THW.reshape(-1, 1))
         total -= float(chosen.sum()) / math.log(2)
     bits = video_bits(pipeline, tokens)

@@ -39,12 +39,12 @@ def test_every_row_of_a_packed_sequence_by_hand() -> None:
     text = [[row, row, row] for row in range(8)]
     video = [[13, 13, 13], [13, 13, 14], [13, 13, 15], [13, 14, 13], [13, 14, 14]]
     assert sequence.positions_BN3.tolist() == [[*text, [12, 12, 12], *video]]
-    assert (sequence.visibility.prefix_B.tolist(), sequence.visibility.video_start) == ([4], 8)
+    assert (sequence.visibility.prefix_B.tolist(), sequence.visibility.body_start) == ([4], 8)
 
 
 def test_text_rows_are_shared_by_the_batch_and_rounded_up() -> None:
     sequence = LAYOUT.pack([[], [1] * 7, [2]], codes(3))
-    assert sequence.visibility.video_start == 16
+    assert sequence.visibility.body_start == 16
     assert sequence.visibility.prefix_B.tolist() == [2, 9, 3]
     assert sequence.ids_BN[:, 16].tolist() == [BOV] * 3
     for row, length in zip(sequence.ids_BN, (2, 9, 3), strict=True):
@@ -58,7 +58,7 @@ def test_each_row_predicts_the_next_one_where_it_has_a_weight() -> None:
     predicts = sequence.loss_weight_BN[:, :-1] > 0
     assert torch.equal(sequence.targets_BN[:, :-1][predicts], sequence.ids_BN[:, 1:][predicts])
     assert (sequence.targets_BN[sequence.loss_weight_BN == 0] == PAD).all()
-    start = sequence.visibility.video_start
+    start = sequence.visibility.body_start
     assert torch.equal(LAYOUT.ids_to_codes(sequence.targets_BN[:, start:]), clips.flatten(1))
 
 

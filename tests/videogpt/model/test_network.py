@@ -56,7 +56,7 @@ def some_rows(sequence: TokenSequence, start: int, end: int) -> TokenSequence:
 
 def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tensor) -> torch.Tensor:
     sequence = LAYOUT.pack(texts, codes_BTHW)
-    return model.logits(model.hidden(sequence)[:, sequence.visibility.video_start :], LAYOUT.video_ids)
+    return model.logits(model.hidden(sequence)[:, sequence.visibility.body_start :], LAYOUT.video_ids)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
@@ -184,7 +184,7 @@ def test_weights_survive_a_round_trip() -> None:
 def test_it_learns_four_sequences_by_heart() -> None:
     model, sequence = VideoGPT(CONFIG), LAYOUT.pack([[index] for index in range(4)], clips(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    start, targets = sequence.visibility.video_start, LAYOUT.ids_to_codes(sequence.targets_BN)
+    start, targets = sequence.visibility.body_start, LAYOUT.ids_to_codes(sequence.targets_BN)
     for _ in range(80):
         logits_BMV = model.logits(model.hidden(sequence)[:, start:], LAYOUT.video_ids)
         loss = F.cross_entropy(logits_BMV.flatten(0, 1), targets[:, start:].flatten())
@@ -211,7 +211,7 @@ def test_every_implementation_gives_the_same_logits_and_gradients(
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, packed = network(depth=1).to(device), LAYOUT.pack(TEXTS, clips())
-    visibility = Visibility.text_video(packed.visibility.prefix_B, packed.visibility.video_start, **rules)
+    visibility = Visibility.prefix_body(packed.visibility.prefix_B, packed.visibility.body_start, **rules)
     sequence = dataclasses.replace(packed, visibility=visibility).to(device)
 
     def logits_and_gradients(impl: str, rope_impl: str) -> list[torch.Tensor]:

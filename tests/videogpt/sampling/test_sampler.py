@@ -38,7 +38,7 @@ def sample(
 def plain_logits(parts: ModelParts, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
     """Logits over codes (B, N, V) from one forward over whole sequences, without a cache."""
     sequence = parts.layout.pack(texts, codes_BTHW)
-    hidden_BMD = parts.model.hidden(sequence)[:, sequence.visibility.video_start :]
+    hidden_BMD = parts.model.hidden(sequence)[:, sequence.visibility.body_start :]
     return parts.model.logits(hidden_BMD, parts.layout.video_ids)
 
 

@@ -85,7 +85,7 @@ def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tm
     logits = module.model(sequence)
     total = weights = 0.0
     for row in range(sequence.targets_BN.shape[1]):
-        ids = module.layout.text_ids if row < sequence.visibility.video_start else module.layout.video_ids
+        ids = module.layout.text_ids if row < sequence.visibility.body_start else module.layout.video_ids
         for clip, target in enumerate(sequence.targets_BN[:, row].tolist()):
             weight = float(sequence.loss_weight_BN[clip, row])
             if weight:
