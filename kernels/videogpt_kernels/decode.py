@@ -62,8 +62,8 @@ def decode_attention(
 
         return triton_decode_attention(q_BHMD, pool, step, scale)
     if pool.quantized:
-        return _attend_int8(q_BHMD, *(_straight_pieces if step.straight else _gathered_piece)(pool, step), scale)
-    if step.straight:
+        return _attend_int8(q_BHMD, *(_contiguous_pieces if step.contiguous else _gathered_piece)(pool, step), scale)
+    if step.contiguous:
         end, (key_heads, _, width) = step.start + step.rows, pool.keys_GSD.shape
         shape = (key_heads, q_BHMD.shape[0], -1, width)
         k_BGND, v_BGND = (x.view(shape).narrow(2, 0, end).transpose(0, 1) for x in pool[:2])
@@ -100,7 +100,7 @@ class Piece(NamedTuple):
         return cls(take(k), take(v), take(k_scales), take(v_scales))
 
 
-def _straight_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
     """The prefix and the window, or all rows so far, as views; and the mask over them."""
     key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))

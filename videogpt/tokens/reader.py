@@ -28,6 +28,8 @@ class TokenRow(NamedTuple):
 
     codes_THW: Tensor  # int64
     caption: str
+    draw: np.random.Generator | None = None
+    """In training, where to draw from what is drawn for this row: the same numbers in a run that was resumed."""
 
 
 class TokenShardReader(Dataset[TokenRow]):

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt.layouts.text_to_video import TokenSequence
+from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
 from videogpt_kernels import TileWindow, Visibility, decode_attention, write_cache
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
