@@ -3,7 +3,7 @@
     data = TokenData(folder="shards", validation_fraction=0.05, batch_size=32)
     next(iter(data.train_dataloader()))       # {"codes": int64 (B, T, H, W), "caption": [str, ...]}
 
-Refuses what `token_reader` refuses, two folders that do not match, and a single clip, which cannot be split.
+Refuses what `TokenShardReader` refuses, two folders that do not match, and a single clip, which cannot be split.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from videogpt.tokens.reader import TokenRow, TokenShardReader
-from videogpt.tokens.writer import TokenShardsManifest
+from videogpt.tokens.shards import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
 
 # B batch, T latent frames, H/W latent height and width
