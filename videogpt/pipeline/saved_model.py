@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.runs.result import refuse_run_folder
+from videogpt.runs.folder import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.files.replacing import beside
 from videogpt_tokenizer.files.weights_folder import (
