@@ -194,7 +194,7 @@ class _RunCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), **start}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train, then write what the model is for into `pretrained/` of the run folder."""
+        """Train, then write `pretrained/` of the run folder."""
         try:
             self.trainer.fit(**kwargs)
         except SIGTERMException:
@@ -212,7 +212,7 @@ def _keeps_last(callbacks: list[Any]) -> bool:
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says beside our own lines, and jsonargparse's notes to Lightning's developers."""
+    """Hide Lightning's lines that repeat ours, and warnings that are meant for Lightning's developers."""
     for name in ("fabric.utilities.seed", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"):
         logging.getLogger(f"lightning.{name}").addFilter(_is_news)
     warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
@@ -229,6 +229,6 @@ def _show_warning(message: Warning | str, *where: object, **more: object) -> Non
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of Lightning's tells what ours do not."""
+    """Whether a line of Lightning's says more than ours do."""
     known = r"Tip:|TPU available|Seed set|Restor|Loaded model weights|`Trainer\.\w+` stopped|SIGTERM|KeyboardInterrupt"
     return not re.search(known, record.getMessage())

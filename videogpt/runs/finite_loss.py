@@ -22,7 +22,7 @@ class NotFiniteError(ValueError):
 
 
 class FiniteLoss(Callback):
-    """Looks at every loss, and at the weights before they are validated or the run ends.
+    """Checks every loss, and the weights before a validation and at the end.
 
     Raises NotFiniteError with the step, in all processes together.
     """
@@ -30,7 +30,7 @@ class FiniteLoss(Callback):
     def __init__(self, together: int | None = None) -> None:
         """
         Args:
-            together: how many losses are looked at together; 1 on a CPU and 25 elsewhere unless given.
+            together: how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given.
         """
         self._together = together
         self._recent: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step, its loss, the terms of that

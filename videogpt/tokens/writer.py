@@ -7,7 +7,7 @@ all, never over another; `reader` reads it.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -98,7 +98,8 @@ def tokenize_clips(
 
     with whole_folder(Path(output)) as partial:
         with _codes_file(partial / CODES_NAME, smallest_type(tokenizer.codebook_size), grid) as append:
-            for batch in _batches(windows(), batch_size):
+            rows = windows()
+            while batch := list(islice(rows, batch_size)):
                 append(_encode(tokenizer, batch))
                 lines += [window.line for window in batch]
         if bad.clips:
@@ -122,13 +123,6 @@ def _first_frames(frames: int, num_frames: int, count: int | Literal["all"]) -> 
     count = frames // num_frames if count == "all" else count
     room = frames - num_frames
     return sorted({round(i * room / max(1, count - 1)) for i in range(count)})
-
-
-def _batches(windows: Iterable[_Window], batch_size: int) -> Iterator[list[_Window]]:
-    """So many at a time; the last may be fewer."""
-    windows = iter(windows)
-    while batch := list(islice(windows, batch_size)):
-        yield batch
 
 
 def _encode(tokenizer: AnyTokenizer, windows: Sequence[_Window]) -> Tensor:
