@@ -61,13 +61,13 @@ def evaluate(
     if sheets is not None and data is None:
         raise ValueError(f"sheets is {sheets}, but no data is given: name a folder of sprite clips as data, too")
     pipeline = Pipeline.from_pretrained(model, device=device)
-    sampling = pipeline.parts.sampling
+    sampling = pipeline.model.sampling
     protocol = {
         "model": pipeline.describe()["model"],
         "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf 10",
         "clips_per_set": num_clips,
         "frames": pipeline.max_frames,
-        "fps": pipeline.parts.fps,
+        "fps": pipeline.model.fps,
         "sampling": {key: getattr(sampling, key) for key in sampling.__dataclass_fields__},
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",

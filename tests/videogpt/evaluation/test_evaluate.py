@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
+from videogpt import LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
 from videogpt.evaluation.caption_following import ShapesCheck, find_check
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
-from videogpt.pipeline.saved_model import ModelParts
+from videogpt.layouts.task import Example
+from videogpt.layouts.text_to_video import TextToVideo
+from videogpt.pipeline.saved_model import SavedModel
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import Scene
 from videogpt.worlds.writer import write_world
@@ -36,7 +38,7 @@ def pipeline() -> Pipeline:
     autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
     tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4))))
     text_tokenizer = TextTokenizer.train(["a red circle moves left"], vocab_size=300)
-    layout = Layout(
+    task = TextToVideo(
         LayoutConfig(
             text_vocab_size=text_tokenizer.vocab_size,
             codebook_size=16,
@@ -45,9 +47,9 @@ def pipeline() -> Pipeline:
             latent_width=8,
         )
     )
-    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1))
-    parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text_tokenizer, layout=layout, model=model, fps=8.0)
-    return Pipeline(parts, name="tiny")
+    model = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=1, heads=2, kv_heads=1))
+    saved = SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=model, fps=8.0)
+    return Pipeline(saved, name="tiny")
 
 
 def test_a_report_carries_its_protocol(tmp_path):
@@ -64,12 +66,14 @@ def test_a_report_carries_its_protocol(tmp_path):
 
 def test_bits_are_those_of_the_logits(pipeline, clips):
     tokens = tokenize(pipeline, list(ClipFolder(clips))[:2], BadClips(2))
-    parts = pipeline.parts
+    model = pipeline.model
     total = 0.0
     for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True):
-        sequence = parts.layout.pack([parts.text_tokenizer.encode(record.caption)], codes_THW[None])
+        sequence = model.task.pack([Example(model.text_tokenizer.encode(record.caption), codes_THW)])
         with torch.no_grad():
-            logits = parts.model(sequence)[0, sequence.visibility.video_start :, parts.layout.video_ids.start :]
+            logits = model.network(sequence)[
+                0, sequence.visibility.body_start :, model.task.vocabulary.ids["video"].start :
+            ]
         chosen = logits.log_softmax(dim=-1).gather(1, codes_THW.reshape(-1, 1))
         total -= float(chosen.sum()) / math.log(2)
     bits = video_bits(pipeline, tokens)
@@ -80,7 +84,7 @@ def test_bits_are_those_of_the_logits(pipeline, clips):
 def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
     tokens = tokenize(pipeline, list(ClipFolder(clips)), BadClips(3))
     video = Clip.read(ClipFolder(clips)[1].path).video_CTHW()[None]
-    decoded = pipeline.parts.tokenizer.decode(pipeline.parts.tokenizer.encode(video))
+    decoded = pipeline.model.tokenizer.decode(pipeline.model.tokenizer.encode(video))
     mean_square = float((decoded - video).square().mean()) / 4
     assert float(tokens.psnr_B[1]) == pytest.approx(-10 * math.log10(mean_square), abs=1e-3)
     assert reconstruction_scores(tokens).psnr == pytest.approx(float(tokens.psnr_B.mean()))
