@@ -32,10 +32,8 @@ from videogpt_kernels.decode import WIDEST_WINDOWED_FLOAT32
 from videogpt_kernels.forward import forward_kernel
 from videogpt_kernels.launches import WIDTHS, launches_for
 from videogpt_kernels.triton_decode import MOST_SPLITS, combine_constants, combine_kernel, decode_kernel, decode_launch
-from videogpt_kernels.triton_qk_rope import constants as qk_rope_constants
-from videogpt_kernels.triton_qk_rope import qk_rope_backward_kernel, qk_rope_kernel
-from videogpt_kernels.triton_write_cache import constants as write_constants
-from videogpt_kernels.triton_write_cache import write_cache_kernel
+from videogpt_kernels.triton_qk_rope import qk_rope_backward_kernel, qk_rope_constants, qk_rope_kernel
+from videogpt_kernels.triton_write_cache import write_cache_constants, write_cache_kernel
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -57,7 +55,7 @@ TILE_TOKENS = 64
 DECODED_ROWS, MOST_DECODED_ROWS = 16, 64
 PRODUCTS = ("forward_kernel", "dq_kernel", "dkv_kernel", "decode_kernel")
 """Kernels that multiply matrices."""
-DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+COMPILED_DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 _INT32, _HELD = ("limits_ptr", "visits_ptr", "places_ptr"), ("keys_ptr", "values_ptr")
 _EXACT = (
     *("lse_ptr", "delta_ptr", "dot_ptr", "gain_ptr", "dgain_ptr"),
@@ -67,7 +65,7 @@ _ALIGNED = ("_ptr", "_batch", "_head", "_row", "_slot")
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
-class Compiled(NamedTuple):
+class _Compiled(NamedTuple):
     """What one launch was compiled to."""
 
     kernel: str
@@ -107,8 +105,8 @@ class Compiled(NamedTuple):
 
 
 def compile_all(
-    targets: Iterable[str] = TARGETS, widths: Iterable[int] = WIDTHS, dtypes: Iterable[torch.dtype] = DTYPES
-) -> Iterator[Compiled]:
+    targets: Iterable[str] = TARGETS, widths: Iterable[int] = WIDTHS, dtypes: Iterable[torch.dtype] = COMPILED_DTYPES
+) -> Iterator[_Compiled]:
     """Compile the launches of the table, on all cores."""
     rows = list(itertools.product(targets, dtypes, widths))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -116,7 +114,7 @@ def compile_all(
             yield from compiled
 
 
-def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[Compiled]:
+def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[_Compiled]:
     dot_rows = launches_for(target, width, dtype).backward.dot_rows.constants(width)
     compiled = [
         compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows),
@@ -131,7 +129,7 @@ def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[Compiled]:
             variant = "listed" if listed else ""
             compiled.append(compile_kernel(kernel, target, dtype, width, constants, variant))
     for quantized in (False, True):
-        variant, constants = ("int8" if quantized else ""), {**write_constants(width), "QUANTIZED": quantized}
+        variant, constants = ("int8" if quantized else ""), {**write_cache_constants(width), "QUANTIZED": quantized}
         compiled.append(compile_kernel(write_cache_kernel, target, dtype, width, constants, variant, quantized))
         for rows, windowed in ((DECODED_ROWS, False), (DECODED_ROWS, True), (MOST_DECODED_ROWS, False)):
             exact = dtype == torch.float32  # with tiles of one size
@@ -153,7 +151,7 @@ def compile_kernel(
     given: dict[str, Any],
     variant: str = "",
     quantized: bool = False,
-) -> Compiled:
+) -> _Compiled:
     """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
     options = {name: value for name, value in given.items() if name in ("num_warps", "num_stages", "maxnreg")}
     constants = {name: value for name, value in given.items() if name not in options}
@@ -171,10 +169,10 @@ def compile_kernel(
     code = read(built.asm, MATRIX_INSTRUCTIONS[target])
     tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
     shared, warps = built.metadata.shared, built.metadata.num_warps
-    return Compiled(
+    return _Compiled(
         kernel.fn.__name__,
         target,
-        DTYPES[dtype],
+        COMPILED_DTYPES[dtype],
         width,
         variant,
         tile,
@@ -194,7 +192,7 @@ def _type(argument: str, dtype: torch.dtype, quantized: bool) -> str:
         return "*i32"
     if quantized and argument in _HELD:
         return "*i8"
-    return "*fp32" if argument in _EXACT else f"*{DTYPES[dtype]}"
+    return "*fp32" if argument in _EXACT else f"*{COMPILED_DTYPES[dtype]}"
 
 
 class _Code(NamedTuple):
@@ -241,13 +239,13 @@ def main() -> int:
     )
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
     parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
-    parser.add_argument("--dtype", action="append", choices=DTYPES.values(), help="likewise")
+    parser.add_argument("--dtype", action="append", choices=COMPILED_DTYPES.values(), help="likewise")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the table here")
     arguments = parser.parse_args()
     if knobs.runtime.interpret:
         parser.error("TRITON_INTERPRET is set: nothing is compiled under the interpreter, unset it")
     table, faults = {}, []
-    dtypes = [dtype for dtype, name in DTYPES.items() if name in (arguments.dtype or DTYPES.values())]
+    dtypes = [dtype for dtype, name in COMPILED_DTYPES.items() if name in (arguments.dtype or COMPILED_DTYPES.values())]
     for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS, dtypes):
         facts = compiled._asdict()
         print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)

@@ -77,7 +77,7 @@ def attention(
     if autocast and q_BHMD.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device_type)
         q_BHMD, k_BGND, v_BGND = q_BHMD.to(dtype), k_BGND.to(dtype), v_BGND.to(dtype)
-    _check(q_BHMD, k_BGND, v_BGND, visibility, query_start)
+    _check_attention(q_BHMD, k_BGND, v_BGND, visibility, query_start)
     end = visibility.key_slices(query_start, q_BHMD.shape[2], k_BGND.shape[2])[-1].stop
     k_BGND, v_BGND = k_BGND[:, :, :end], v_BGND[:, :, :end]  # what no row sees may be anything, NaN too
     run = IMPLEMENTATIONS[_choose(impl, q_BHMD, k_BGND, visibility)]
@@ -126,7 +126,7 @@ def _report(impl: str, reason: str) -> None:
     logger.info("attention runs as %s: %s", impl, reason)
 
 
-def _check(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibility, query_start: int) -> None:
+def _check_attention(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibility, query_start: int) -> None:
     if q_BHMD.ndim != 4 or k_BGND.ndim != 4:
         raise ValueError(f"q, k have {q_BHMD.ndim}, {k_BGND.ndim} axes: give (batch, heads, rows, width)")
     (batch, heads, rows, width), (key_batch, key_heads, num_keys, key_width) = q_BHMD.shape, k_BGND.shape

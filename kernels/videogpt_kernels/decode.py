@@ -55,9 +55,9 @@ def decode_attention(
         q_BHMD = q_BHMD if pool.quantized else q_BHMD.to(pool.keys_GSD.dtype)
         with torch.autocast(device_type, enabled=False):
             return decode_attention(q_BHMD, pool, step, scale=scale, impl=impl).to(given)
-    _check(q_BHMD, pool, step)
+    _check_step(q_BHMD, pool, step)
     scale = float(q_BHMD.shape[3] ** -0.5 if scale is None else scale)
-    if takes_triton(impl, device_type, lambda: _why_not_triton(q_BHMD, step)):
+    if takes_triton(impl, device_type, lambda: _why_not_decode_kernel(q_BHMD, step)):
         from videogpt_kernels.triton_decode import triton_decode_attention
 
         return triton_decode_attention(q_BHMD, pool, step, scale)
@@ -84,7 +84,7 @@ def _attend_gathered(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) 
     return rearrange(out_BGRD, "b g (r m) d -> b (g r) m d", m=step.rows)
 
 
-class Piece(NamedTuple):
+class _Piece(NamedTuple):
     """Some rows of all sequences, in int8."""
 
     k_GBND: Tensor
@@ -93,28 +93,28 @@ class Piece(NamedTuple):
     v_scales_GBN: Tensor
 
     @classmethod
-    def of(cls, pool: LayerPool, take: Callable[[Tensor], Tensor]) -> "Piece":
+    def of(cls, pool: LayerPool, take: Callable[[Tensor], Tensor]) -> "_Piece":
         """What `take` makes of each tensor of the pool, from (G, S, ...) to (G, B, N, ...)."""
         k, v, k_scales, v_scales = pool
         assert k_scales is not None and v_scales is not None
         return cls(take(k), take(v), take(k_scales), take(v_scales))
 
 
-def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
     """The prefix and the window, or all rows so far, as views; and the mask over them."""
     key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
     batch = len(step.lengths)
-    pieces = [Piece.of(pool, lambda x, rows=rows: x.unflatten(1, (batch, -1))[:, :, rows]) for rows in bias.keys]
+    pieces = [_Piece.of(pool, lambda x, rows=rows: x.unflatten(1, (batch, -1))[:, :, rows]) for rows in bias.keys]
     return pieces, bias.bias_B1MS
 
 
-def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
     """A copy of all rows held, in the order of their places; and the mask over them."""
-    return [Piece.of(pool, lambda x: x[:, step.held_slots_BN])], step.bias_B1MN
+    return [_Piece.of(pool, lambda x: x[:, step.held_slots_BN])], step.bias_B1MN
 
 
-def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
+def _attend_int8(q_BHMD: Tensor, pieces: list[_Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
     """Scores and weights are multiplied by the scales, not keys and values, of which there are more.
 
     In float16 weights of many rows, times their scales, are too small to be told from zero: float32 takes its place.
@@ -123,7 +123,7 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: 
     q_BHMD = q_BHMD.float() if given == torch.float16 else q_BHMD
     q_XYD = rearrange(q_BHMD, "b (g r) m d -> (g b) (r m) d", g=key_heads)
 
-    def scores(piece: Piece) -> Tensor:
+    def scores(piece: _Piece) -> Tensor:
         k_XND = piece.k_GBND.flatten(0, 1).to(q_XYD.dtype)
         scores_XYN = torch.baddbmm(q_XYD.new_empty(1, 1, 1), q_XYD, k_XND.mT, beta=0, alpha=scale)
         return scores_XYN * piece.k_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
@@ -139,7 +139,7 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: 
     return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows).to(given)
 
 
-def _why_not_triton(q_BHMD: Tensor, step: Step) -> str | None:
+def _why_not_decode_kernel(q_BHMD: Tensor, step: Step) -> str | None:
     if step.visibility.tile_window is None:
         return why_not_float32_triton(q_BHMD)
     if step.visibility.common_body_start is None:
@@ -149,7 +149,7 @@ def _why_not_triton(q_BHMD: Tensor, step: Step) -> str | None:
     return why_not_float32_triton(q_BHMD)
 
 
-def _check(q_BHMD: Tensor, pool: LayerPool, step: Step) -> None:
+def _check_step(q_BHMD: Tensor, pool: LayerPool, step: Step) -> None:
     (batch, heads, rows, width), (key_heads, _, key_width) = q_BHMD.shape, pool.keys_GSD.shape
     if (batch, rows) != (len(step.lengths), step.rows):
         raise ValueError(f"q has {batch} x {rows} rows, the step has {len(step.lengths)} x {step.rows}")

@@ -19,10 +19,10 @@ from videogpt_kernels.visibility import Visibility
 def why_not_triton(x_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
     """Why the kernels cannot run for such tensors, or None when they can."""
     try:
-        from videogpt_kernels.triton_attention import why_not_triton as why_not
+        from videogpt_kernels.triton_attention import why_not_kernels
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
-    return why_not(x_BHMD, visibility)
+    return why_not_kernels(x_BHMD, visibility)
 
 
 def why_not_float32_triton(x_BHMD: Tensor) -> str | None:

@@ -23,7 +23,7 @@ BLOCK_ROWS = 128
 MAX_KEPT_BYTES = 256 * 2**20
 
 
-class RowBlock(NamedTuple):
+class _RowBlock(NamedTuple):
     """Some of the query rows, and what they see."""
 
     rows: slice
@@ -55,12 +55,12 @@ def row_blocks_attention(
 
 def _blocks(
     visibility: Visibility, query_start: int, num_queries: int, num_keys: int, dtype: torch.dtype
-) -> list[RowBlock]:
+) -> list[_RowBlock]:
     blocks = []
     for start in range(0, num_queries, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, num_queries)
         bias = KeyBias.build(visibility, query_start + start, stop - start, num_keys, dtype)
-        blocks.append(RowBlock(slice(start, stop), bias))
+        blocks.append(_RowBlock(slice(start, stop), bias))
     return blocks
 
 

@@ -59,7 +59,7 @@ def to_tile_order(x_BTHW: Tensor, tile: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: the tile does not divide the frame.
     """
-    _check(x_BTHW.shape[2], x_BTHW.shape[3], tile)
+    _check_tile(x_BTHW.shape[2], x_BTHW.shape[3], tile)
     return rearrange(x_BTHW, "b t (i h) (j w) ... -> b (t i j h w) ...", h=tile[0], w=tile[1])
 
 
@@ -69,13 +69,13 @@ def from_tile_order(x_BN: Tensor, tile: tuple[int, int], height: int, width: int
     Raises:
         ValueError: the tile does not divide the frame, or the frame does not divide the rows.
     """
-    _check(height, width, tile)
+    _check_tile(height, width, tile)
     if x_BN.shape[1] % (height * width):
         raise ValueError(f"{x_BN.shape[1]} rows are no whole frames of {height}x{width}")
     (h, w), i = tile, height // tile[0]
     return rearrange(x_BN, "b (t i j h w) ... -> b t (i h) (j w) ...", i=i, j=width // w, h=h, w=w)
 
 
-def _check(height: int, width: int, tile: tuple[int, int]) -> None:
+def _check_tile(height: int, width: int, tile: tuple[int, int]) -> None:
     if min(tile) < 1 or height % tile[0] or width % tile[1]:
         raise ValueError(f"tiles of {tile[0]}x{tile[1]} do not divide a frame of {height}x{width}")

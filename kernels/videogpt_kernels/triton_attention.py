@@ -14,7 +14,7 @@ from torch import Tensor
 from triton import knobs
 
 from videogpt_kernels import backward, forward
-from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, launches_for
+from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, channels_side_by_side, launches_for
 from videogpt_kernels.tiles import Margins, Plan, plan_keys, plan_queries, why_no_plan
 from videogpt_kernels.visibility import Visibility
 
@@ -22,7 +22,7 @@ from videogpt_kernels.visibility import Visibility
 
 INTERPRETED = knobs.runtime.interpret
 """Whether the kernels were imported under TRITON_INTERPRET=1."""
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_ATTENTION_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WIDEST_FLOAT64 = 128
 """Tiles of wider ones need more shared memory than some GPUs have."""
 OLDEST = (8, 0)
@@ -30,7 +30,7 @@ MOST_HEADS = 65_535
 """The second axis of a CUDA grid."""
 
 
-class Plans(NamedTuple):
+class _Plans(NamedTuple):
     """Who sees whom, for the rows of one call, as the operators take it."""
 
     limits_B4M: Tensor
@@ -41,14 +41,14 @@ class Plans(NamedTuple):
     tile_tokens: int
 
 
-def why_not_triton(q_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
+def why_not_kernels(q_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
     """Why these kernels cannot run for such queries, or None when they can."""
     device = q_BHMD.device.type
     if device != "cuda" and not (device == "cpu" and INTERPRETED):
         return f"the device is {device}"
     if device == "cuda" and torch.cuda.get_device_capability(q_BHMD.device) < OLDEST:
         return "the GPU is older than compute capability 8.0"
-    if q_BHMD.dtype not in DTYPES:
+    if q_BHMD.dtype not in _ATTENTION_DTYPES:
         return f"q is {q_BHMD.dtype}"
     if q_BHMD.shape[3] > WIDTHS[-1]:
         return f"q has heads of width {q_BHMD.shape[3]}, above {WIDTHS[-1]}"
@@ -66,28 +66,23 @@ def triton_attention(
     launches = _launches(q_BHMD, 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens)
     key = (query_start, q_BHMD.shape[2], k_BGND.shape[2], launches)
     plans = visibility.once("triton", key, lambda: _plan(visibility, *key))
-    q_BHMD, k_BGND, v_BGND = (_channels_side_by_side(x) for x in (q_BHMD, k_BGND, v_BGND))
+    q_BHMD, k_BGND, v_BGND = (channels_side_by_side(x) for x in (q_BHMD, k_BGND, v_BGND))
     out_BHMD, _ = _attention(q_BHMD, k_BGND, v_BGND, *plans, scale)
     return out_BHMD
 
 
-def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches) -> Plans:
+def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches) -> _Plans:
     rows = (visibility, query_start, num_queries, num_keys)
     forward_plan = plan_queries(*rows, launches.forward.tile)
     dq_plan = plan_queries(*rows, launches.backward.dq.tile)
     dkv_plan = plan_keys(*rows, launches.backward.dkv.tile)
     tile_tokens = 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens
     visits = (forward_plan.visits, dq_plan.visits, dkv_plan.visits)
-    return Plans(forward_plan.limits_B4M, *visits, list(forward_plan.margins), tile_tokens)
+    return _Plans(forward_plan.limits_B4M, *visits, list(forward_plan.margins), tile_tokens)
 
 
 def _launches(q_BHMD: Tensor, tile_tokens: int) -> Launches:
     return launches_for(architecture_of(q_BHMD.device), q_BHMD.shape[3], q_BHMD.dtype, tile_tokens)
-
-
-def _channels_side_by_side(x: Tensor) -> Tensor:
-    """The same numbers with a stride of 1 along the last axis, which the kernels count on."""
-    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 @torch.library.custom_op("videogpt_kernels::attention", mutates_args=())
@@ -137,7 +132,7 @@ def _attention_backward(
             v_BGND,
             out_BHMD,
             lse_BHM,
-            _channels_side_by_side(dout_BHMD),
+            channels_side_by_side(dout_BHMD),
             Plan(limits_B4M, dq_visits, Margins(*margins)),
             Plan(limits_B4M, dkv_visits, Margins(*margins)),
             scale,
@@ -150,17 +145,17 @@ def _(dout, q_BHMD, k_BGND, v_BGND, out, lse, limits, dq_visits, dkv_visits, mar
     return tuple(x.new_empty(x.shape) for x in (q_BHMD, k_BGND, v_BGND))
 
 
-def _keep(ctx, inputs, output) -> None:
+def _keep_attention(ctx, inputs, output) -> None:
     q_BHMD, k_BGND, v_BGND, limits_B4M, _, dq_visits, dkv_visits, *ctx.settings = inputs
     ctx.save_for_backward(q_BHMD, k_BGND, v_BGND, *output, limits_B4M, dq_visits, dkv_visits)
     ctx.mark_non_differentiable(output[1])
 
 
-def _gradients(ctx, dout_BHMD: Tensor, _: Tensor):
+def _attention_gradients(ctx, dout_BHMD: Tensor, _: Tensor):
     return *_attention_backward(dout_BHMD, *ctx.saved_tensors, *ctx.settings), *[None] * 7
 
 
-_attention.register_autograd(_gradients, setup_context=_keep)
+_attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
 
 
 def _exact(x: Tensor) -> torch.dtype:

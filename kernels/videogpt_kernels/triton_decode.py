@@ -30,7 +30,7 @@ PROGRAMS_PER_PROCESSOR = 4
 INTERPRETED_PROCESSORS = 1
 
 
-class DecodeLaunch(NamedTuple):
+class _DecodeLaunch(NamedTuple):
     """How the two kernels are launched."""
 
     queries: int
@@ -58,19 +58,19 @@ class DecodeLaunch(NamedTuple):
 
 def decode_launch(
     architecture: str, packed_rows: int, width: int, dtype: torch.dtype, *, quantized: bool, windowed: bool
-) -> DecodeLaunch:
+) -> _DecodeLaunch:
     """For so many rows per key head; a tile holds 16 or 64 of them. Chosen as in `launches`: no spills."""
     rocm = architecture == "gfx942"
     registers = None if rocm else 255
     if dtype.itemsize > 2:  # exact rather than fast
-        return DecodeLaunch(16, 16, 8 if windowed or width > 64 else 4, 1, registers)
+        return _DecodeLaunch(16, 16, 8 if windowed or width > 64 else 4, 1, registers)
     # The mask of a window takes registers.
     queries = 16 if windowed or packed_rows <= 16 else 64
     keys = 64 if width <= 128 else 32
     if windowed or (queries == 64 and (rocm or quantized)):
         keys //= 2
     stages = 3 if width <= 64 and not (windowed or quantized) else 2
-    return DecodeLaunch(queries, keys, 8 if queries == 64 else 4, stages, registers)
+    return _DecodeLaunch(queries, keys, 8 if queries == 64 else 4, stages, registers)
 
 
 @triton.jit

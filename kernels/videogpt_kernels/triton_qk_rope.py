@@ -12,12 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from videogpt_kernels.launches import channels_side_by_side
 from videogpt_kernels.qk_rope import SHORTEST
 
 # B sequences, N rows, H heads, D channels of a head, P = D / 2 pairs, T tiles of rows
 
 TILE = 32
-WARPS = 4
+_WARPS_PER_TILE = 4
 
 
 @triton.jit
@@ -92,7 +93,7 @@ def qk_rope_backward_kernel(
 
 def triton_qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> Tensor:
     """As `videogpt_kernels.qk_rope`."""
-    return _qk_rope(_side_by_side(qk_BNHD), gain_H.contiguous(), cos_BN1D.contiguous(), sin_BN1D.contiguous())
+    return _qk_rope(channels_side_by_side(qk_BNHD), gain_H.contiguous(), cos_BN1D.contiguous(), sin_BN1D.contiguous())
 
 
 @torch.library.custom_op("videogpt_kernels::qk_rope", mutates_args=())
@@ -103,7 +104,7 @@ def _qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor
         qk_rope_kernel[(-(-rows // TILE), batch * heads)](
             qk_BNHD, gain_H, cos_BN1D, sin_BN1D, y_BNHD,
             *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *y_BNHD.stride()[:3],
-            rows, heads, SHORTEST, **constants(width),
+            rows, heads, SHORTEST, **qk_rope_constants(width),
         )  # fmt: skip
     return y_BNHD
 
@@ -119,14 +120,14 @@ def _qk_rope_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of qk and gain."""
     batch, rows, heads, width = qk_BNHD.shape
-    tiles, dy_BNHD = -(-rows // TILE), _side_by_side(dy_BNHD)
+    tiles, dy_BNHD = -(-rows // TILE), channels_side_by_side(dy_BNHD)
     dx_BNHD = qk_BNHD.new_empty(qk_BNHD.shape)
     dgain_TBH = qk_BNHD.new_empty((tiles, batch, heads), dtype=torch.float32)
     with torch.cuda.device_of(qk_BNHD):  # Triton launches on the current device
         qk_rope_backward_kernel[(tiles, batch * heads)](
             qk_BNHD, gain_H, cos_BN1D, sin_BN1D, dy_BNHD, dx_BNHD, dgain_TBH,
             *qk_BNHD.stride()[:3], *_turn_strides(cos_BN1D), *dy_BNHD.stride()[:3], *dx_BNHD.stride()[:3],
-            rows, heads, SHORTEST, **constants(width),
+            rows, heads, SHORTEST, **qk_rope_constants(width),
         )  # fmt: skip
     return dx_BNHD, dgain_TBH.sum((0, 1)).to(gain_H.dtype)
 
@@ -136,28 +137,23 @@ def _(dy_BNHD, qk_BNHD, gain_H, cos_BN1D, sin_BN1D):
     return qk_BNHD.new_empty(qk_BNHD.shape), gain_H.new_empty(gain_H.shape)
 
 
-def _keep(ctx, inputs, output) -> None:
+def _keep_qk_rope(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _gradients(ctx, dy_BNHD: Tensor):
+def _qk_rope_gradients(ctx, dy_BNHD: Tensor):
     return *_qk_rope_backward(dy_BNHD, *ctx.saved_tensors), None, None
 
 
-_qk_rope.register_autograd(_gradients, setup_context=_keep)
+_qk_rope.register_autograd(_qk_rope_gradients, setup_context=_keep_qk_rope)
 
 
-def constants(width: int) -> dict[str, int]:
+def qk_rope_constants(width: int) -> dict[str, int]:
     """Keyword arguments of the kernels for heads of `width`."""
     pairs = width // 2
-    return {"PAIRS": pairs, "WIDTH": 1 << (pairs - 1).bit_length(), "TILE_N": TILE, "num_warps": WARPS}
+    return {"PAIRS": pairs, "WIDTH": 1 << (pairs - 1).bit_length(), "TILE_N": TILE, "num_warps": _WARPS_PER_TILE}
 
 
 def _turn_strides(cos_BN1D: Tensor) -> tuple[int, int]:
     """Of a batch and of a row; a batch of 1 is read again for every sequence."""
     return (cos_BN1D.stride(0) if cos_BN1D.shape[0] > 1 else 0), cos_BN1D.stride(1)
-
-
-def _side_by_side(x: Tensor) -> Tensor:
-    """The same numbers with a stride of 1 along the last axis, which the kernels count on."""
-    return x if x.stride(-1) == 1 else x.contiguous()

@@ -17,7 +17,7 @@ from videogpt_kernels.qk_rope import SHORTEST
 
 # B sequences, M new rows, H query heads, G key heads, A = H + 2 G heads of all three, S slots, D channels, P = D / 2
 
-WARPS = 1
+_WARPS_PER_HEAD = 1
 
 
 @triton.jit
@@ -121,7 +121,8 @@ def _write_cache(
             qkv_BMAD, gain_H, cos_BM1D, sin_BM1D, q_BHMD, keys_GSD, values_GSD, *scales, places_B3,
             *qkv_BMAD.stride()[:3], cos_BM1D.stride(0) if cos_BM1D.shape[0] > 1 else 0, cos_BM1D.stride(1),
             q_BHMD.stride(0), q_BHMD.stride(2), q_BHMD.stride(1), *keys_GSD.stride()[:2], keys_GSD.shape[1],
-            rows, query_heads, key_heads, prompt_rows, ring_rows, SHORTEST, **constants(width), QUANTIZED=quantized,
+            rows, query_heads, key_heads, prompt_rows, ring_rows, SHORTEST,
+            **write_cache_constants(width), QUANTIZED=quantized,
         )  # fmt: skip
     return q_BHMD
 
@@ -132,7 +133,12 @@ def _(qkv_BMAD, gain_H, cos, sin, keys_GSD, values_GSD, key_scales, value_scales
     return qkv_BMAD.new_empty((batch, heads - 2 * keys_GSD.shape[0], rows, width))
 
 
-def constants(width: int) -> dict[str, int]:
+def write_cache_constants(width: int) -> dict[str, int]:
     """Keyword arguments of the kernel for heads of `width`."""
     pairs = width // 2
-    return {"PAIRS": pairs, "WIDTH": 1 << (pairs - 1).bit_length(), "STEPS": STEPS_OF_INT8, "num_warps": WARPS}
+    return {
+        "PAIRS": pairs,
+        "WIDTH": 1 << (pairs - 1).bit_length(),
+        "STEPS": STEPS_OF_INT8,
+        "num_warps": _WARPS_PER_HEAD,
+    }

@@ -11,7 +11,7 @@ import torch
 from videogpt.tokens.writer import tokenize_clips
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
