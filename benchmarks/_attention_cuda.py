@@ -32,7 +32,7 @@ PROTOCOL = (
 Run = Callable[[], Any]
 
 
-class Problem(NamedTuple):
+class _Problem(NamedTuple):
     """A mask at a size."""
 
     name: str
@@ -42,22 +42,22 @@ class Problem(NamedTuple):
     rows: int
 
 
-def problems(quick: bool) -> Iterator[Problem]:
+def problems(quick: bool) -> Iterator[_Problem]:
     """Causal, prefix and window, packed, window of tiles; about 4, 17, 20 and 64 thousand rows."""
     frame, lengths = 1024, torch.tensor([100], dtype=torch.int32)
-    yield Problem("causal, 4k", Visibility.causal(4), 4, 16, 4096)
+    yield _Problem("causal, 4k", Visibility.causal(4), 4, 16, 4096)
     windowed = Visibility.prefix_body(lengths, TEXT, frame_tokens=frame, window_frames=4)
-    yield Problem("prefix + last 4 of 17 frames, 17k", windowed, 1, 16, TEXT + 1 + 17 * frame)
+    yield _Problem("prefix + last 4 of 17 frames, 17k", windowed, 1, 16, TEXT + 1 + 17 * frame)
     tiles = TileWindow(tile_tokens=64, tiles_high=5, tiles_wide=8, reach_high=1, reach_wide=1)
     rules = {"frame_tokens": tiles.frame_tokens, "window_frames": 4, "tile_window": tiles}
-    yield Problem("tile window, 20k", Visibility.prefix_body(lengths, TEXT, **rules), 1, 16, TEXT + 1 + 8 * 2560)
+    yield _Problem("tile window, 20k", Visibility.prefix_body(lengths, TEXT, **rules), 1, 16, TEXT + 1 + 8 * 2560)
     if quick:
         return
-    yield Problem("causal, 17k", Visibility.causal(1), 1, 16, 17 * frame)
+    yield _Problem("causal, 17k", Visibility.causal(1), 1, 16, 17 * frame)
     documents = [[Document(40 + 7 * i, 1000 + 300 * i) for i in range(8)]]
-    yield Problem("8 documents, 17k", Visibility.packed(documents), 1, 16, 17 * frame)
-    yield Problem("causal, 64k", Visibility.causal(1), 1, 8, 65536)
-    yield Problem("prefix + last 4 of 63 frames, 64k", windowed, 1, 8, TEXT + 1 + 63 * frame)
+    yield _Problem("8 documents, 17k", Visibility.packed(documents), 1, 16, 17 * frame)
+    yield _Problem("causal, 64k", Visibility.causal(1), 1, 8, 65536)
+    yield _Problem("prefix + last 4 of 63 frames, 64k", windowed, 1, 8, TEXT + 1 + 63 * frame)
 
 
 def compare(report: Report, quick: bool) -> None:
@@ -83,7 +83,7 @@ def milliseconds(run: Run) -> float:
     return do_bench(run, return_mode="median")
 
 
-def _compare_one(report: Report, problem: Problem, width: int, ceiling: float) -> None:
+def _compare_one(report: Report, problem: _Problem, width: int, ceiling: float) -> None:
     torch._dynamo.reset()  # it gives up on a function that was compiled for too many shapes, with one line of warning
     visibility = problem.visibility.to("cuda")
     shape = (problem.batch, problem.heads, problem.rows, width)

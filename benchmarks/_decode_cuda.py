@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from decode import FRAME, RIVALS, TEXT, Problem, Scene, check, rival_name, scene_of
+from _decode_scene import FRAME, RIVALS, TEXT, Problem, Scene, check, rival_name, scene_of
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention

@@ -53,7 +53,7 @@ def check(found: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
             raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
-class Comparison(NamedTuple):
+class _Comparison(NamedTuple):
     """Milliseconds of one call."""
 
     name: str
@@ -66,7 +66,7 @@ def random_visibility(batch: int) -> Visibility:
     return Visibility.prefix_body(prefix_B, TEXT_ROWS)
 
 
-def training(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
+def training(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
     """Forward and backward of all rows, with the strides that a model's projections leave."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility = random_visibility(batch)
@@ -86,10 +86,10 @@ def training(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
     exact = attention(q.double(), k.double(), v.double(), visibility, impl="reference")
     check(ours(), [exact, *torch.autograd.grad(exact, (q, k, v), up.double())], TOLERANCE[dtype])
     best = best_milliseconds([ours, rival], rounds)
-    return Comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
+    return _Comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
 
 
-def decoding(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
+def decoding(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
     """The last rows, one by one, against a cache."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility, rows = random_visibility(batch), range(length - DECODED_ROWS, length)
@@ -118,7 +118,7 @@ def decoding(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:
         check(decode(ours), exact, TOLERANCE[dtype])
         best = best_milliseconds([lambda: decode(ours), lambda: decode(rival)], rounds)
     per_call = [milliseconds / LAYERS / DECODED_ROWS for milliseconds in best]
-    return Comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
+    return _Comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
 
 
 def on_cpu(command: str, quick: bool) -> Report:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
+from _decode_scene import RIVALS, Problem, check, rival_name, scene_of
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -29,11 +29,9 @@ from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
+from videogpt_kernels import LayerPool, Step, Visibility, decode_attention, store_rows
 
-# B sequences, H query heads, G key heads, M new rows, N rows held, C rows of room, D channels of a head
-HEADS, WIDTH, TEXT, FRAME = 8, 64, 64, 256
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.int8: 3e-2}
+# B and R sequences, G key heads, S slots, M new rows, N rows held, D channels of a head
 PROTOCOL = (
     "medians of {rounds} rounds taken in turns, wall time, {threads} threads; attention: 1 sequence, 8 query heads of "
     "64, a cache with room for a quarter more rows than it holds; outputs within 1e-5 (float32), 1e-2 (bfloat16) or "
@@ -54,103 +52,6 @@ def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> 
     return [statistics.median(own) for own in times]
 
 
-class Problem(NamedTuple):
-    """New rows over a cache."""
-
-    held: int
-    """Rows in the cache, the new ones among them."""
-    rows: int
-    group: int
-    """Query heads per key head."""
-    dtype: torch.dtype
-    window_frames: int | None = None
-
-    @property
-    def name(self) -> str:
-        window = "" if self.window_frames is None else f", last {self.window_frames} frames of {FRAME}"
-        kind = "int8 (bfloat16)" if self.dtype == torch.int8 else str(self.dtype).removeprefix("torch.")
-        return f"{self.rows} new of {self.held} rows, groups of {self.group}, {kind}{window}"
-
-
-class Scene(NamedTuple):
-    """A problem's tensors: a cache, the same as plain tensors, queries and the mask over the whole cache."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    pool: LayerPool
-    step: Step
-    mask_B1MC: Tensor
-
-
-def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
-    """Random keys and values of rows 0 .. held-1, and a cache with room for a quarter more."""
-    room = problem.held + problem.held // 4
-    exact = torch.bfloat16 if problem.dtype == torch.int8 else problem.dtype
-    key_heads = HEADS // problem.group
-    q = torch.randn(batch, HEADS, problem.rows, WIDTH, dtype=exact, device=device)
-    k, v = torch.randn(2, batch, key_heads, problem.held, WIDTH, dtype=exact, device=device)
-    rules = {} if problem.window_frames is None else {"frame_tokens": FRAME, "window_frames": problem.window_frames}
-    prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
-    visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
-    pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
-
-    def step(start: int, rows: int) -> Step:
-        first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
-        places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
-        return Step(
-            rows=rows,
-            lengths=(start,) * batch,
-            places_B3=places_B3,
-            contiguous=True,
-            prompt_rows=TEXT,
-            ring_rows=room - TEXT,
-            visibility=visibility,
-        )
-
-    store_rows(k, v, pool, step(0, problem.held))
-    start = problem.held - problem.rows
-    mask_B1MC = visibility.dense(start, problem.rows, room)[:, None]
-    return Scene(q, k, v, pool, step(start, problem.rows), mask_B1MC)
-
-
-def check(scene: Scene, dtype: torch.dtype) -> None:
-    """Ends the program where a result is wrong."""
-    found = decode_attention(scene.q, scene.pool, scene.step)
-    q, k, v = (x.double() for x in scene[:3])
-    exact = attention(q, k, v, scene.step.visibility, query_start=scene.step.start, impl="reference")
-    error = float((found.double() - exact).norm() / exact.norm())
-    if not error < TOLERANCE[dtype]:
-        raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {TOLERANCE[dtype]:.0e}")
-
-
-def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:
-    """What open video models do at every step: expand the whole static cache, and mask what is not there."""
-    group, room = scene.q.shape[1] // scene.k.shape[1], scene.mask_B1MC.shape[-1]
-    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
-
-    def run() -> Tensor:
-        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v))
-        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC)
-
-    return run
-
-
-def grouped(scene: Scene) -> Callable[[], Tensor]:
-    """The same without expansion."""
-    room = scene.mask_B1MC.shape[-1]
-    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
-    return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
-
-
-def rival_name(rival: str, problem: Problem) -> str:
-    """Rivals know no int8."""
-    return f"{rival}, bfloat16" if problem.dtype == torch.int8 else rival
-
-
-RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
-
-
 def attention_on_cpu(report: Report, quick: bool, rounds: int) -> None:
     problems = [
         Problem(4096, rows, group, dtype, window)
@@ -169,7 +70,7 @@ def attention_on_cpu(report: Report, quick: bool, rounds: int) -> None:
             report.add(problem.name, time_of_ours, "ms", rival=rival, rival_value=time_of_rival)
 
 
-class Drawing(NamedTuple):
+class _Drawing(NamedTuple):
     """A model in the middle of drawing a video, with guidance: two sequences, half the codes in the cache."""
 
     model: VideoGPT
@@ -193,7 +94,7 @@ class Drawing(NamedTuple):
 
 def drawing(
     model: VideoGPT, task: Task, dtype: torch.dtype = torch.float32, copies: int = 1, shared: bool = False
-) -> Drawing:
+) -> _Drawing:
     """With random codes, the same for every call; `copies` of each sequence, which may share its prompt."""
     frames = task.config.latent_frames
     tokens = frames * task.raster.frame_tokens
@@ -218,7 +119,7 @@ def drawing(
     if shared:
         cache.fork([index for index in range(2) for _ in range(copies)])
     model.hidden(first, cache)
-    return Drawing(model, task, last, cache)
+    return _Drawing(model, task, last, cache)
 
 
 @torch.inference_mode()

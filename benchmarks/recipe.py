@@ -76,7 +76,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Setting(NamedTuple):
+class _Setting(NamedTuple):
     """What is the same for all."""
 
     folder: str
@@ -88,7 +88,7 @@ class Setting(NamedTuple):
     """The tokenizer whose decoder is trained; None for whole tokenizers from nothing."""
 
 
-def train(setting: Setting, changes: dict[str, Any]) -> TokenizerTraining:
+def train(setting: _Setting, changes: dict[str, Any]) -> TokenizerTraining:
     """One training of the recipe with these changes."""
     lightning.seed_everything(0, verbose=False)
     steps, adversarial, tokenizer = setting.steps, None, None
@@ -128,7 +128,7 @@ def train(setting: Setting, changes: dict[str, Any]) -> TokenizerTraining:
     return module
 
 
-def clip_data(setting: Setting, num_frames: int) -> ClipDataModule:
+def clip_data(setting: _Setting, num_frames: int) -> ClipDataModule:
     return ClipDataModule(
         setting.folder,
         validation_column=setting.column,
@@ -175,7 +175,7 @@ def write_shapes(folder: Path, clips: int) -> None:
         Clip(torch.from_numpy(render(sample_scene(0, index))), FPS).write(folder / f"{index:04}.mp4")
 
 
-def worth(name: str, setting: Setting) -> dict[str, float]:
+def worth(name: str, setting: _Setting) -> dict[str, float]:
     """All figures of one variant; quiet, as it runs beside others."""
     torch.set_num_threads(1)
     for part in ("pytorch", "fabric"):
@@ -211,7 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         if not args.clips:
             write_shapes(Path(made), 24 if args.quick else 400)
-        setting = Setting(args.clips or made, args.unseen_column, steps, batch, prior_steps, args.second_stage)
+        setting = _Setting(args.clips or made, args.unseen_column, steps, batch, prior_steps, args.second_stage)
         films = clip_data(setting, num_frames=17)
         sizes = {"clips": len(films.training), "unseen": len(films.validation)}
         stage = (SECOND_STAGE if args.second_stage else FIRST_STAGE).format(**setting._asdict())

@@ -58,7 +58,7 @@ PROTOCOL = (
 Run = Callable[..., Any]
 
 
-class Point(NamedTuple):
+class _Point(NamedTuple):
     """What a codec makes of a clip at one setting."""
 
     bits_per_pixel: float
@@ -147,7 +147,7 @@ def _pass_through(name: str, frames: int) -> float:
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def codec_points(clip: Clip, encoder: str, options: dict[str, str], qualities: tuple[int, ...]) -> list[Point]:
+def codec_points(clip: Clip, encoder: str, options: dict[str, str], qualities: tuple[int, ...]) -> list[_Point]:
     """A codec at several quality settings, by bits."""
     points = []
     for quality in qualities:
@@ -155,11 +155,11 @@ def codec_points(clip: Clip, encoder: str, options: dict[str, str], qualities: t
         bits = 8 * _encode(clip, file, encoder, {**options, "crf": str(quality)})
         result = _video(Clip(_decode(file), clip.fps))
         pixels = len(clip) * clip.height * clip.width
-        points.append(Point(bits / pixels, float(psnr(result, _video(clip)))))
+        points.append(_Point(bits / pixels, float(psnr(result, _video(clip)))))
     return sorted(points)
 
 
-def psnr_at(points: list[Point], bits_per_pixel: float) -> float:
+def psnr_at(points: list[_Point], bits_per_pixel: float) -> float:
     """Between two settings, by the logarithm of the bits; beyond the last, the last."""
     logs = [math.log(point.bits_per_pixel) for point in points]
     wanted = min(max(math.log(bits_per_pixel), logs[0]), logs[-1])

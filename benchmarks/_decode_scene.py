@@ -1,0 +1,119 @@
+"""Problems of decoding, their tensors, and what most people write in place of `decode_attention`.
+
+Shared by `decode.py` and `_decode_cuda.py`:
+
+    scene = scene_of(Problem(held=4096, rows=1, group=8, dtype=torch.float32))
+    check(scene, torch.float32)                  # ends the program where a result is wrong
+    run = RIVALS["SDPA, enable_gqa and mask"](scene)
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
+
+# B sequences, H query heads, G key heads, M new rows, N rows held, C rows of room, D channels of a head
+HEADS, WIDTH, TEXT, FRAME = 8, 64, 64, 256
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.int8: 3e-2}
+
+
+class Problem(NamedTuple):
+    """New rows over a cache."""
+
+    held: int
+    """Rows in the cache, the new ones among them."""
+    rows: int
+    group: int
+    """Query heads per key head."""
+    dtype: torch.dtype
+    window_frames: int | None = None
+
+    @property
+    def name(self) -> str:
+        window = "" if self.window_frames is None else f", last {self.window_frames} frames of {FRAME}"
+        kind = "int8 (bfloat16)" if self.dtype == torch.int8 else str(self.dtype).removeprefix("torch.")
+        return f"{self.rows} new of {self.held} rows, groups of {self.group}, {kind}{window}"
+
+
+class Scene(NamedTuple):
+    """A problem's tensors: a cache, the same as plain tensors, queries and the mask over the whole cache."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pool: LayerPool
+    step: Step
+    mask_B1MC: Tensor
+
+
+def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
+    """Random keys and values of rows 0 .. held-1, and a cache with room for a quarter more."""
+    room = problem.held + problem.held // 4
+    exact = torch.bfloat16 if problem.dtype == torch.int8 else problem.dtype
+    key_heads = HEADS // problem.group
+    q = torch.randn(batch, HEADS, problem.rows, WIDTH, dtype=exact, device=device)
+    k, v = torch.randn(2, batch, key_heads, problem.held, WIDTH, dtype=exact, device=device)
+    rules = {} if problem.window_frames is None else {"frame_tokens": FRAME, "window_frames": problem.window_frames}
+    prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
+    visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
+    pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
+
+    def step(start: int, rows: int) -> Step:
+        first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
+        places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
+        return Step(
+            rows=rows,
+            lengths=(start,) * batch,
+            places_B3=places_B3,
+            contiguous=True,
+            prompt_rows=TEXT,
+            ring_rows=room - TEXT,
+            visibility=visibility,
+        )
+
+    store_rows(k, v, pool, step(0, problem.held))
+    start = problem.held - problem.rows
+    mask_B1MC = visibility.dense(start, problem.rows, room)[:, None]
+    return Scene(q, k, v, pool, step(start, problem.rows), mask_B1MC)
+
+
+def check(scene: Scene, dtype: torch.dtype) -> None:
+    """Ends the program where a result is wrong."""
+    found = decode_attention(scene.q, scene.pool, scene.step)
+    q, k, v = (x.double() for x in scene[:3])
+    exact = attention(q, k, v, scene.step.visibility, query_start=scene.step.start, impl="reference")
+    error = float((found.double() - exact).norm() / exact.norm())
+    if not error < TOLERANCE[dtype]:
+        raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {TOLERANCE[dtype]:.0e}")
+
+
+def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:
+    """What open video models do at every step: expand the whole static cache, and mask what is not there."""
+    group, room = scene.q.shape[1] // scene.k.shape[1], scene.mask_B1MC.shape[-1]
+    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
+
+    def run() -> Tensor:
+        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v))
+        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC)
+
+    return run
+
+
+def grouped(scene: Scene) -> Callable[[], Tensor]:
+    """The same without expansion."""
+    room = scene.mask_B1MC.shape[-1]
+    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
+    return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
+
+
+def rival_name(rival: str, problem: Problem) -> str:
+    """Rivals know no int8."""
+    return f"{rival}, bfloat16" if problem.dtype == torch.int8 else rival
+
+
+RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
