@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from videogpt.inspection.documents import SUFFIXES, describe_document
 from videogpt.inspection.imported import describe_torchscript, describe_vqvae
-from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
-from videogpt.runs.result import is_run_folder
+from videogpt.runs.folder import PRETRAINED, find_last, is_run_folder
+from videogpt.runs.resume import read_checkpoint
 from videogpt_tokenizer.files.weights_folder import parse_json
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from videogpt.pipeline.saved_model import SHIPPED, TOKENIZER_NAME, shipped_models
-from videogpt.runs.result import refuse_run_folder
+from videogpt.runs.folder import refuse_run_folder
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer, is_imported, load_video_tokenizer
 from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, named_or_path, shipped_tokenizers
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer

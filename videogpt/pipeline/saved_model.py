@@ -25,7 +25,7 @@ from videogpt.layouts.config import LayoutConfig
 from videogpt.layouts.task import Task, find_task
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
-from videogpt.runs.result import refuse_run_folder
+from videogpt.runs.folder import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.files.replacing import beside
 from videogpt_tokenizer.files.weights_folder import (

@@ -4,7 +4,7 @@
     next(iter(data.train_dataloader()))       # {"codes": int64 (B, T, H, W), "caption": [str, ...]}
     data.collate_training = my_collate        # rows -> another kind of batch, made in the loader's workers
 
-Refuses what `reader` refuses, two folders that do not match, and a single clip, which cannot be split.
+Refuses what `TokenShardReader` refuses, two folders that do not match, and a single clip, which cannot be split.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from videogpt.tokens.reader import TokenRow, TokenShardReader
-from videogpt.tokens.writer import TokenShardsManifest
+from videogpt.tokens.shards import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
 
 # B batch, T latent frames, H/W latent height and width
