@@ -8,7 +8,6 @@ A check knows one world: which columns of the metadata say what a clip shows, an
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videogpt.worlds.shapes.captions import caption
-from videogpt.worlds.shapes.checker import agrees, check
+from videogpt.worlds.shapes.checker import agreement, check
 from videogpt.worlds.shapes.scene import Scene
 from videogpt.worlds.sprites.checker import SpritesChecker
 from videogpt.worlds.sprites.scene import Sprite, SpritesWorld
@@ -52,7 +51,7 @@ class ShapesCheck:
 
     def verdict(self, frames_THWC: Frames, record: ClipRecord) -> dict[str, bool]:
         """Count, shape, colour, size, motion and background."""
-        return asdict(agrees(check(frames_THWC), _scene(record)))
+        return agreement(check(frames_THWC), _scene(record))
 
     def group(self, record: ClipRecord) -> str:
         """By the number of objects."""

@@ -18,7 +18,7 @@ OMITTED = 0.15
 _TERSE = 0.15  # how often a caption has no articles: "red circle moving left, black background"
 
 
-class Verb(NamedTuple):
+class _Verb(NamedTuple):
     """One motion in the three forms that captions use."""
 
     finite: str
@@ -41,31 +41,31 @@ _SIZES = {
 _BACKGROUNDS = {"grey": ("grey", "gray"), "navy": ("navy", "navy", "dark blue")}
 
 _STILL = (
-    Verb("stays still", "is staying still", "staying still"),
-    Verb("does not move", "is not moving", "not moving"),
+    _Verb("stays still", "is staying still", "staying still"),
+    _Verb("does not move", "is not moving", "not moving"),
 )
 _BOUNCES = (
-    Verb("bounces", "is bouncing", "bouncing"),
-    Verb("bounces around", "is bouncing around", "bouncing around"),
+    _Verb("bounces", "is bouncing", "bouncing"),
+    _Verb("bounces around", "is bouncing around", "bouncing around"),
 )
 _SPINS = (
-    Verb("spins", "is spinning", "spinning"),
-    Verb("rotates", "is rotating", "rotating"),
+    _Verb("spins", "is spinning", "spinning"),
+    _Verb("rotates", "is rotating", "rotating"),
 )
 _GROWS = (
-    Verb("grows", "is growing", "growing"),
-    Verb("gets bigger", "is getting bigger", "getting bigger"),
+    _Verb("grows", "is growing", "growing"),
+    _Verb("gets bigger", "is getting bigger", "getting bigger"),
 )
 _SHRINKS = (
-    Verb("shrinks", "is shrinking", "shrinking"),
-    Verb("gets smaller", "is getting smaller", "getting smaller"),
+    _Verb("shrinks", "is shrinking", "shrinking"),
+    _Verb("gets smaller", "is getting smaller", "getting smaller"),
 )
 _VERBS = {"stays still": _STILL, "bounces": _BOUNCES, "spins": _SPINS, "grows": _GROWS, "shrinks": _SHRINKS}
 _GOES = (
-    Verb("moves", "is moving", "moving"),
-    Verb("moves", "is moving", "moving"),
-    Verb("slides", "is sliding", "sliding"),
-    Verb("goes", "is going", "going"),
+    _Verb("moves", "is moving", "moving"),
+    _Verb("moves", "is moving", "moving"),
+    _Verb("slides", "is sliding", "sliding"),
+    _Verb("goes", "is going", "going"),
 )
 
 
@@ -107,20 +107,20 @@ def _clause(look: Attributes, rng: np.random.Generator, with_size: bool, tense: 
     return " ".join(words)
 
 
-def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> Verb:
+def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> _Verb:
     if look.second_colour is not None:
         second = _colour(look.second_colour, rng)
         if turns:
-            return Verb(f"turns {second}", f"is turning {second}", f"turning {second}")
+            return _Verb(f"turns {second}", f"is turning {second}", f"turning {second}")
         change = f"from {_colour(look.colour, rng)} to {second}"
-        return Verb(f"changes {change}", f"is changing {change}", f"changing {change}")
+        return _Verb(f"changes {change}", f"is changing {change}", f"changing {change}")
     if look.motion in _VERBS:
         return pick(rng, _VERBS[look.motion])
     direction = look.motion.removeprefix("moves ")
     verb = pick(rng, _GOES)
     if direction in ("left", "right") and rng.random() < 0.25:
         direction = f"to the {direction}"
-    return Verb(*(f"{form} {direction}" for form in verb))
+    return _Verb(*(f"{form} {direction}" for form in verb))
 
 
 def _colour(name: str, rng: np.random.Generator) -> str:

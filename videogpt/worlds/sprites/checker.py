@@ -41,19 +41,19 @@ class Match(NamedTuple):
     """Mean squared difference of the colour values (0 to 255) to the clip so blurred: 0 is the very clip."""
 
 
-class Layer(NamedTuple):
+class _Layer(NamedTuple):
     """All variants of one layer, in the cells of one action and direction."""
 
     covers_VP: Floats  # 1 where a variant covers what is below it, else 0
     colour_VPC: Floats
 
 
-class Cells(NamedTuple):
+class _Cells(NamedTuple):
     """One action and direction."""
 
     used_THW: NDArray[np.bool_]  # pixels that any layer covers; P of them
     repeats_P: Floats  # how often a clip shows the cell
-    layers: dict[str, Layer]
+    layers: dict[str, _Layer]
 
 
 class SpritesChecker:
@@ -121,7 +121,7 @@ def _blurred(pictures_THWC: Floats, blur: float) -> Floats:
     return np.einsum("ih,jw,thwc->tijc", weights_HH, weights_HH, pictures_THWC, optimize=True)
 
 
-def _cells_of(world: SpritesWorld, action: int, direction: int) -> Cells:
+def _cells_of(world: SpritesWorld, action: int, direction: int) -> _Cells:
     row, count = world.row(action, direction), world.num_frames(action)
     cells = {layer: sheets[:, row, :count] for layer, sheets in world.cells_VRTHWC.items()}
     used_THW = np.any([cells_VTHWC[..., 3].any(axis=0) for cells_VTHWC in cells.values()], axis=0)
@@ -130,19 +130,19 @@ def _cells_of(world: SpritesWorld, action: int, direction: int) -> Cells:
         pixels_VPC = cells_VTHWC[:, used_THW].astype(np.float32)
         alpha_VPC = pixels_VPC[..., 3:] / np.float32(255)
         covers_VP = (alpha_VPC[..., 0] >= 0.5).astype(np.float32)
-        layers[layer] = Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
+        layers[layer] = _Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
     shown = np.bincount(np.arange(NUM_FRAMES) % count).astype(np.float32)
     repeats_P = np.broadcast_to(rearrange(shown, "t -> t 1 1"), used_THW.shape)[used_THW]
-    return Cells(used_THW, repeats_P, layers)
+    return _Cells(used_THW, repeats_P, layers)
 
 
-def _distances(cells: Cells, video_THWC: Floats) -> Floats:
+def _distances(cells: _Cells, video_THWC: Floats) -> Floats:
     """Squared distances of a video to all characters, NMLK, less the square of the video itself."""
     count = len(cells.used_THW)
     cells_sum_THWC = np.stack([video_THWC[t::count].sum(axis=0) for t in range(count)])
     sum_PC = cells_sum_THWC[cells.used_THW]
 
-    def costs(layer: Layer) -> Floats:
+    def costs(layer: _Layer) -> Floats:
         square_VP = np.einsum("vpc,vpc->vp", layer.colour_VPC, layer.colour_VPC)
         return cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", layer.colour_VPC, sum_PC)
 
