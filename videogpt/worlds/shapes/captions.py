@@ -1,7 +1,7 @@
 """Captions of the shapes world: a scene in words, always true, worded in many ways.
 
-    caption(scene, rng)               "on a navy background, a little red disc is sliding left"
-    caption(scene, rng, full=True)    the same, but never leaves out a size or the background
+    shapes_caption(scene, rng)               # "on a navy background, a little red disc is sliding left"
+    shapes_caption(scene, rng, full=True)    # the same, but never leaves out a size or the background
 
 Lower case, no full stop. Every synonym stands for one attribute only, so that a full caption fits no other
 scene. Knows nothing of pixels.
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videogpt.worlds.shapes.scene import Attributes, Scene, pick
+from videogpt.worlds.shapes.scene import Attributes, Scene
+from videogpt.worlds.world import pick
 
 OMITTED = 0.15
 """How often the sizes, and how often the background, go unnamed when the caption need not be full."""
@@ -60,7 +61,7 @@ _SHRINKS = (
     _Verb("shrinks", "is shrinking", "shrinking"),
     _Verb("gets smaller", "is getting smaller", "getting smaller"),
 )
-_VERBS = {"stays still": _STILL, "bounces": _BOUNCES, "spins": _SPINS, "grows": _GROWS, "shrinks": _SHRINKS}
+_VERBS_OF_MOTIONS = {"stays still": _STILL, "bounces": _BOUNCES, "spins": _SPINS, "grows": _GROWS, "shrinks": _SHRINKS}
 _GOES = (
     _Verb("moves", "is moving", "moving"),
     _Verb("moves", "is moving", "moving"),
@@ -69,7 +70,7 @@ _GOES = (
 )
 
 
-def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
+def shapes_caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
     """Put a scene into words.
 
     Args:
@@ -114,8 +115,8 @@ def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> _Verb:
             return _Verb(f"turns {second}", f"is turning {second}", f"turning {second}")
         change = f"from {_colour(look.colour, rng)} to {second}"
         return _Verb(f"changes {change}", f"is changing {change}", f"changing {change}")
-    if look.motion in _VERBS:
-        return pick(rng, _VERBS[look.motion])
+    if look.motion in _VERBS_OF_MOTIONS:
+        return pick(rng, _VERBS_OF_MOTIONS[look.motion])
     direction = look.motion.removeprefix("moves ")
     verb = pick(rng, _GOES)
     if direction in ("left", "right") and rng.random() < 0.25:

@@ -22,12 +22,11 @@ from einops import rearrange
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Placement, cover
-from videogpt.worlds.shapes.scene import DIRECTIONS, RADII, SHAPES, Attributes, Scene
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Floats, Placement, cover
+from videogpt.worlds.shapes.scene import RADII, SHAPES, STRAIGHT_MOTIONS, Attributes, Scene
 
 # T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
 
-Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 _CONTRAST = 40.0  # distance in RGB from the background at which a pixel belongs to an object
@@ -238,7 +237,7 @@ def _path(centre_TX: Floats) -> str:
     if range_X.min() > _SWAY or detour_X.max() > _DETOUR:
         return "wanders"
     net_X = centre_TX[-1] - centre_TX[0]
-    return max(DIRECTIONS, key=lambda name: float(net_X @ np.array(DIRECTIONS[name])))
+    return max(STRAIGHT_MOTIONS, key=lambda name: float(net_X @ np.array(STRAIGHT_MOTIONS[name])))
 
 
 @lru_cache

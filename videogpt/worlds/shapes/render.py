@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from videogpt.worlds.shapes.scene import FRAME_SIZE, NUM_FRAMES, REACH, Scene, SceneObject, Track
+from videogpt.worlds.shapes.scene import FRAME_SIZE, REACH, Scene, SceneObject, Track
+from videogpt.worlds.world import NUM_FRAMES
 
 # T frames, H height, W width, C colours (red, green, blue), S side of a window around an object, X (x, y)
 

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from videogpt.worlds.shapes.checker import agreement, check
 from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import FPS, SHAPES, SPLITS, Attributes, Scene, SceneObject, Track, sample_scene
+from videogpt.worlds.shapes.scene import SHAPES, Attributes, Scene, SceneObject, Track, sample_scene
+from videogpt.worlds.world import FPS, SPLITS
 from videogpt_tokenizer.clips.clip import Clip
 
 Frames = NDArray[np.uint8]
