@@ -39,7 +39,7 @@ class World(Protocol[Scene]):
 
     def num_scenes(self, split: Split) -> int | None:
         """How many scenes a split has for one seed; None if they never end."""
-        ...
+        return None
 
     def scene(self, seed: int, index: int, split: Split = "train") -> Scene:
         """Scene `index` of the list that belongs to seed and split; ValueError as by `check_draw`."""

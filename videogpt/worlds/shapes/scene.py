@@ -86,6 +86,7 @@ class Track:
     velocity: tuple[float, float] = (0.0, 0.0)
     """Pixels per frame, reflected at the walls of `region`."""
     region: Box
+    """Where the centre may be."""
     radius: float
     """Radius in the first frame."""
     last_radius: float

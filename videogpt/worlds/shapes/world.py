@@ -22,9 +22,6 @@ class ShapesWorld(World[Scene]):
 
     columns = ("scene",)
 
-    def num_scenes(self, split: Split) -> None:
-        """They never end."""
-
     def scene(self, seed: int, index: int, split: Split = "train") -> Scene:
         return sample_scene(seed, index, split)
 
