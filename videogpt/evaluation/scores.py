@@ -5,16 +5,16 @@ Each function takes a `Pipeline` and plain data and returns numbers; none knows 
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from videogpt.evaluation.caption_following import CaptionCheck
 from videogpt.layouts.task import Example
 from videogpt.model.likelihood import row_nats
 from videogpt.pipeline.pipeline import Pipeline
+from videogpt.worlds.world import World
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
@@ -111,18 +111,19 @@ def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
 
 
 def caption_following(
-    pipeline: Pipeline, records: Sequence[ClipRecord], check: CaptionCheck, seed: int = 0
+    pipeline: Pipeline, records: Sequence[ClipRecord], world: World[Any], seed: int = 0
 ) -> dict[str, float]:
     """Sample the caption of every clip once and have the samples read.
 
     Returns:
         The share of samples that have all attributes right, of all clips and of each group, and each attribute.
     """
-    prompts = [check.prompt(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
+    prompts = [world.full_caption(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
     clips = pipeline(prompts, seed=[seed + i for i in range(len(prompts))])
-    verdicts = [check.verdict(clip.frames_THWC.numpy(), record) for clip, record in zip(clips, records, strict=True)]
+    scenes = [world.scene_of(record) for record in records]
+    verdicts = [world.verdict(clip.frames_THWC.numpy(), scene) for clip, scene in zip(clips, scenes, strict=True)]
     right = [all(verdict.values()) for verdict in verdicts]
-    groups = [check.group(record) for record in records]
+    groups = [world.group(scene) for scene in scenes]
     shares = {"all attributes": _share(right)}
     for group in sorted(set(groups)):
         shares[f"all attributes, {group}"] = _share([yes for yes, of in zip(right, groups, strict=True) if of == group])

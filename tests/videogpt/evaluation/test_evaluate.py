@@ -9,16 +9,17 @@ import torch
 
 from videogpt import LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
-from videogpt.evaluation.caption_following import ShapesCheck, find_check
+from videogpt.evaluation.caption_following import find_world
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.layouts.task import Example
 from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.pipeline.saved_model import SavedModel
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import Scene
+from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
-from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
@@ -92,24 +93,17 @@ def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
 
 def test_caption_following_is_perfect_for_a_perfect_model(pipeline, clips, monkeypatch):
     records = list(ClipFolder(clips))
-    check = find_check(records)
-    assert isinstance(check, ShapesCheck)
+    world = find_world(records)
+    assert isinstance(world, ShapesWorld)
     scenes = [Scene.from_json(record.fields["scene"]) for record in records]
     perfect = [Clip(torch.from_numpy(render(scene)), 8.0) for scene in scenes]
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: perfect)
-    shares = caption_following(pipeline, records, check)
+    shares = caption_following(pipeline, records, world)
     assert set(shares.values()) == {1.0}
-    assert {f"all attributes, {check.group(record)}" for record in records} <= shares.keys()
+    assert {f"all attributes, {world.group(world.scene_of(record))}" for record in records} <= shares.keys()
     black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: [black] * 3)
-    assert caption_following(pipeline, records, check)["all attributes"] == 0.0
-
-
-def test_clips_that_nobody_can_read_have_no_check(clips, tmp_path):
-    plain = [ClipRecord(path=record.path, caption=record.caption) for record in ClipFolder(clips)]
-    assert find_check(plain) is None
-    with pytest.raises(ValueError, match="lack the columns of sprites"):
-        find_check(plain, sheets=tmp_path)
+    assert caption_following(pipeline, records, world)["all attributes"] == 0.0
 
 
 def test_evaluate_measures_a_folder_of_clips(pipeline, clips, tmp_path):
