@@ -17,7 +17,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
-from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
+from videogpt_tokenizer.metrics import psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
 # M rows that predict codes, V ids
@@ -25,24 +25,17 @@ from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 BATCH = 16
 
 
-class TokenizedClips(NamedTuple):
-    """Clips, their codes and what the codes decode to."""
+class MeasuredClips(NamedTuple):
+    """Clips that went through the tokenizer as floats, their codes, and how they came back."""
 
     records: list[ClipRecord]
     codes_BTHW: Tensor
     psnr_B: Tensor
+    """dB."""
     ssim_B: Tensor
     pixels_per_clip: int
-    codebook_size: int
-
-
-class ReconstructionScores(NamedTuple):
-    """Means over clips."""
-
-    psnr: float
-    """dB."""
-    ssim: float
-    use: CodebookUse
+    code_counts_V: Tensor
+    """How often each code occurs."""
 
 
 class VideoBits(NamedTuple):
@@ -53,7 +46,7 @@ class VideoBits(NamedTuple):
 
 
 @torch.inference_mode()
-def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> TokenizedClips:
+def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> MeasuredClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
     Args:
@@ -64,49 +57,45 @@ def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -
     """
     if not records:
         raise ValueError("there are no clips to measure on")
+    tokenizer = pipeline.parts.tokenizer
     kept, codes, ratios, similarities, shape = [], [], [], [], torch.Size()
     for start in range(0, len(records), BATCH):
         good = list(_readable(pipeline, records[start : start + BATCH], bad))
         bad.check(min(start + BATCH, len(records)))
         if not good:
             continue
-        kept += [one.record for one in good]
-        video = torch.stack([one.video_CTHW for one in good])
+        kept += [record for record, _ in good]
+        video = torch.stack([video_CTHW for _, video_CTHW in good])
         shape = video.shape
-        codes.append(pipeline.parts.tokenizer.encode(video))
-        decoded = pipeline.parts.tokenizer.decode(codes[-1])
+        codes.append(tokenizer.encode(video))
+        decoded = tokenizer.decode(codes[-1])
         ratios.append(psnr(decoded, video))
         similarities.append(ssim(decoded, video))
-    return TokenizedClips(
+    codes_BTHW = torch.cat(codes)
+    return MeasuredClips(
         records=kept,
-        codes_BTHW=torch.cat(codes),
+        codes_BTHW=codes_BTHW,
         psnr_B=torch.cat(ratios),
         ssim_B=torch.cat(similarities),
         pixels_per_clip=math.prod(shape[2:]),
-        codebook_size=pipeline.parts.tokenizer.codebook_size,
+        code_counts_V=torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size),
     )
 
 
-def reconstruction_scores(tokens: TokenizedClips) -> ReconstructionScores:
-    """PSNR, SSIM and use of the codebook."""
-    counts_V = torch.bincount(tokens.codes_BTHW.flatten(), minlength=tokens.codebook_size)
-    return ReconstructionScores(float(tokens.psnr_B.mean()), float(tokens.ssim_B.mean()), codebook_use(counts_V))
-
-
 @torch.inference_mode()
-def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
+def video_bits(pipeline: Pipeline, clips: MeasuredClips) -> VideoBits:
     """Mean cross-entropy of the codes given the captions, without guidance."""
     parts, bits = pipeline.parts, 0.0
-    captions = [record.caption for record in tokens.records]
-    for start in range(0, len(tokens.records), BATCH):
+    captions = [record.caption for record in clips.records]
+    for start in range(0, len(clips.records), BATCH):
         texts = [parts.text_tokenizer.encode(text) for text in captions[start : start + BATCH]]
-        sequence = parts.layout.pack(texts, tokens.codes_BTHW[start : start + BATCH]).to(pipeline.device)
+        sequence = parts.layout.pack(texts, clips.codes_BTHW[start : start + BATCH]).to(pipeline.device)
         rows = slice(sequence.visibility.video_start, None)
         logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
         codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
         bits += float(F.cross_entropy(logits_BMV.flatten(0, 1), codes_BM.flatten(), reduction="sum")) / math.log(2)
     per_clip = bits / len(captions)
-    return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
+    return VideoBits(per_clip / clips.codes_BTHW[0].numel(), per_clip / clips.pixels_per_clip)
 
 
 def caption_following(
@@ -132,14 +121,8 @@ def _share(answers: Sequence[bool]) -> float:
     return sum(answers) / len(answers)
 
 
-class ReadClip(NamedTuple):
-    """A clip as the tokenizer takes it."""
-
-    record: ClipRecord
-    video_CTHW: Tensor
-
-
-def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[ReadClip]:
+def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[tuple[ClipRecord, Tensor]]:
+    """Clips as the tokenizer takes them (CTHW)."""
     parts, frames = pipeline.parts, pipeline.max_frames
     side = parts.tokenizer.space_stride
     size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)
@@ -153,4 +136,4 @@ def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) 
         except (ValueError, OSError) as error:
             bad.add(str(record.path), error)
         else:
-            yield ReadClip(record, clip.video_CTHW().to(pipeline.device))
+            yield record, clip.video_CTHW().to(pipeline.device)
