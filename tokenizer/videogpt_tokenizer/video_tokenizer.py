@@ -15,14 +15,15 @@ padding changes what the codes mean; `encode_clips` pads, and remembers by how m
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from videogpt_tokenizer.any_size import ClipCodes, decode_clips, encode_clips, through
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
 from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
 from videogpt_tokenizer.files.weights_folder import (
@@ -34,18 +35,16 @@ from videogpt_tokenizer.files.weights_folder import (
     read_pretrained,
     write_pretrained,
 )
+from videogpt_tokenizer.grid import Piece, Tokenizer
 from videogpt_tokenizer.model_card import write_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
-if TYPE_CHECKING:
-    from videogpt_tokenizer.any_size import ClipCodes
-
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
 
-FORMAT, VERSION = "videogpt-tokenizer", 1
+TOKENIZER_FORMAT, TOKENIZER_VERSION = "videogpt-tokenizer", 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +57,6 @@ class TokenizerConfig:
     """Vocabulary."""
 
 
-class Grid(NamedTuple):
-    """Shape of the codes of one clip."""
-
-    time: int
-    height: int
-    width: int
-
-
 class Reconstruction(NamedTuple):
     """A forward pass: what went through the codes, the codes and their latents, and the quantizer's own loss."""
 
@@ -75,8 +66,10 @@ class Reconstruction(NamedTuple):
     quantizer_loss: Tensor
 
 
-class VideoTokenizer(nn.Module):
+class VideoTokenizer(Tokenizer):
     """Causal autoencoder with a quantizer between its halves."""
+
+    streams = True
 
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
@@ -97,7 +90,7 @@ class VideoTokenizer(nn.Module):
 
     @property
     def time_stride(self) -> int:
-        """Frames per latent frame, the first one excepted."""
+        """Frames per latent frame, the first one excepted, which has one."""
         return self.config.autoencoder.time_stride
 
     @property
@@ -105,25 +98,10 @@ class VideoTokenizer(nn.Module):
         """Pixels of height and width per code."""
         return self.config.autoencoder.space_stride
 
-    def num_frames(self, latent_frames: int) -> int:
-        """Frames of pixels that `latent_frames` latent frames decode to."""
-        return 1 + (latent_frames - 1) * self.time_stride
-
-    def grid(self, frames: int, height: int, width: int) -> Grid:
-        """Shape of the codes of a clip of this size.
-
-        Raises:
-            ValueError: the frame count is not 1 + k * time_stride, or a side is not a multiple of space_stride;
-                the message names the nearest sizes that are.
-        """
-        stride = self.time_stride
-        if frames < 1 or (frames - 1) % stride:
-            below = self.num_frames(max(0, frames - 1) // stride + 1)
-            raise ValueError(
-                f"{frames} frames do not fit the tokenizer, which takes 1 + {stride}k: "
-                f"the nearest counts are {below} and {below + stride}"
-            )
-        return Grid(1 + (frames - 1) // stride, *codes_of_picture(height, width, self.space_stride))
+    @property
+    def frames_at_once(self) -> int:
+        """Frames that `through` works on at a time: those of a latent frame, since these go through one by one."""
+        return self.time_stride
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients, for training; the video is not clamped.
@@ -131,7 +109,8 @@ class VideoTokenizer(nn.Module):
         Args:
             video_BCTHW: (B, 3, 1 + k * time_stride, H, W), values in [-1, 1].
         """
-        self._check_video(video_BCTHW)
+        check_video(video_BCTHW)
+        self.grid(*video_BCTHW.shape[2:])
         config = self.config.autoencoder
         latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
         quantized = self.quantizer(latents)
@@ -148,7 +127,8 @@ class VideoTokenizer(nn.Module):
         Raises:
             ValueError: a size that does not divide (see `grid`), or values outside [-1, 1].
         """
-        self._check_video(video_BCTHW)
+        check_video(video_BCTHW)
+        self.grid(*video_BCTHW.shape[2:])
         return self.stream().encode(video_BCTHW)
 
     @torch.no_grad()
@@ -179,16 +159,16 @@ class VideoTokenizer(nn.Module):
         """
         return self.quantizer.bits_per_code(stages)
 
-    def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> "list[ClipCodes]":
-        """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `unequal_clips.encode_clips`."""
-        from videogpt_tokenizer.any_size import encode_clips
+    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
+        """Pieces (3, T, H, W) of a clip of any length and size, encoded and decoded; see `Tokenizer.through`."""
+        return through(self, pieces)
 
+    def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
+        """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""
         return encode_clips(self, videos, batch_size)
 
-    def decode_clips(self, clips: "Sequence[ClipCodes]", batch_size: int = 16) -> list[Tensor]:
+    def decode_clips(self, clips: Sequence[ClipCodes], batch_size: int = 16) -> list[Tensor]:
         """What `encode_clips` made -> videos (3, T, H, W) of the same lengths and sizes."""
-        from videogpt_tokenizer.any_size import decode_clips
-
         return decode_clips(self, clips, batch_size)
 
     def stream(self) -> "TokenizerStream":
@@ -204,7 +184,7 @@ class VideoTokenizer(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
-        config = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self.config)}
+        config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
         write_card(self, Path(folder))
 
@@ -222,7 +202,7 @@ class VideoTokenizer(nn.Module):
             OSError: the Hub does not give it.
         """
         folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
-        config, weights = read_pretrained(folder, FORMAT, ("autoencoder", "quantizer"), VERSION)
+        config, weights = read_pretrained(folder, TOKENIZER_FORMAT, ("autoencoder", "quantizer"), TOKENIZER_VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
         whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)
@@ -244,16 +224,6 @@ class VideoTokenizer(nn.Module):
     ) -> str:
         """Upload what `save_pretrained` writes; a model card that is there already stays. See `hub.push`."""
         return push(self, repo_id, license=license, private=private, revision=revision, token=token)
-
-    def _check_video(self, video_BCTHW: Tensor) -> None:
-        self._check_frames(video_BCTHW)
-        self.grid(*video_BCTHW.shape[2:])
-
-    def _check_frames(self, video_BCTHW: Tensor) -> None:
-        """Everything but their number."""
-        check_video(video_BCTHW)
-        height, width = video_BCTHW.shape[3:]
-        codes_of_picture(height, width, self.space_stride)
 
 
 class TokenizerStream:
@@ -282,9 +252,10 @@ class TokenizerStream:
             ValueError: a side that does not divide, values outside [-1, 1], or another batch or size than before.
         """
         tokenizer = self.tokenizer
-        tokenizer._check_frames(video_BCTHW)
-        check_range(video_BCTHW)
+        check_video(video_BCTHW)
         batch, _, _, height, width = video_BCTHW.shape
+        grid = codes_of_picture(height, width, tokenizer.space_stride)
+        check_range(video_BCTHW)
         self._encoded = _unchanged(self._encoded, (batch, height, width))
         video_BCTHW = video_BCTHW.to(next(tokenizer.parameters()).dtype)
         if self._waiting is not None:
@@ -293,7 +264,6 @@ class TokenizerStream:
         ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
         # A copy: the caller may put the next frames where these were.
         self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
-        grid = codes_of_picture(height, width, tokenizer.space_stride)
         codes = [torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)]
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             for end in ends:

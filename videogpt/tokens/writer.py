@@ -18,14 +18,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
-from videogpt_tokenizer.video_tokenizer import Grid
+from videogpt_tokenizer.grid import Grid, Tokenizer
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
 
@@ -106,7 +105,7 @@ class Window(NamedTuple):
 
 def tokenize_clips(
     source: ClipFolder | str | Path,
-    tokenizer: AnyTokenizer,
+    tokenizer: Tokenizer,
     output: str | Path,
     *,
     num_frames: int,
@@ -224,7 +223,7 @@ class _Cutter:
 class _RowWriter:
     """Appends rows to `codes.npy` and `captions.jsonl` of a folder, encoding a batch at a time."""
 
-    def __init__(self, folder: Path, tokenizer: AnyTokenizer, grid: Grid, batch_size: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, grid: Grid, batch_size: int) -> None:
         self.rows = 0
         self._tokenizer = tokenizer
         self._grid = grid

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
 from videogpt_tokenizer.files.weights_folder import (
+    CONFIG_NAME,
     build_config,
     check_tensors,
     fingerprint_of,
+    parse_json,
     read_pretrained,
     write_pretrained,
 )
@@ -31,7 +33,7 @@ from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 # B batch, C channels, T frames, H/W height and width, R rows of attention, N places of a row, D channels of a head,
 # V codes, E width of the codebook
 
-FORMAT, VERSION = "videogpt-vqvae", 1
+VQVAE_FORMAT, VQVAE_VERSION = "videogpt-vqvae", 1
 HEADS = 2
 Strides = tuple[int, int, int]
 KERNEL = 4
@@ -223,7 +225,7 @@ class Codebook(nn.Module):
 
 
 class VQVAETokenizer(WholeClipTokenizer):
-    """VideoGPT's VQ-VAE with the interface of `VideoTokenizer`; it works on values in [-0.5, 0.5] inside."""
+    """VideoGPT's VQ-VAE as a `Tokenizer`; it works on values in [-0.5, 0.5] inside."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
@@ -247,11 +249,11 @@ class VQVAETokenizer(WholeClipTokenizer):
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration and weights."""
-        return fingerprint_of({FORMAT: dataclasses.asdict(self.config)}, self.state_dict())
+        return fingerprint_of({VQVAE_FORMAT: dataclasses.asdict(self.config)}, self.state_dict())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder: the checkpoint, without anything pickled."""
-        config = {"format": FORMAT, "version": VERSION, "vqvae": dataclasses.asdict(self.config)}
+        config = {"format": VQVAE_FORMAT, "version": VQVAE_VERSION, "vqvae": dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
 
     @classmethod
@@ -261,7 +263,7 @@ class VQVAETokenizer(WholeClipTokenizer):
         Raises:
             ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
         """
-        config, weights = read_pretrained(Path(folder), FORMAT, ("vqvae",), VERSION)
+        config, weights = read_pretrained(Path(folder), VQVAE_FORMAT, ("vqvae",), VQVAE_VERSION)
         return cls.from_weights(build_config(VQVAEConfig, config, "vqvae", Path(folder)), weights, str(folder))
 
     @classmethod
@@ -273,6 +275,15 @@ class VQVAETokenizer(WholeClipTokenizer):
         tokenizer = cls(config)
         tokenizer.load_state_dict(weights)
         return tokenizer.eval()
+
+
+def is_vqvae_folder(folder: Path) -> bool:
+    """Whether `config.json` says that VideoGPT's VQ-VAE was saved here."""
+    try:
+        config = parse_json((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # whoever reads the folder says what is wrong with it
+    return isinstance(config, dict) and config.get("format") == VQVAE_FORMAT
 
 
 def _blocks(config: VQVAEConfig) -> nn.Sequential:
