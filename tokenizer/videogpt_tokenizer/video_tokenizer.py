@@ -1,11 +1,11 @@
-"""Video tokenizer: pixels <-> integer codes, causal in time, exact in chunks.
+"""Video tokenizer: pixels <-> integer codes, causal in time, exact in pieces.
 
     tokenizer = VideoTokenizer.from_pretrained("natural")       # shipped; or the path of a folder
     codes = tokenizer.encode(video)            # (B, 3, 1 + 4k, H, W) in [-1, 1] -> (B, 1 + k, H/8, W/8) int64
     video = tokenizer.decode(codes)            # and back
 
     stream = tokenizer.stream()                # the same, a few frames at a time, in constant memory
-    codes = torch.cat([stream.encode(chunk) for chunk in chunks], dim=1)
+    codes = torch.cat([stream.encode(piece) for piece in pieces], dim=1)
 
     clips = tokenizer.encode_clips(videos)     # list of (3, T, H, W), any lengths and sizes -> list of ClipCodes
     videos = tokenizer.decode_clips(clips)     # and back, each with its own length and size
@@ -70,38 +70,18 @@ class VideoTokenizer(Tokenizer):
     """Causal autoencoder with a quantizer between its halves."""
 
     streams = True
+    stages: int
+    """Stages that a code can tell of: more than one with a residual quantizer."""
 
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
         self.config = config or TokenizerConfig()
         self.quantizer = make_quantizer(self.config.quantizer)
-        self.encoder = Encoder(self.config.autoencoder, self.quantizer.dim)
-        self.decoder = Decoder(self.config.autoencoder, self.quantizer.dim)
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of different codes."""
-        return self.quantizer.codebook_size
-
-    @property
-    def stages(self) -> int:
-        """Stages that a code can tell of: more than one with a residual quantizer."""
-        return self.quantizer.stages
-
-    @property
-    def time_stride(self) -> int:
-        """Frames per latent frame, the first one excepted, which has one."""
-        return self.config.autoencoder.time_stride
-
-    @property
-    def space_stride(self) -> int:
-        """Pixels of height and width per code."""
-        return self.config.autoencoder.space_stride
-
-    @property
-    def frames_at_once(self) -> int:
-        """Frames that `through` works on at a time: those of a latent frame, since these go through one by one."""
-        return self.time_stride
+        network = self.config.autoencoder
+        self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
+        self.codebook_size, self.stages = self.quantizer.codebook_size, self.quantizer.stages
+        self.time_stride, self.space_stride = network.time_stride, network.space_stride
+        self.frames_at_once = self.time_stride  # latent frames go through one by one
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients, for training; the video is not clamped.
@@ -172,7 +152,7 @@ class VideoTokenizer(Tokenizer):
         return decode_clips(self, clips, batch_size)
 
     def stream(self) -> "TokenizerStream":
-        """A fresh stream, for encoding or decoding a clip of any length chunk by chunk."""
+        """A fresh stream, for encoding or decoding a clip of any length piece by piece."""
         return TokenizerStream(self)
 
     def fingerprint(self) -> str:
@@ -227,11 +207,11 @@ class VideoTokenizer(Tokenizer):
 
 
 class TokenizerStream:
-    """Encodes and decodes one clip (or a batch of clips in step) chunk by chunk, equal to doing it whole, to the bit.
+    """Encodes and decodes one clip (or a batch of clips in step) piece by piece, equal to doing it whole, to the bit.
 
     Latent frames go through the network one at a time, in however many they come: in which order libraries add up
     depends on how many rows they are given, and in the last bits so would pixels, and now and then a code. Memory does
-    not grow with the length. Frames that do not fill a latent frame yet wait for the next chunk. Autocast is switched
+    not grow with the length. Frames that do not fill a latent frame yet wait for the next piece. Autocast is switched
     off: codes must not depend on where they are made.
     """
 
@@ -308,7 +288,7 @@ class TokenizerStream:
 
 
 def _unchanged(before: tuple[int, ...] | None, now: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a stream's chunks."""
+    """The shape of a stream's pieces."""
     if before not in (None, now):
         raise ValueError(
             f"a stream that began with (clips, height, width) = {before} goes on with the same, not {now}: "

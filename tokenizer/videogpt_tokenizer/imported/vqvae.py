@@ -85,7 +85,7 @@ class VQVAEConfig:
         return [(1 + (level < time), 1 + (level < height), 1 + (level < width)) for level in levels]
 
 
-class SameConv3d(nn.Module):
+class _Conv3d(nn.Module):
     """3-D convolution of a grid padded with zeros, so that each axis shrinks by the stride alone."""
 
     def __init__(
@@ -99,7 +99,7 @@ class SameConv3d(nn.Module):
         return self.conv(F.pad(grid_BCTHW, self.padding))
 
 
-class SameConvTranspose3d(nn.Module):
+class _ConvTranspose3d(nn.Module):
     """Transposed 3-D convolution that makes each axis longer by the stride alone."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: Strides) -> None:
@@ -111,7 +111,7 @@ class SameConvTranspose3d(nn.Module):
         return self.convt(F.pad(grid_BCTHW, self.padding))
 
 
-class RowAttention(nn.Module):
+class _RowAttention(nn.Module):
     """Attention of every place to all places of its row, column or line through time."""
 
     def __init__(self, channels: int, rows: str) -> None:
@@ -133,14 +133,14 @@ class RowAttention(nn.Module):
         return rearrange(self.fc(mixed_RNC), f"{self.rows} -> b t h w c", b=batch, t=time, h=height, w=width)
 
 
-class AxialAttention(nn.Module):
+class _AxialAttention(nn.Module):
     """The sum of three attentions: along width, height and time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.attn_w = RowAttention(channels, "(b t h) w c")
-        self.attn_h = RowAttention(channels, "(b t w) h c")
-        self.attn_t = RowAttention(channels, "(b h w) t c")
+        self.attn_w = _RowAttention(channels, "(b t h) w c")
+        self.attn_h = _RowAttention(channels, "(b t w) h c")
+        self.attn_t = _RowAttention(channels, "(b h w) t c")
 
     def forward(self, grid_BCTHW: Tensor) -> Tensor:
         grid_BTHWC = rearrange(grid_BCTHW, "b c t h w -> b t h w c")
@@ -148,7 +148,7 @@ class AxialAttention(nn.Module):
         return rearrange(mixed_BTHWC, "b t h w c -> b c t h w")
 
 
-class AttentionBlock(nn.Module):
+class _AttentionBlock(nn.Module):
     """A narrow 3x3x3 convolution, one back to full width, axial attention; added to the input."""
 
     def __init__(self, channels: int) -> None:
@@ -156,29 +156,29 @@ class AttentionBlock(nn.Module):
         self.block = nn.Sequential(
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            SameConv3d(channels, channels // 2, 3, bias=False),
+            _Conv3d(channels, channels // 2, 3, bias=False),
             nn.BatchNorm3d(channels // 2),
             nn.ReLU(),
-            SameConv3d(channels // 2, channels, 1, bias=False),
+            _Conv3d(channels // 2, channels, 1, bias=False),
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            AxialAttention(channels),
+            _AxialAttention(channels),
         )
 
     def forward(self, grid_BCTHW: Tensor) -> Tensor:
         return grid_BCTHW + self.block(grid_BCTHW)
 
 
-class VQVAEEncoder(nn.Module):
+class _Encoder(nn.Module):
     """Pixels (B, 3, T, H, W) -> (B, n_hiddens, T, H, W) of the grid of codes."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         width = config.n_hiddens
         self.convs = nn.ModuleList(
-            SameConv3d(width if level else 3, width, KERNEL, stride) for level, stride in enumerate(config.strides)
+            _Conv3d(width if level else 3, width, KERNEL, stride) for level, stride in enumerate(config.strides)
         )
-        self.conv_last = SameConv3d(width, width, 3)
+        self.conv_last = _Conv3d(width, width, 3)
         self.res_stack = _blocks(config)
 
     def forward(self, video_BCTHW: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class VQVAEEncoder(nn.Module):
         return self.res_stack(self.conv_last(video_BCTHW))
 
 
-class VQVAEDecoder(nn.Module):
+class _Decoder(nn.Module):
     """(B, n_hiddens, T, H, W) of the grid of codes -> pixels (B, 3, T, H, W)."""
 
     def __init__(self, config: VQVAEConfig) -> None:
@@ -195,7 +195,7 @@ class VQVAEDecoder(nn.Module):
         width, last = config.n_hiddens, len(config.strides) - 1
         self.res_stack = _blocks(config)
         self.convts = nn.ModuleList(
-            SameConvTranspose3d(width, 3 if level == last else width, KERNEL, stride)
+            _ConvTranspose3d(width, 3 if level == last else width, KERNEL, stride)
             for level, stride in enumerate(config.strides)
         )
 
@@ -206,7 +206,7 @@ class VQVAEDecoder(nn.Module):
         return grid_BCTHW
 
 
-class Codebook(nn.Module):
+class _Codebook(nn.Module):
     """Nearest vector by Euclidean distance."""
 
     embeddings: Tensor
@@ -234,10 +234,10 @@ class VQVAETokenizer(WholeClipTokenizer):
         self.time_stride = self.first_frames = config.downsample[0]
         self.clip_frames = max(1, config.sequence_length // self.time_stride) * self.time_stride
         self.space_stride = config.downsample[1]
-        self.encoder, self.decoder = VQVAEEncoder(config), VQVAEDecoder(config)
-        self.pre_vq_conv = SameConv3d(config.n_hiddens, config.embedding_dim, 1)
-        self.post_vq_conv = SameConv3d(config.embedding_dim, config.n_hiddens, 1)
-        self.codebook = Codebook(config)
+        self.encoder, self.decoder = _Encoder(config), _Decoder(config)
+        self.pre_vq_conv = _Conv3d(config.n_hiddens, config.embedding_dim, 1)
+        self.post_vq_conv = _Conv3d(config.embedding_dim, config.n_hiddens, 1)
+        self.codebook = _Codebook(config)
 
     def encode_clip(self, video_BCTHW: Tensor) -> Tensor:
         return self.codebook.nearest(self.pre_vq_conv(self.encoder(video_BCTHW / 2)))
@@ -288,7 +288,7 @@ def is_vqvae_folder(folder: Path) -> bool:
 
 def _blocks(config: VQVAEConfig) -> nn.Sequential:
     width = config.n_hiddens
-    blocks = [AttentionBlock(width) for _ in range(config.n_res_layers)]
+    blocks = [_AttentionBlock(width) for _ in range(config.n_res_layers)]
     return nn.Sequential(*blocks, nn.BatchNorm3d(width), nn.ReLU())
 
 
