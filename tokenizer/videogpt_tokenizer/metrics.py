@@ -13,12 +13,19 @@ from torch import Tensor
 
 PIXELS_AT_ONCE = 2**20
 """SSIM needs some hundred bytes for each."""
+PEAK_SQUARE, LEAST_SQUARE = 4, 4e-10
+"""Of errors: the largest, from black to white; and the least that counts, for which PSNR is 100 dB."""
 
 
 def psnr(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each clip in dB, (B,); identical clips give 100 dB."""
     error_B = (video_BCTHW.float() - target_BCTHW.float()).square().mean(dim=(1, 2, 3, 4))
-    return 10 * torch.log10(4 / error_B.clamp(min=4e-10))
+    return 10 * torch.log10(PEAK_SQUARE / error_B.clamp(min=LEAST_SQUARE))
+
+
+def psnr_of_error(square: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean square error; NaN of NaN."""
+    return 10 * math.log10(PEAK_SQUARE / max(square, LEAST_SQUARE))
 
 
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:

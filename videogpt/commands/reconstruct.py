@@ -34,17 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
-    from videogpt.evaluation.reconstruction import (
-        find_clips,
-        mean_of,
-        places_line,
-        reconstruct,
-        report_of,
-        write_report,
-    )
+    from videogpt.evaluation.reconstruction import find_clips, reconstruct
+    from videogpt.evaluation.reconstruction_report import mean_of, places_line, report_of, write_report
     from videogpt.pipeline.names import load_any_tokenizer
     from videogpt_tokenizer.clips.skipped import BadClips
-    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
     if arguments.side_by_side and arguments.output is None:
         raise ValueError("--side-by-side is for files: give an --output, too")
@@ -53,8 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer = load_any_tokenizer(
         arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
     )
-    if not isinstance(tokenizer, VideoTokenizer):
-        frames = tokenizer.clip_frames
+    if not tokenizer.streams:
+        frames = tokenizer.frames_at_once
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
     rows = []
     with Progress("reconstructing", len(paths), unit="clips") as progress:
@@ -75,8 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
             progress.update(len(paths))
     if rows:
         print(mean_of(rows).line())
-        if isinstance(tokenizer, VideoTokenizer):
-            print(places_line(rows, tokenizer))
+        if tokenizer.streams:
+            print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
         settings = {"size": arguments.size, "fps": arguments.fps, "left out": [clip.name for clip in bad.clips]}
         report = report_of(rows, tokenizer, arguments.command, settings)

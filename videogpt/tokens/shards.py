@@ -25,11 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
-from videogpt_tokenizer.video_tokenizer import Grid
+from videogpt_tokenizer.grid import Grid, Tokenizer
 
 CODES_NAME = "codes.npy"
 REMEDY = "tokenize the clips again"
@@ -201,7 +200,7 @@ def usable_clips(
             progress(done, len(records))
 
 
-def made_from(tokenizer: AnyTokenizer, records: ClipFolder, bad: BadClips) -> dict[str, Any]:
+def made_from(tokenizer: Tokenizer, records: ClipFolder, bad: BadClips) -> dict[str, Any]:
     """What a manifest says of where its codes come from."""
     return {
         "tokenizer_fingerprint": tokenizer.fingerprint(),
