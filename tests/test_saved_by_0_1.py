@@ -113,7 +113,7 @@ def test_a_later_version_is_refused_in_one_line(folder: str, version: object, sa
         elif name == "config.json":
             VideoTokenizer.from_pretrained(saved / folder)
         else:
-            from videogpt.inspection import inspect_path
+            from videogpt.inspection.inspect import inspect_path
 
             inspect_path(saved / folder)
     assert str(path.relative_to(saved)) in str(error.value) and "\n" not in str(error.value)
