@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser lint format types bench gpu clean
+.PHONY: help setup demo test browser lint format types map bench gpu clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ format: setup  ## mend style and formatting where that is mechanical
 
 types: setup  ## check the type annotations
 	@$(BIN)/pyright
+
+map: setup  ## write the maps of all files into the packages' READMEs
+	@$(BIN)/python tests/house_map.py
 
 bench: setup  ## run every benchmark in its quick form
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file --quick; done
