@@ -6,7 +6,6 @@
 Refuses what `token_reader` refuses, two folders that do not match, and a single clip, which cannot be split.
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple, TypedDict
@@ -19,6 +18,7 @@ from torch.utils.data import Subset
 from videogpt.tokens.reader import TokenRow, TokenShardReader
 from videogpt.tokens.writer import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
+from videogpt_tokenizer.data.split import split_by_name
 
 # B batch, T latent frames, H/W latent height and width
 
@@ -33,27 +33,6 @@ class TokenBatch(TypedDict):
 def collate(rows: Sequence[TokenRow]) -> TokenBatch:
     """Stack rows into a batch."""
     return {"codes": torch.stack([row.codes_THW for row in rows]), "caption": [row.caption for row in rows]}
-
-
-class RowSplit(NamedTuple):
-    """Row numbers of the two sides of a split, ascending."""
-
-    training: list[int]
-    validation: list[int]
-
-
-def split_by_clip(clips: Sequence[str], validation_fraction: float) -> RowSplit:
-    """Split rows so that all windows of a clip fall on one side, which depends on the clip's name alone.
-
-    The clip whose name has the lowest hash validates in any case: only a single clip leaves a side empty.
-    """
-    share = {clip: int(hashlib.sha256(clip.encode()).hexdigest()[:13], 16) / 16**13 for clip in clips}
-    limit = max(validation_fraction, min(share.values()))
-    validates = [share[clip] <= limit for clip in clips]
-    return RowSplit(
-        training=[row for row, yes in enumerate(validates) if not yes],
-        validation=[row for row, yes in enumerate(validates) if yes],
-    )
 
 
 class Sides(NamedTuple):
@@ -132,10 +111,10 @@ class TokenData(lightning.LightningDataModule):
     def _sides(self) -> Sides:
         rows = self._rows
         if self.validation_folder is None:
-            split = split_by_clip(rows.clips, self.validation_fraction)
-            if not split.training:
+            training, held = split_by_name(rows.clips, self.validation_fraction)
+            if not training:
                 raise ValueError(f"{self.folder} holds one clip, nothing to split: give a validation_folder")
-            return Sides(Subset(rows, split.training), Subset(rows, split.validation))
+            return Sides(Subset(rows, training), Subset(rows, held))
         validation = TokenShardReader(self.validation_folder, rows.manifest.tokenizer_fingerprint)
         if validation.manifest.grid != rows.manifest.grid:
             raise ValueError(

@@ -10,7 +10,7 @@ import torch
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.data.batches import ClipDataModule, split_by_name
+from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.windows import ClipDataset, ClipWindow, cut
 
 
@@ -131,17 +131,6 @@ def test_a_folder_of_bad_clips_alone_stops_the_run(tmp_path: Path) -> None:
 
 
 # The split
-
-
-def test_the_split_does_not_depend_on_order_or_on_other_clips() -> None:
-    clips = [ClipRecord(Path(f"{number}.mp4"), "") for number in range(300)]
-    names = [clip.path.name for clip in clips]
-    split = split_by_name(clips, names, 0.1)
-    backwards = split_by_name(clips[::-1], names[::-1], 0.1)
-    fewer = split_by_name(clips[:200], names[:200], 0.1)
-    assert 15 < len(split.validation) < 45 and len(split.training) + len(split.validation) == 300
-    assert backwards.validation == split.validation[::-1]
-    assert set(names[:200]) & {c.path.name for c in split.validation} == {c.path.name for c in fewer.validation}
 
 
 def test_a_column_keeps_its_groups_together(numbered: Path, tmp_path: Path) -> None:

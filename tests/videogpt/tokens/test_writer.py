@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt.tokens.batches import TokenData, split_by_clip
+from videogpt.tokens.batches import TokenData
 from videogpt.tokens.reader import TokenShardReader
 from videogpt.tokens.writer import TokenShardsManifest, tokenize_clips
 from videogpt_tokenizer.clips.clip import Clip
@@ -195,16 +195,6 @@ def test_reader_pickles_small(shards: Path) -> None:
     data = pickle.dumps(reader)
     assert len(data) < 1000
     assert torch.equal(pickle.loads(data)[3].codes_THW, reader[3].codes_THW)
-
-
-def test_windows_of_a_clip_stay_on_one_side() -> None:
-    clips = [f"{i // 5}.mp4" for i in range(1000)]
-    split = split_by_clip(clips, 0.2)
-    assert sorted(split.training + split.validation) == list(range(1000))
-    assert not {clips[i] for i in split.training} & {clips[i] for i in split.validation}
-    assert 150 < len(split.validation) < 250
-    alone = split_by_clip(["a", "b"], 0.01)
-    assert len(alone.training) == len(alone.validation) == 1
 
 
 def test_batches(shards: Path) -> None:

@@ -8,10 +8,9 @@ Decides which clips train and which validate, by the hash of their names and nev
 clip stays on its side when others are added. What is cut out of a clip is the business of `clip_dataset`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 import lightning
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from videogpt_tokenizer.clips.clip import unit_range
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.data.loader import ResumableLoader
+from videogpt_tokenizer.data.split import split_by_name
 from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
 
 # B batch, T frames, H height, W width, C colours
@@ -29,11 +29,6 @@ from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
 class ClipBatch(TypedDict):
     video: Tensor  # BCTHW float32 in [-1, 1]
     caption: list[str]
-
-
-class ClipSplit(NamedTuple):
-    training: list[ClipRecord]
-    validation: list[ClipRecord]
 
 
 class ClipDataModule(lightning.LightningDataModule):
@@ -120,7 +115,7 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def captions(self) -> list[str]:
         """Captions of the training clips, to train a text tokenizer on. Opens no clip."""
-        return [record.caption for record in self._split.training]
+        return [record.caption for record in self._sides[0]]
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled anew in every epoch; resumes within one."""
@@ -136,22 +131,23 @@ class ClipDataModule(lightning.LightningDataModule):
 
     @cached_property
     def training(self) -> ClipDataset:
-        return self._dataset(self._split.training, self.training_window)
+        return self._dataset(self._sides[0], self.training_window)
 
     @cached_property
     def validation(self) -> ClipDataset:
-        return self._dataset(self._split.validation, self.validation_window)
+        return self._dataset(self._sides[1], self.validation_window)
 
     @cached_property
-    def _split(self) -> ClipSplit:
+    def _sides(self) -> tuple[list[ClipRecord], list[ClipRecord]]:
+        """Clips to train on, and clips to validate on."""
         clips = self._clips(self.folder)
         if self.validation_folder is not None:
-            return ClipSplit(list(clips), list(self._clips(self.validation_folder)))
+            return list(clips), list(self._clips(self.validation_folder))
         groups = [self._group(clips, record) for record in clips]
-        split = split_by_name(clips, groups, self.validation_fraction)
-        if not split.training:
+        training, validation = split_by_name(groups, self.validation_fraction)
+        if not training:
             raise ValueError(f"{self.folder}: {len(clips)} clips of one kind cannot be split; give a validation_folder")
-        return split
+        return [clips[index] for index in training], [clips[index] for index in validation]
 
     def _clips(self, folder: str) -> ClipFolder:
         return ClipFolder(folder, self.file_column, self.caption_column)
@@ -166,7 +162,7 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def _dataset(self, records: list[ClipRecord], window: ClipWindow) -> ClipDataset:
         # A share of the whole folder: one bad clip among the few for validation is no reason to stop.
-        total = len(records) if self.validation_folder is not None else sum(map(len, self._split))
+        total = len(records) if self.validation_folder is not None else sum(map(len, self._sides))
         allowed_bad = int(self.max_bad_share * total)
         return ClipDataset(records, window, cache=self.cache, allowed_bad=allowed_bad)
 
@@ -179,20 +175,6 @@ class ClipDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=collate,
         )
-
-
-def split_by_name(records: Sequence[ClipRecord], groups: Sequence[str], fraction: float) -> ClipSplit:
-    """Split so that the clips of a group fall on the same side; the side depends on the group's name alone.
-
-    The group whose name has the lowest hash validates in any case.
-    """
-    share = {group: int(hashlib.sha256(group.encode()).hexdigest()[:13], 16) / 16**13 for group in groups}
-    limit = max(fraction, min(share.values()))
-    validates = [share[group] <= limit for group in groups]
-    return ClipSplit(
-        training=[record for record, yes in zip(records, validates, strict=True) if not yes],
-        validation=[record for record, yes in zip(records, validates, strict=True) if yes],
-    )
 
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
