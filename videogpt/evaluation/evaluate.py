@@ -22,7 +22,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.shapes.scene import Split
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 
 WORLD_SEED = 1_000_000
 TIMED_SAMPLES = 5
@@ -100,11 +100,11 @@ def _measure(
 ) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
-    bad = BadClips(len(records))
+    bad = SkippedClips(len(records))
     tokens = tokenize(pipeline, records, bad)
-    if bad.clips:
-        say(f"left out {len(bad.clips)} of {len(records)} clips: {bad.some()}")
-        report.protocol[f"left out of {name}"] = [Path(clip.name).name for clip in bad.clips]
+    if bad:
+        say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
+        report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
     scores = reconstruction_scores(tokens)
     report.add(f"{name}: PSNR of the tokenizer", scores.psnr, "dB")
     report.add(f"{name}: SSIM of the tokenizer", scores.ssim, "")

@@ -16,7 +16,7 @@ from videogpt.evaluation.caption_following import CaptionCheck
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
@@ -53,7 +53,7 @@ class VideoBits(NamedTuple):
 
 
 @torch.inference_mode()
-def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> TokenizedClips:
+def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips) -> TokenizedClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
     Args:
@@ -139,7 +139,7 @@ class ReadClip(NamedTuple):
     video_CTHW: Tensor
 
 
-def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[ReadClip]:
+def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips) -> Iterator[ReadClip]:
     parts, frames = pipeline.parts, pipeline.max_frames
     side = parts.tokenizer.space_stride
     size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)

@@ -26,7 +26,7 @@ from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_gri
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
@@ -140,7 +140,7 @@ def write_clip_codes(
     """
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
+    bad = SkippedClips(len(records), max_bad_share)
     dtype, frames_at_once = codes_dtype(tokenizer.codebook_size), LATENTS_AT_ONCE * tokenizer.time_stride
     codes, lines = [], []
     with whole_folder(Path(output)) as partial:
@@ -166,7 +166,7 @@ def write_clip_codes(
             codebook_size=tokenizer.codebook_size,
             num_clips=len(lines),
             source=records.folder.resolve().name,
-            skipped=[clip.name for clip in bad.clips],
+            skipped=bad.names,
             versions={package: version(package) for package in ("torch", "av")},
         )
         np.save(partial / CODES_NAME, np.concatenate(codes))

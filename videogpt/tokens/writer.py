@@ -22,7 +22,7 @@ from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.weights_folder import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import Grid
@@ -144,7 +144,7 @@ def tokenize_clips(
         raise ValueError(f"{batch_size=} and {clips_per_source=} must be at least 1")
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
+    bad = SkippedClips(len(records), max_bad_share)
     cutter = _Cutter(records, num_frames, size_HW, fps, clips_per_source)
     with whole_folder(Path(output)) as partial:
         with _RowWriter(partial, tokenizer.eval(), grid, batch_size) as writer:
@@ -161,7 +161,7 @@ def tokenize_clips(
             width=size_HW[1],
             fps=cutter.fps,
             source=records.folder.resolve().name,
-            skipped=[clip.name for clip in bad.clips],
+            skipped=bad.names,
             versions={name: version(name) for name in ("torch", "av")},
         )
         manifest.write(partial)
@@ -186,7 +186,7 @@ class _Cutter:
         """Frames per second of every row; where none is asked for, that of the first good clip."""
         self.count: int | Literal["all"] = count
 
-    def windows(self, bad: BadClips, progress: Callable[[int, int], None] | None) -> Iterator[Window]:
+    def windows(self, bad: SkippedClips, progress: Callable[[int, int], None] | None) -> Iterator[Window]:
         """All rows; ValueError as soon as too many clips are bad."""
         total = len(self.records)
         for done, record in enumerate(self.records, start=1):
@@ -199,8 +199,8 @@ class _Cutter:
             yield from windows
             if progress:
                 progress(done, total)
-        if bad.clips:
-            log.warning("%d of %d clips were left out: %s", len(bad.clips), total, bad.some())
+        if bad:
+            log.warning("%d of %d clips were left out: %s", len(bad), total, bad.first_reasons())
 
     def _cut(self, record: ClipRecord) -> list[Window]:
         """At least one window; ValueError or OSError where the clip cannot be read or is too short."""

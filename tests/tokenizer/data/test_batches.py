@@ -10,6 +10,7 @@ import torch
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.windows import ClipDataset, ClipWindow, cut
 
@@ -112,22 +113,24 @@ def damaged(numbered: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("cache", [True, False])
 def test_bad_clips_are_left_out_counted_and_named(damaged: Path, cache: bool) -> None:
     with pytest.warns(UserWarning, match=r"left out 2 of 12 clips.*clip04.avi: is empty.*clip07.avi"):
-        clips = ClipDataset(records(damaged), ClipWindow(num_frames=5, size=16), cache=cache, allowed_bad=2)
+        skipped = SkippedClips(12, max_share=0.2)
+        clips = ClipDataset(records(damaged), ClipWindow(num_frames=5, size=16), cache=cache, skipped=skipped)
     assert len(clips) == 10
-    assert [bad.path.name for bad in clips.bad] == ["clip04.avi", "clip07.avi"]
+    assert [Path(name).name for name in clips.skipped.names] == ["clip04.avi", "clip07.avi"]
     assert all(clips.item(index, 0).frames_THWC[0, 0, 0, 0] not in (40, 70) for index in range(10))
 
 
 def test_too_many_bad_clips_stop_the_run(damaged: Path) -> None:
     data = module(damaged, max_bad_share=0.1, validation_folder=str(damaged))
-    with pytest.raises(ValueError, match=r"2 of \d+ clips tried, of 12, .*max_bad_share.*clip04.avi.*clip07.avi"):
+    with pytest.raises(ValueError, match=r"2 of the first 8 .*max_bad_share=0.1 of all 12: .*clip04.avi.*clip07.avi"):
         data.setup("fit")
 
 
 def test_a_folder_of_bad_clips_alone_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(ValueError, match="none of 1 clips can be decoded: .*a.mp4"):
-        ClipDataset(records(tmp_path), ClipWindow(), allowed_bad=5)
+    for total in (1, 20):  # the whole folder, or the side of a split
+        with pytest.raises(ValueError, match="none of 1 clips can be used: .*a.mp4"):
+            ClipDataset(records(tmp_path), ClipWindow(), skipped=SkippedClips(total, max_share=1))
 
 
 # The split

@@ -17,7 +17,7 @@ from videogpt.worlds.shapes.scene import Scene
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
@@ -63,7 +63,7 @@ def test_a_report_carries_its_protocol(tmp_path):
 
 
 def test_bits_are_those_of_the_logits(pipeline, clips):
-    tokens = tokenize(pipeline, list(ClipFolder(clips))[:2], BadClips(2))
+    tokens = tokenize(pipeline, list(ClipFolder(clips))[:2], SkippedClips(2))
     parts = pipeline.parts
     total = 0.0
     for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True):
@@ -78,7 +78,7 @@ def test_bits_are_those_of_the_logits(pipeline, clips):
 
 
 def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
-    tokens = tokenize(pipeline, list(ClipFolder(clips)), BadClips(3))
+    tokens = tokenize(pipeline, list(ClipFolder(clips)), SkippedClips(3))
     video = Clip.read(ClipFolder(clips)[1].path).video_CTHW()[None]
     decoded = pipeline.parts.tokenizer.decode(pipeline.parts.tokenizer.encode(video))
     mean_square = float((decoded - video).square().mean()) / 4
@@ -131,10 +131,10 @@ def test_a_bad_clip_is_left_out_and_named(pipeline, tmp_path):
     assert len(list(write_world(tmp_path / "clips", clips=21, seed=5))) == 21
     records = list(ClipFolder(tmp_path / "clips"))
     records[4].path.write_bytes(b"no video")
-    bad = BadClips(21)
+    bad = SkippedClips(21)
     tokens = tokenize(pipeline, records, bad)
     assert tokens.records == records[:4] + records[5:] and len(tokens.codes_BTHW) == 20
-    assert [clip.name for clip in bad.clips] == [str(records[4].path)]
+    assert bad.names == [str(records[4].path)]
     records[5].path.unlink()
     with pytest.raises(ValueError, match=r"2 of .* clips cannot be used.*000004.*000005"):
-        tokenize(pipeline, records, BadClips(21))
+        tokenize(pipeline, records, SkippedClips(21))

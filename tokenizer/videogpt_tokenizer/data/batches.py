@@ -19,6 +19,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import unit_range
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, check_max_bad_share
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.data.split import split_by_name
 from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
@@ -51,7 +52,7 @@ class ClipDataModule(lightning.LightningDataModule):
         crop_margin: Pixels by which training clips are kept larger than `size`, for a window to be drawn.
         cache: Decode every clip once and keep its frames in memory as uint8 (64 x 64 takes 12 kB a frame);
             otherwise whenever it is asked for.
-        max_bad_share: The share of clips that may fail to decode; more stop the run.
+        max_bad_share: The share of clips that may be skipped since they cannot be decoded; more stop the run.
         seed: Of the order and of everything drawn.
         num_workers: Loading processes; 0 loads in the training process, which is enough for cached clips.
     """
@@ -73,15 +74,14 @@ class ClipDataModule(lightning.LightningDataModule):
         flip: bool = False,
         crop_margin: int = 0,
         cache: bool = True,
-        max_bad_share: float = 0.05,
+        max_bad_share: float = MAX_BAD_SHARE,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < validation_fraction < 1:
             raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
-        if not 0 <= max_bad_share <= 1:
-            raise ValueError(f"max_bad_share={max_bad_share} must lie between 0 and 1")
+        check_max_bad_share(max_bad_share)
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.folder, self.validation_folder = folder, validation_folder
@@ -163,8 +163,7 @@ class ClipDataModule(lightning.LightningDataModule):
     def _dataset(self, records: list[ClipRecord], window: ClipWindow) -> ClipDataset:
         # A share of the whole folder: one bad clip among the few for validation is no reason to stop.
         total = len(records) if self.validation_folder is not None else sum(map(len, self._sides))
-        allowed_bad = int(self.max_bad_share * total)
-        return ClipDataset(records, window, cache=self.cache, allowed_bad=allowed_bad)
+        return ClipDataset(records, window, cache=self.cache, skipped=SkippedClips(total, self.max_bad_share))
 
     def _loader(self, clips: ClipDataset, *, shuffle: bool) -> ResumableLoader:
         return ResumableLoader(
