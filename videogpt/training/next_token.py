@@ -28,7 +28,9 @@ from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import ModelParts, save_model
 from videogpt.sampling import SamplingConfig
 from videogpt_tokenizer import TextTokenizer
-from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.optim.averages import averaged
+from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
+from videogpt_tokenizer.optim.precision import fast_autocast
 
 # B batch, T/H/W latent grid, N sequence rows, M rows of one modality, R = B * M, D width, V ids
 
@@ -136,7 +138,7 @@ class VideoGPTTraining(lightning.LightningModule):
             )
         )
         self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.layout.vocab_size))
-        self.average = averaged(self.model, self.optimizer_config)
+        self.average = averaged(self.model, self.optimizer_config.ema_decay)
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
         self.parts = ModelParts(
