@@ -92,7 +92,7 @@ def test_a_short_clip_holds_its_last_frame_and_is_counted(
 
 def test_fps_and_size_are_those_wanted(numbered: Path) -> None:
     clips = ClipDataset(records(numbered), ClipWindow(num_frames=4, size=(8, 12), fps=4, seed=None))
-    frames_THWC = clips[0].frames_THWC
+    frames_THWC = clips.item(0, epoch=0).frames_THWC
     assert frames_THWC.shape == (4, 8, 12, 3)
     assert frames_THWC[:, 4, 4, 1].tolist() == [0, 10, 20, 30]
 

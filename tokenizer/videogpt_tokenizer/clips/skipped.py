@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 
 MAX_BAD_SHARE = 0.05
 """Share of the clips that may be skipped where nothing else is said."""
-NAMED = 10
+NAMED_CLIPS = 10
 """How many skipped clips a message names; the others are counted."""
 
 
@@ -79,5 +79,5 @@ class SkippedClips:
 
 
 def _first(reasons: Sequence[str]) -> str:
-    more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
-    return "; ".join(reasons[:NAMED]) + more
+    more = f"; and {len(reasons) - NAMED_CLIPS} more" if len(reasons) > NAMED_CLIPS else ""
+    return "; ".join(reasons[:NAMED_CLIPS]) + more

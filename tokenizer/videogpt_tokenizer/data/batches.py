@@ -4,8 +4,8 @@
     batch = next(iter(data.train_dataloader()))
     batch["video"], batch["caption"]          # float32 (B, 3, T, H, W) in [-1, 1]; list of str
 
-Decides which clips train and which validate, by the hash of their names and never by their order, so that a
-clip stays on its side when others are added. What is cut out of a clip is the business of `clip_dataset`.
+Puts together what others do: `ClipFolder` finds the clips, `split_by_name` decides which of them validate,
+`ClipDataset` cuts a window out of each, `ResumableLoader` orders them.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
@@ -64,12 +63,14 @@ class ClipWindow:
 
 
 class ClipItem(NamedTuple):
+    """One window."""
+
     frames_THWC: Tensor  # uint8
     caption: str
 
 
-class ClipDataset(Dataset[ClipItem]):
-    """Windows of clips.
+class ClipDataset:
+    """Windows of clips, an `EpochDataset`.
 
     Args:
         records: Which clips.
@@ -96,9 +97,6 @@ class ClipDataset(Dataset[ClipItem]):
 
     def __len__(self) -> int:
         return len(self.records)
-
-    def __getitem__(self, index: int) -> ClipItem:
-        return self.item(index, epoch=0)
 
     def item(self, index: int, epoch: int) -> ClipItem:
         """The window of one clip in one epoch.
