@@ -9,6 +9,7 @@ Puts together what others do: `ClipFolder` finds the clips, `split_by_name` deci
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TypedDict
 
@@ -28,6 +29,8 @@ from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
 
 
 class ClipBatch(TypedDict):
+    """Several windows."""
+
     video: Tensor  # BCTHW float32 in [-1, 1]
     caption: list[str]
 
@@ -87,7 +90,6 @@ class ClipDataModule(lightning.LightningDataModule):
         self.folder, self.validation_folder = folder, validation_folder
         self.file_column, self.caption_column = file_column, caption_column
         self.validation_fraction, self.validation_column = validation_fraction, validation_column
-        self.validation_window = ClipWindow(num_frames=num_frames, size=size, fps=fps, seed=None)
         self.training_window = ClipWindow(
             num_frames=num_frames,
             size=size,
@@ -97,6 +99,7 @@ class ClipDataModule(lightning.LightningDataModule):
             crop_margin=crop_margin,
             seed=seed,
         )
+        self.validation_window = replace(self.training_window, seed=None)  # which draws nothing
         self.batch_size, self.num_workers = batch_size, num_workers
         self.cache, self.max_bad_share, self.seed = cache, max_bad_share, seed
 

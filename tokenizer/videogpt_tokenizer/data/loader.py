@@ -155,9 +155,6 @@ class _Keyed(Dataset[Any]):
         self.dataset: Any = dataset
         self.differs_by_epoch = isinstance(dataset, EpochDataset)
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, index = key
         return self.dataset.item(index, epoch) if self.differs_by_epoch else self.dataset[index]
