@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.evaluation.reconstruction import find_clips, reconstruct
     from videogpt.evaluation.reconstruction_report import mean_of, places_line, report_of, write_report
     from videogpt.pipeline.names import load_any_tokenizer
-    from videogpt_tokenizer.clips.skipped import BadClips
+    from videogpt_tokenizer.clips.skipped import SkippedClips
 
     if arguments.side_by_side and arguments.output is None:
         raise ValueError("--side-by-side is for files: give an --output, too")
     paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
-    bad = BadClips(len(paths), arguments.max_bad_share)
+    bad = SkippedClips(len(paths), arguments.max_bad_share)
     tokenizer = load_any_tokenizer(
         arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
     )
@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> None:
             fps=arguments.fps,
             side_by_side=arguments.side_by_side,
             bad=bad,
-            progress=lambda frames: progress.update(len(rows) + len(bad.clips), frames=str(frames)),
+            progress=lambda frames: progress.update(len(rows) + len(bad), frames=str(frames)),
         ):
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
-            progress.update(len(rows) + len(bad.clips))
+            progress.update(len(rows) + len(bad))
         if rows:
             progress.update(len(paths))
     if rows:
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> None:
         if tokenizer.streams:
             print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
-        settings = {"size": arguments.size, "fps": arguments.fps, "left out": [clip.name for clip in bad.clips]}
+        settings = {"size": arguments.size, "fps": arguments.fps, "left out": bad.names}
         report = report_of(rows, tokenizer, arguments.command, settings)
         print(f"figures -> {write_report(report, Path(arguments.output))}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})
-    for clip in bad.clips:
-        print(f"left out: {clip.reason}", file=sys.stderr)
-    if bad.clips:
-        print(f"{len(bad.clips)} of {len(paths)} clips were left out", file=sys.stderr)
+    for reason in bad.reasons:
+        print(f"left out: {reason}", file=sys.stderr)
+    if bad:
+        print(f"{len(bad)} of {len(paths)} clips were left out", file=sys.stderr)

@@ -24,7 +24,7 @@ from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.metrics import codebook_use
 
 WORLD_SEED = 1_000_000
@@ -105,11 +105,11 @@ def _measure(
 ) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
-    bad = BadClips(len(records))
+    bad = SkippedClips(len(records))
     clips = encode_and_measure(pipeline, records, bad)
-    if bad.clips:
-        say(f"left out {len(bad.clips)} of {len(records)} clips: {bad.some()}")
-        report.protocol[f"left out of {name}"] = [Path(clip.name).name for clip in bad.clips]
+    if bad:
+        say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
+        report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
     report.add(f"{name}: PSNR of the tokenizer", float(clips.psnr_B.mean()), "dB")
     report.add(f"{name}: SSIM of the tokenizer", float(clips.ssim_B.mean()), "")
     use = codebook_use(clips.code_counts_V)

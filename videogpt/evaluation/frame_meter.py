@@ -17,12 +17,10 @@ from einops import rearrange
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.metrics import psnr_of_error, ssim
+from videogpt_tokenizer.metrics import SMALLEST_SSIM_SIDE, decibels, ssim
 
 # B batch, C colours, T frames, H/W height and width
 
-SMALLEST_SSIM_SIDE = 11
-"""SSIM looks at windows of 11 x 11 pixels."""
 LEVELS = 127.5
 """Levels of 8 bits for a step of 1 in [-1, 1]."""
 
@@ -76,12 +74,12 @@ class FrameMeter:
     def figures(self) -> EightBitFigures:
         """Of all frames so far, one or more."""
         return EightBitFigures(
-            psnr=psnr_of_error(mean(self._squares)),
+            psnr=decibels(mean(self._squares)),
             ssim=mean(self._similarities),
-            temporal_psnr=psnr_of_error(mean(self._change_squares[1:])),
+            temporal_psnr=decibels(mean(self._change_squares[1:])),
             flicker=LEVELS * mean(self._change_sizes[1:]),
-            psnr_T=tuple(map(psnr_of_error, self._squares)),
-            change_psnr_T=(math.nan, *map(psnr_of_error, self._change_squares[1:])),
+            psnr_T=tuple(map(decibels, self._squares)),
+            change_psnr_T=(math.nan, *map(decibels, self._change_squares[1:])),
         )
 
 

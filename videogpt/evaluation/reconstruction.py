@@ -23,7 +23,7 @@ from videogpt.pipeline.sample_files import next_number, slug
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.files.output import naming, open_folder
 from videogpt_tokenizer.grid import Tokenizer
 
@@ -85,7 +85,7 @@ def reconstruct(
     size: int | None = None,
     fps: float | None = None,
     side_by_side: bool = False,
-    bad: BadClips | None = None,
+    bad: SkippedClips | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Reconstructed]:
     """Reconstruct clips one after another.

@@ -17,7 +17,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.world import World
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.metrics import psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
@@ -47,7 +47,7 @@ class VideoBits(NamedTuple):
 
 
 @torch.inference_mode()
-def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> MeasuredClips:
+def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips) -> MeasuredClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
     Args:
@@ -123,7 +123,9 @@ def _share(answers: Sequence[bool]) -> float:
     return sum(answers) / len(answers)
 
 
-def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[tuple[ClipRecord, Tensor]]:
+def _readable(
+    pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips
+) -> Iterator[tuple[ClipRecord, Tensor]]:
     """Clips as the tokenizer takes them (CTHW)."""
     model, frames = pipeline.model, pipeline.max_frames
     side, layout = model.tokenizer.space_stride, model.task.config

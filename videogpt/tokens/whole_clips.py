@@ -34,7 +34,7 @@ from videogpt_tokenizer.any_size import ClipCodes
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -101,7 +101,7 @@ def write_clip_codes(
     """
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
+    bad = SkippedClips(len(records), max_bad_share)
     dtype = smallest_type(tokenizer.codebook_size)
     tokenizer, codes, lines = tokenizer.eval(), [], []
 

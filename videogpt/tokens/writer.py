@@ -21,7 +21,7 @@ from videogpt.tokens.shards import CODES_NAME, TokenShardsManifest, made_from, s
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.grid import Grid, Tokenizer
 
@@ -77,7 +77,7 @@ def tokenize_clips(
         raise ValueError(f"{batch_size=} and {clips_per_source=} must be at least 1")
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
+    bad = SkippedClips(len(records), max_bad_share)
     tokenizer, lines = tokenizer.eval(), []
 
     def read(record: ClipRecord) -> Clip:
@@ -101,8 +101,8 @@ def tokenize_clips(
             while batch := list(islice(rows, batch_size)):
                 append(_encode(tokenizer, batch))
                 lines += [window.line for window in batch]
-        if bad.clips:
-            log.warning("%d of %d clips were left out: %s", len(bad.clips), len(records), bad.some())
+        if bad:
+            log.warning("%d of %d clips were left out: %s", len(bad), len(records), bad.first_reasons())
         assert fps is not None, "there is a good clip, or too many are bad"
         manifest = TokenShardsManifest(
             **made_from(tokenizer, records, bad),

@@ -16,7 +16,6 @@ from videogpt.evaluation import reconstruction
 from videogpt.evaluation.reconstruction import find_clips, reconstruct, reconstruct_clip, reconstruct_pieces
 from videogpt.evaluation.reconstruction_report import mean_of
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -273,11 +272,3 @@ def test_side_by_side_needs_an_output(folder: Path, capsys) -> None:
     tokenizer = str(folder / "tokenizer")
     assert main(["reconstruct", str(folder / "clips"), "--tokenizer", tokenizer, "--side-by-side"]) == 2
     assert "--side-by-side is for files: give an --output, too" in capsys.readouterr().err
-
-
-def test_clips_that_are_all_bad_are_refused() -> None:
-    bad = BadClips(total=2, max_share=1)
-    for name in ("same", "same"):
-        bad.add(name, ValueError("too short"))
-    with pytest.raises(ValueError, match="none of 2 clips can be used: too short; too short"):
-        bad.check(2)

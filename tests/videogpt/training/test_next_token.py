@@ -21,7 +21,7 @@ from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.optim.optimization import OptimizerConfig
+from videogpt_tokenizer.optim.configure import OptimizerConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
