@@ -12,19 +12,24 @@ tell: in folders written by `videogpt world`.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from videogpt.evaluation.caption_following import CaptionCheck, ShapesCheck, find_check
+from videogpt.evaluation.caption_following import find_world
 from videogpt.evaluation.report import Report
-from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
+from videogpt.evaluation.scores import caption_following, encode_and_measure, video_bits
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.worlds.shapes.scene import Split
+from videogpt.worlds.shapes.world import ShapesWorld
+from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.metrics import codebook_use
 
 WORLD_SEED = 1_000_000
+GENERATED: dict[str, Split] = {"unseen": "train", "held-out combinations": "held_out"}
+"""The sets that are generated where no folder is given."""
 TIMED_SAMPLES = 5
 
 Say = Callable[[str], None]
@@ -76,14 +81,14 @@ def evaluate(
     report = Report.start(command, protocol)
     if data is not None:
         records = list(ClipFolder(data))[:num_clips]
-        _measure(report, pipeline, Path(data).name, records, find_check(records, sheets), seed, say)
+        _measure(report, pipeline, Path(data).name, records, find_world(records, sheets), seed, say)
     else:
-        splits: tuple[tuple[str, Split], ...] = (("unseen", "train"), ("held-out combinations", "held_out"))
-        for name, split in splits:
+        for name, split in GENERATED.items():
             with tempfile.TemporaryDirectory() as folder:
                 say(f"generating {num_clips} clips: {name}")
-                _exhaust(write_world(folder, num_clips, seed=WORLD_SEED, split=split))
-                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesCheck(), seed, say)
+                for _ in write_world(folder, num_clips, seed=WORLD_SEED, split=split):
+                    pass
+                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesWorld(), seed, say)
     say("timing single samples")
     report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
     return report
@@ -94,28 +99,28 @@ def _measure(
     pipeline: Pipeline,
     name: str,
     records: list[ClipRecord],
-    check: CaptionCheck | None,
+    world: World[Any] | None,
     seed: int,
     say: Say,
 ) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
-    bad = BadClips(len(records))
-    tokens = tokenize(pipeline, records, bad)
-    if bad.clips:
-        say(f"left out {len(bad.clips)} of {len(records)} clips: {bad.some()}")
-        report.protocol[f"left out of {name}"] = [Path(clip.name).name for clip in bad.clips]
-    scores = reconstruction_scores(tokens)
-    report.add(f"{name}: PSNR of the tokenizer", scores.psnr, "dB")
-    report.add(f"{name}: SSIM of the tokenizer", scores.ssim, "")
-    report.add(f"{name}: codebook in use", 100 * scores.use.share, "%")
-    report.add(f"{name}: codebook perplexity", scores.use.perplexity, "codes")
-    bits = video_bits(pipeline, tokens)
+    bad = SkippedClips(len(records))
+    clips = encode_and_measure(pipeline, records, bad)
+    if bad:
+        say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
+        report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
+    report.add(f"{name}: PSNR of the tokenizer", float(clips.psnr_B.mean()), "dB")
+    report.add(f"{name}: SSIM of the tokenizer", float(clips.ssim_B.mean()), "")
+    use = codebook_use(clips.code_counts_V)
+    report.add(f"{name}: codebook in use", 100 * use.share, "%")
+    report.add(f"{name}: codebook perplexity", use.perplexity, "codes")
+    bits = video_bits(pipeline, clips)
     report.add(f"{name}: bits per video token", bits.per_token, "bits")
     report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
-    if check is not None:
-        say(f"sampling {len(tokens.records)} captions: {name}")
-        for attribute, share in caption_following(pipeline, tokens.records, check, seed).items():
+    if world is not None:
+        say(f"sampling {len(clips.records)} captions: {name}")
+        for attribute, share in caption_following(pipeline, clips.records, world, seed).items():
             report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
 
 
@@ -127,8 +132,3 @@ def _seconds_per_sample(pipeline: Pipeline) -> float:
         pipeline("a red circle moves left", seed=seed)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
-
-
-def _exhaust(paths: Iterable[Path]) -> None:
-    for _ in paths:
-        pass

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from videogpt.pipeline.saved_model import SHIPPED, TOKENIZER_NAME, shipped_models
 from videogpt.runs.folder import refuse_run_folder
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer, is_imported, load_video_tokenizer
+from videogpt_tokenizer.any_tokenizer import is_imported, load_video_tokenizer
 from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, named_or_path, shipped_tokenizers
+from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
-Tokenizer = TypeVar("Tokenizer", bound=nn.Module)
+Loaded = TypeVar("Loaded", bound=Tokenizer)
 
 
 def find_tokenizer(folder_or_name: str | Path) -> Path:
@@ -53,9 +53,7 @@ def load_tokenizer(folder_or_name: str | Path, device: str = "auto") -> VideoTok
     return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(folder_or_name)))
 
 
-def load_any_tokenizer(
-    path_or_name: str | Path, device: str = "auto", *, trust_torchscript: bool = False
-) -> AnyTokenizer:
+def load_any_tokenizer(path_or_name: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
     """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others.
 
     Raises:
@@ -70,7 +68,7 @@ def _is_imported(path_or_name: str | Path) -> bool:
     return not shipped and is_imported(Path(path_or_name))
 
 
-def _on(device: str, tokenizer: Tokenizer) -> Tokenizer:
+def _on(device: str, tokenizer: Loaded) -> Loaded:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return tokenizer.to(torch.device(name))

@@ -1,7 +1,7 @@
 """Random access to a folder of token shards.
 
     rows = TokenShardReader("shards", tokenizer.fingerprint())
-    codes_THW, caption = rows[0]
+    rows[0].codes_THW, rows[0].caption
 
 Refuses folders that are incomplete, altered, or made by another tokenizer than the one expected: codes mean
 nothing without the tokenizer that made them.
@@ -10,6 +10,7 @@ nothing without the tokenizer that made them.
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.export import standalone, standalone_stages
 from videogpt_tokenizer.files.weights_folder import write_pretrained
-from videogpt_tokenizer.video_tokenizer import FORMAT, VERSION, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import TOKENIZER_FORMAT, TOKENIZER_VERSION, VideoTokenizer
 
 _LOADER_NAME = "load_tokenizer.py"
 _REGISTER = "\n\nStandaloneTokenizer.quantizers |= STAGED_QUANTIZERS\n"
@@ -55,11 +55,11 @@ def _reduced(tokenizer: VideoTokenizer) -> tuple[dict[str, Any], dict[str, Tenso
         part: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         for part, values in asdict(tokenizer.config).items()
     }
-    kind, tensors = FORMAT, tokenizer.state_dict()
+    kind, tensors = TOKENIZER_FORMAT, tokenizer.state_dict()
     if (quantizer := tokenizer.quantizer.reduced()) is not None:
-        kind = f"{FORMAT}-reduced"
+        kind = f"{TOKENIZER_FORMAT}-reduced"
         config["quantizer"] |= {"kind": quantizer[0], "stages": tokenizer.stages}
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
         tensors |= {f"quantizer.{name}": tensor for name, tensor in quantizer[1].items()}
     plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
-    return {"format": kind, "version": VERSION, **config}, plain
+    return {"format": kind, "version": TOKENIZER_VERSION, **config}, plain
