@@ -9,7 +9,7 @@ It says what follows from the configuration and nothing of data or quality, whic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.replacing import write_whole
 
 if TYPE_CHECKING:
     from videogpt_tokenizer.video_tokenizer import VideoTokenizer
@@ -91,4 +91,4 @@ def write_card(tokenizer: "VideoTokenizer", folder: Path, name: str | None = Non
     path = folder / CARD_NAME
     if not path.exists():
         text = model_card(tokenizer, name or "path/of/this/folder", license)
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_whole(path, text)

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.replacing import write_whole
 
 LIBRARIES = ("videogpt-lm", "torch", "triton", "lightning", "av", "sentencepiece")
 
@@ -85,7 +85,7 @@ class Report:
         """Write as JSON; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_whole(path, text)
 
 
 def hardware() -> dict[str, Any]:

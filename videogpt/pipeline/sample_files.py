@@ -26,7 +26,7 @@ from torch import Tensor
 from videogpt.pipeline.pipeline import Sample
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.output import naming
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.replacing import write_whole
 
 # T frames, H/W height and width, C colours
 
@@ -85,7 +85,7 @@ class SampleWriter:
             text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
             try:
                 sample.clip.write(path)
-                _write_bytes(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+                write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -149,13 +149,6 @@ def next_number(folder: Path) -> Iterator[str]:
                 return
         finally:
             claim.unlink(missing_ok=True)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    def write(partial: Path) -> None:
-        partial.write_bytes(content)
-
-    write_atomically(path, write)
 
 
 def _spread_frames(clip: Clip) -> Tensor:

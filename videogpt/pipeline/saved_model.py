@@ -25,7 +25,7 @@ from videogpt.layouts.text_to_video import Layout, LayoutConfig
 from videogpt.model.network import VideoGPT, VideoGPTConfig
 from videogpt.runs.result import refuse_run_folder
 from videogpt.sampling.config import SamplingConfig
-from videogpt_tokenizer.files.replacing import beside
+from videogpt_tokenizer.files.replacing import replacement_of
 from videogpt_tokenizer.files.weights_folder import (
     build_config,
     check_tensors,
@@ -155,7 +155,7 @@ def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "fl
     folder = Path(folder).resolve()
     _refuse_other_files(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with beside(folder) as partial:
+    with replacement_of(folder) as partial:
         _write(partial, parts, getattr(torch, dtype))
 
 

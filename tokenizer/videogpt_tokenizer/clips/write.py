@@ -8,9 +8,7 @@ at a time.
 """
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -22,6 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from torch import Tensor
 
 from videogpt_tokenizer.clips.animated_webp import write_webp
+from videogpt_tokenizer.files.replacing import replacement_of
 
 # T frames, H height, W width, C colours
 
@@ -68,7 +67,7 @@ def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Pa
     encode = _encoder(path, frames_THWC.shape[0], fps, crf)
     _check_folder(path)
     frames = frames_THWC.cpu().numpy()
-    with replacing(path) as partial:
+    with replacement_of(path) as partial:
         encode(partial, frames, _fraction(fps))
     return path
 
@@ -80,7 +79,7 @@ def write_stream(path: Path, frames: Iterable[Tensor], size_HW: tuple[int, int],
         raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIES)} to write in pieces")
     _check_crf(crf)
     _check_folder(path)
-    with replacing(path) as partial:
+    with replacement_of(path) as partial:
         arrays = (frame_HWC.cpu().numpy() for frame_HWC in frames)
         _write_movie(partial, arrays, size_HW, _fraction(fps), _movie(suffix, crf))
     return path
@@ -98,18 +97,6 @@ def _check_crf(crf: int) -> None:
 def _check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; renamed to `path` at the end, removed if anything goes wrong before."""
-    # Absolute, so that a colon in a relative name is not taken for a protocol.
-    partial = path.absolute().with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encoder(path: Path, num_frames: int, fps: float, crf: int) -> Encoder:

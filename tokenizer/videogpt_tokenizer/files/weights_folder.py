@@ -8,11 +8,13 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
+
+from videogpt_tokenizer.files.replacing import replacement_of, write_whole
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -60,17 +62,6 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it into place; a failure leaves no file behind."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
     """Write weights, then the configuration with their checksum. `config` must be JSON with `format` and `version`.
 
@@ -79,9 +70,10 @@ def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Te
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(folder / WEIGHTS_NAME, lambda path: _save_tensors(tensors, path))
+    with replacement_of(folder / WEIGHTS_NAME) as partial:
+        _save_tensors(tensors, partial)
     text = json.dumps({**config, CHECKSUM: sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
-    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(folder / CONFIG_NAME, text)
 
 
 def check_version(content: Mapping[str, Any], newest: int, path: Path) -> None:

@@ -9,13 +9,13 @@ ever overwritten.
 """
 
 import errno
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from videogpt_tokenizer.files.output import FULL, cannot_write, naming, open_folder
+from videogpt_tokenizer.files.replacing import partial_of
 
 
 @contextmanager
@@ -30,8 +30,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         is_there = folder.exists()
         _refuse_what_holds_something(folder)
     with open_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
-        # Not named after the process: in containers that share a disk all of them have the same number.
-        partial = place / f".{folder.absolute().name}.partial-{secrets.token_hex(4)}"
+        partial = partial_of(place / folder.absolute().name)
         try:
             with naming(folder):
                 partial.mkdir()
