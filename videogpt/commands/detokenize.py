@@ -26,16 +26,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_tokenizer
-    from videogpt.pipeline.sample_files import next_number, slug
     from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces
     from videogpt_tokenizer.clips.clip import Clip
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.numbered import next_number, slug
+    from videogpt_tokenizer.files.output import output_folder, writing_to
 
     tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
     clips = ClipCodesFolder(arguments.codes, tokenizer.fingerprint())
-    with Progress("detokenizing", len(clips), unit="clips") as progress, open_folder(Path(arguments.output)) as folder:
+    with (
+        Progress("detokenizing", len(clips), unit="clips") as progress,
+        output_folder(Path(arguments.output)) as folder,
+    ):
         for clip in clips:
-            with naming(folder), next_number(folder) as number:
+            with writing_to(folder), next_number(folder) as number:
                 place = folder / f"{number}-{slug(Path(clip.name).stem)}.mp4"
                 Clip.write_pieces(place, decode_pieces(clip.codes, clip.fps, tokenizer))
             frames, height, width = clip.codes.num_frames, clip.codes.height, clip.codes.width

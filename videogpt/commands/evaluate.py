@@ -30,12 +30,12 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.evaluation import evaluate
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.output import output_folder, writing_to
 
     output = None if arguments.output is None else Path(arguments.output)
     if output is not None and output.exists():
         raise ValueError(f"{output} exists already: give another --output, or remove it")
-    with nullcontext() if output is None else open_folder(output.parent, output):  # before minutes of measuring
+    with nullcontext() if output is None else output_folder(output.parent, output):  # before minutes of measuring
         report = evaluate(
             arguments.model,
             data=arguments.data,
@@ -48,5 +48,5 @@ def run(arguments: argparse.Namespace) -> None:
         )
         print(report.table())
         if output is not None:
-            with naming(output):
+            with writing_to(output):
                 report.write(output)

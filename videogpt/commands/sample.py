@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.pipeline import Pipeline
     from videogpt.pipeline.prompt_files import Prompt, read_prompts
     from videogpt.pipeline.sample_files import SampleWriter
-    from videogpt_tokenizer.files.output import open_folder
+    from videogpt_tokenizer.files.output import output_folder
 
     prompts = [Prompt(text, None) for text in arguments.prompts]
     prompts += read_prompts(arguments.prompt_file) if arguments.prompt_file is not None else []
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device)
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    with Progress("sampling", unit="codes") as progress, open_folder(Path(arguments.output)) as folder:
+    with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
         samples = pipeline.samples(
             [prompt.text for prompt in prompts],
             seed=[arguments.seed if prompt.seed is None else prompt.seed for prompt in prompts],

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt_tokenizer.clips.folder import ClipFolder
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.output import output_folder, writing_to
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 
     output = Path(arguments.output)
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
     if not any(captions):
         raise ValueError(f"no clip of {arguments.clips} has a caption: there is nothing to train a text tokenizer on")
-    with open_folder(output.absolute().parent, output=output):
+    with output_folder(output.absolute().parent, output=output):
         tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
-        with naming(output):
+        with writing_to(output):
             tokenizer.save(output)
     print(f"{output}: {tokenizer.vocab_size} tokens from {len(captions)} captions")

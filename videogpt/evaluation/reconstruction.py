@@ -22,14 +22,14 @@ from torch import Tensor
 from videogpt.evaluation.frame_meter import FrameFigures, FrameMeter, PlaceFigures, mean, mean_figures, place_figures
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.window_reconstruction import reconstruct_windows
-from videogpt.pipeline.sample_files import next_number, slug
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, pad_sides
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import BadClips
-from videogpt_tokenizer.files.output import naming, open_folder
+from videogpt_tokenizer.files.numbered import next_number, slug
+from videogpt_tokenizer.files.output import output_folder, writing_to
 from videogpt_tokenizer.video_tokenizer import TokenizerStream, VideoTokenizer
 
 # B batch (1), C colours, T frames, H/W height and width
@@ -125,7 +125,7 @@ def reconstruct(
     check_request(fps, size)
     if side_by_side and output is None:
         raise ValueError("side_by_side is for files: name an output folder, too")
-    with nullcontext() if output is None else open_folder(Path(output)) as folder:
+    with nullcontext() if output is None else output_folder(Path(output)) as folder:
         for path in paths:
             pieces = _read(path, frames_at_once(tokenizer), size, fps)
             job = _Job(reconstruct_pieces(pieces, tokenizer), side_by_side, progress)
@@ -241,7 +241,7 @@ def write_report(report: Report, folder: Path) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    with naming(folder), next_number(folder) as number:
+    with writing_to(folder), next_number(folder) as number:
         path = folder / f"{number}-figures.json"
         report.write(path)
     return path
@@ -315,5 +315,5 @@ def _through(stream: TokenizerStream, frames_THWC: Tensor) -> tuple[Tensor, int]
 
 
 def _write(job: _Job, folder: Path, stem: str) -> Path:
-    with naming(folder), next_number(folder) as number:
+    with writing_to(folder), next_number(folder) as number:
         return Clip.write_pieces(folder / f"{number}-{slug(stem)}.mp4", job.shown())

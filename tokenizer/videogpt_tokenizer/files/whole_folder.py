@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from videogpt_tokenizer.files.output import FULL, cannot_write, naming, open_folder
+from videogpt_tokenizer.files.output import DISK_FULL, cannot_write, output_folder, writing_to
 from videogpt_tokenizer.files.replacing import partial_of
 
 
@@ -26,19 +26,19 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         ValueError: `folder` is a file, or a folder that is not empty.
         OSError: it cannot be written, which is said before the body runs, or the disk is full.
     """
-    with naming(folder):
+    with writing_to(folder):
         is_there = folder.exists()
         _refuse_what_holds_something(folder)
-    with open_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
+    with output_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
         partial = partial_of(place / folder.absolute().name)
         try:
-            with naming(folder):
+            with writing_to(folder):
                 partial.mkdir()
             yield partial
-            with naming(folder):
+            with writing_to(folder):
                 _move_entries(partial, folder) if is_there else partial.rename(folder)
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in DISK_FULL:
                 raise cannot_write(folder, error) from error
             raise
         finally:
