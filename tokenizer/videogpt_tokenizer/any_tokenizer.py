@@ -10,13 +10,14 @@ only `VideoTokenizer` has streams.
 
 from pathlib import Path
 
-from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, parse_json, shipped_tokenizers
+from videogpt_tokenizer.files.json_files import parse_json
+from videogpt_tokenizer.files.weights_folder import CONFIG_NAME
 from videogpt_tokenizer.imported.torchscript import TorchScriptTokenizer, is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae import FORMAT as VQVAE_FORMAT
 from videogpt_tokenizer.imported.vqvae import VQVAETokenizer
 from videogpt_tokenizer.imported.vqvae_checkpoint import read_vqvae_checkpoint
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
-from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer, shipped_tokenizers
 
 AnyTokenizer = VideoTokenizer | WholeClipTokenizer
 """Of this project, or of another."""

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
+from videogpt_tokenizer.files.checksums import fingerprint_of
 from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
+from videogpt_tokenizer.files.names import find_folder, shipped_in
 from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
     check_tensors,
-    fingerprint_of,
-    named_or_path,
     read_pretrained,
     write_pretrained,
 )
@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 # D quantizer width
 
 FORMAT, VERSION = "videogpt-tokenizer", 1
+
+
+def shipped_tokenizers() -> dict[str, Path]:
+    """The video tokenizers inside this package: their folders by name."""
+    return shipped_in(Path(__file__).parent / "pretrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +226,9 @@ class VideoTokenizer(nn.Module):
                 or belongs to something else.
             OSError: the Hub does not give it.
         """
-        folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
+        shipped = shipped_tokenizers()
+        remote = is_hub_name(folder, revision, shipped)
+        folder = downloaded(str(folder), revision) if remote else find_folder(folder, "tokenizer", shipped)
         config, weights = read_pretrained(folder, FORMAT, ("autoencoder", "quantizer"), VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)

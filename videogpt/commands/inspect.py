@@ -26,14 +26,11 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.inspection.inspect import inspect_path
-    from videogpt.pipeline.saved_model import find_model, shipped_models
-    from videogpt_tokenizer.files.weights_folder import named_or_path, shipped_tokenizers
+    from videogpt.pipeline.names import shipped
 
     path = Path(arguments.path)
-    if not path.exists() and arguments.path in shipped_models():
-        path = find_model(arguments.path)
-    elif not path.exists() and arguments.path in shipped_tokenizers():
-        path = named_or_path(arguments.path)
+    if not path.exists():
+        path = shipped().get(arguments.path, path)
     found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:

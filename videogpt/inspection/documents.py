@@ -8,7 +8,7 @@ Refuses what is not sound JSON or YAML, or is of something else.
 from pathlib import Path
 from typing import Any
 
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 SUFFIXES = (".json", ".yaml", ".yml")
 

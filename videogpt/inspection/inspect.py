@@ -18,7 +18,7 @@ from videogpt.inspection.documents import SUFFIXES, describe_document
 from videogpt.inspection.imported import describe_torchscript, describe_vqvae
 from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
 from videogpt.runs.result import is_run_folder
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
 
@@ -234,7 +234,7 @@ def _clip_codes(path: Path) -> Inspection:
 
 
 def _export(path: Path) -> Inspection:
-    from videogpt_tokenizer.files.weights_folder import sha256_of
+    from videogpt_tokenizer.files.checksums import sha256_of
 
     manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
     try:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 
 class Prompt(NamedTuple):

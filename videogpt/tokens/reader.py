@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videogpt.tokens.writer import CAPTIONS_NAME, CODES_NAME, TokenShardsManifest, codes_dtype
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 # N rows, T latent frames, H/W latent height and width
 

@@ -23,7 +23,7 @@ from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
-from videogpt_tokenizer.files.weights_folder import check_version, parse_json
+from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import Grid
 

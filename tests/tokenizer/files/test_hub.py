@@ -85,9 +85,9 @@ def test_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     names = ["owner/name", "runs/tyny", "./owner/name", "owner", "natural", "a/b/c", "../x", "/owner/name", "owner/"]
-    assert [name for name in names if is_hub_name(name, None)] == ["owner/name"]
-    assert not is_hub_name(Path("owner/name"), None)
-    with pytest.raises(ValueError, match="'runs/tyny' is neither a folder nor a shipped one"):
+    assert [name for name in names if is_hub_name(name, None, [])] == ["owner/name"]
+    assert not is_hub_name(Path("owner/name"), None, [])
+    with pytest.raises(ValueError, match="'runs/tyny' is neither a folder nor a shipped tokenizer"):
         VideoTokenizer.from_pretrained("runs/tyny")
     for name, what in (("natural", "shipped"), ("runs/tyny", "a path")):
         with pytest.raises(ValueError, match=f"revision 'v1' is for names on the Hub, .* and '{name}' is {what}"):

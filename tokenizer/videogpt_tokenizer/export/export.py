@@ -23,7 +23,8 @@ from torch import Tensor
 
 from videogpt_tokenizer.export import standalone, standalone_stages
 from videogpt_tokenizer.export.graphs import Graph, Run, make_graphs, reduced, standalone_of, write_graphs
-from videogpt_tokenizer.files.weights_folder import sha256_of, write_pretrained
+from videogpt_tokenizer.files.checksums import sha256_of
+from videogpt_tokenizer.files.weights_folder import write_pretrained
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width

@@ -11,11 +11,12 @@ huggingface_hub's mixin, which would have to be imported with the tokenizer and 
 
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, WEIGHTS_NAME, shipped_tokenizers
+from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, WEIGHTS_NAME
 from videogpt_tokenizer.model_card import CARD_NAME, write_card
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ FILES = [CONFIG_NAME, WEIGHTS_NAME]
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
-def is_hub_name(name: str | Path, revision: str | None) -> bool:
-    """Whether a tokenizer of this name can only be on the Hub: `owner/name`, with nothing of the sort here.
+def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]) -> bool:
+    """Whether what has this name can only be on the Hub: `owner/name`, with nothing of the sort here or shipped.
 
     Raises:
         ValueError: a revision is given with what is here.
@@ -34,7 +35,7 @@ def is_hub_name(name: str | Path, revision: str | None) -> bool:
     path = Path(name)
     remote = isinstance(name, str) and bool(NAME.fullmatch(name)) and not path.exists() and not path.parent.exists()
     if revision is not None and not remote:
-        where = "shipped" if str(name) in shipped_tokenizers() else "a path"
+        where = "shipped" if str(name) in shipped else "a path"
         raise ValueError(f"revision {revision!r} is for names on the Hub, owner/name, and {str(name)!r} is {where}")
     return remote
 

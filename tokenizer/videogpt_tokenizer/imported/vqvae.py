@@ -19,13 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
-from videogpt_tokenizer.files.weights_folder import (
-    build_config,
-    check_tensors,
-    fingerprint_of,
-    read_pretrained,
-    write_pretrained,
-)
+from videogpt_tokenizer.files.checksums import fingerprint_of
+from videogpt_tokenizer.files.weights_folder import build_config, check_tensors, read_pretrained, write_pretrained
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 
 # B batch, C channels, T frames, H/W height and width, R rows of attention, N places of a row, D channels of a head,
