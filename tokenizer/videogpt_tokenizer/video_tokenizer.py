@@ -34,7 +34,7 @@ from videogpt_tokenizer.files.weights_folder import (
     read_pretrained,
     write_pretrained,
 )
-from videogpt_tokenizer.model_card import write_card
+from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card, write_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
@@ -211,14 +211,28 @@ class VideoTokenizer(nn.Module):
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
-        write_card(self, Path(folder))
+        write_card(Path(folder), self.model_card())
+
+    def model_card(self, name: str = "path/of/this/folder", license: str = NO_LICENSE) -> str:  # noqa: A002
+        """The text of a model card: what the tokenizer does to a clip, under a name that `from_pretrained` takes."""
+        config = self.config.quantizer
+        levels = f", levels {', '.join(map(str, config.levels))}" if config.kind == "fsq" else ""
+        return tokenizer_card(
+            name=name,
+            license=license,
+            time_stride=self.time_stride,
+            space_stride=self.space_stride,
+            codebook_size=self.codebook_size,
+            quantizer=f"{config.kind}{levels}",
+            parameters=sum(parameter.numel() for parameter in self.parameters()),
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "VideoTokenizer":
         """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
 
         Args:
-            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `hub`).
+            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `files.hub`).
             revision: Branch, tag or commit on the Hub.
 
         Raises:
@@ -228,7 +242,7 @@ class VideoTokenizer(nn.Module):
         """
         shipped = shipped_tokenizers()
         remote = is_hub_name(folder, revision, shipped)
-        folder = downloaded(str(folder), revision) if remote else find_folder(folder, "tokenizer", shipped)
+        folder = downloaded(str(folder), revision, "tokenizer") if remote else find_folder(folder, "tokenizer", shipped)
         config, weights = read_pretrained(folder, FORMAT, ("autoencoder", "quantizer"), VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
@@ -244,13 +258,24 @@ class VideoTokenizer(nn.Module):
         self,
         repo_id: str,
         *,
-        license: str = "unknown",  # noqa: A002 - the Hub's name for it
+        license: str = NO_LICENSE,  # noqa: A002 - the Hub's name for it
         private: bool = False,
         revision: str | None = None,
         token: str | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes; a model card that is there already stays. See `hub.push`."""
-        return push(self, repo_id, license=license, private=private, revision=revision, token=token)
+        """Upload what `save_pretrained` writes; a model card that is there already stays. See `files.hub.push`.
+
+        `license` is that of the weights, in the Hub's words, for example `mit`; it goes into the model card.
+        """
+        return push(
+            repo_id,
+            self.save_pretrained,
+            card=self.model_card(repo_id, license),
+            kind="video tokenizer",
+            private=private,
+            revision=revision,
+            token=token,
+        )
 
     def _check_video(self, video_BCTHW: Tensor) -> None:
         self._check_frames(video_BCTHW)
