@@ -13,10 +13,11 @@ import difflib
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
+
+from videogpt.console.messages import one_line, say, warnings_as_lines
 
 COMMANDS = {
     "sample": "videos from prompts",
@@ -59,15 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("VIDEOGPT_TRACEBACK", "0") != "0":
             raise
-        print(f"videogpt: error: {_one_line(_without_number(error))}", file=sys.stderr)
+        say(f"error: {one_line(_without_number(error))}", every_process=True)
         return USER_MISTAKE
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        print("videogpt: error: there is not enough memory for this: take smaller pictures or batches", file=sys.stderr)
+        say("error: there is not enough memory for this: take smaller pictures or batches", every_process=True)
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print("videogpt: interrupted", file=sys.stderr)
+        say("interrupted", every_process=True)
         return INTERRUPTED
 
 
@@ -100,15 +101,9 @@ def _dispatch(argv: list[str]) -> int:
     command.add_arguments(parser)
     parser.set_defaults(command=shlex.join(["videogpt", *argv]))
     parsed = parser.parse_args(rest)
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+    with warnings_as_lines():
         command.run(parsed)
     return 0
-
-
-def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
-    """A warning as a user takes it: what it says, not the line of our source that says it."""
-    print(f"videogpt: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -121,10 +116,6 @@ def _without_number(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def help_text() -> str:

@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.inspection.inspect import inspect_path
     from videogpt.pipeline.names import shipped
+    from videogpt_tokenizer.files.wording import some_of
 
     path = Path(arguments.path)
     if not path.exists():
@@ -34,6 +35,4 @@ def run(arguments: argparse.Namespace) -> None:
     found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:
-        more = len(found.faults) - NAMED_FAULTS
-        named = "; ".join(found.faults[:NAMED_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(f"{arguments.path} is not sound: {named}")
+        raise ValueError(f"{arguments.path} is not sound: {some_of(found.faults, NAMED_FAULTS, '; ')}")

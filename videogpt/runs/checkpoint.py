@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from videogpt.console.messages import say
 from videogpt.runs.finite_loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.runs.folder import LAST
-from videogpt.runs.progress_bar import say
 from videogpt_tokenizer.files.replacing import replacement_of
 
 

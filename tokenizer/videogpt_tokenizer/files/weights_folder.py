@@ -16,6 +16,7 @@ from torch import Tensor
 from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.files.replacing import replacement_of, write_whole
+from videogpt_tokenizer.files.wording import some_of
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -131,7 +132,7 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
         ValueError: a tensor is missing, unknown, misshapen, of another kind or not finite; the first are named.
     """
     faults = {"missing": wanted.keys() - found.keys(), "not known": found.keys() - wanted.keys()}
-    parts = [f"{_some(names)} is {what}" for what, names in faults.items() if names]
+    parts = [f"{some_of(sorted(names))} is {what}" for what, names in faults.items() if names]
     for name in sorted(wanted.keys() & found.keys()):
         here, due = found[name], wanted[name]
         if here.shape != due.shape or here.is_floating_point() != due.is_floating_point() or here.is_complex():
@@ -143,11 +144,6 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
             break
     if parts:
         raise ValueError(f"{source} does not fit its configuration: {'; '.join(parts)}: copy both again")
-
-
-def _some(names: Collection[str]) -> str:
-    first = ", ".join(sorted(names)[:3])
-    return f"{first} (and {len(names) - 3} more)" if len(names) > 3 else first
 
 
 def _umask() -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from videogpt_tokenizer.files.output import DISK_FULL, cannot_write, output_folder, writing_to
 from videogpt_tokenizer.files.replacing import partial_of
+from videogpt_tokenizer.files.wording import some_of
 
 
 @contextmanager
@@ -52,8 +53,9 @@ def _refuse_what_holds_something(folder: Path) -> None:
         raise ValueError(f"{folder} is a file, not an empty folder: choose another --output or remove it")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     if held:
-        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
-        raise ValueError(f"{folder} is not an empty folder (it holds {some}): choose another --output or empty it")
+        raise ValueError(
+            f"{folder} is not an empty folder (it holds {some_of(held)}): choose another --output or empty it"
+        )
 
 
 def _move_entries(partial: Path, folder: Path) -> None:
