@@ -15,25 +15,23 @@ those that it can. A prompt of more tokens than the model takes is cut, with a w
 import dataclasses
 import hashlib
 import json
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from videogpt.pipeline.saved_model import ModelParts, StoredType, load_model, save_model
+from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.sampler import SEED_LIMIT, VideoSampler
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
 
-DISTRIBUTIONS = ("videogpt-lm", "torch", "av")
 SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
@@ -186,7 +184,7 @@ class Pipeline:
         return {
             "model": {"name": self.name, "sha256": self.fingerprint()},
             "device": {"type": self.device.type, "dtype": str(next(self.parts.model.parameters()).dtype)[6:]},
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": versions("python", "videogpt-lm", "torch", "av"),
         }
 
     def fingerprint(self) -> str:
@@ -302,13 +300,3 @@ def _seeds(seed: int | Sequence[int], num_prompts: int, num_samples: int) -> lis
         if not 0 <= value < SEED_LIMIT:
             raise ValueError(f"seed {value} is out of range: it must be from 0 to {SEED_LIMIT - 1}")
     return seeds
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

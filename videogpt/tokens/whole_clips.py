@@ -14,13 +14,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from videogpt.provenance import versions
 from videogpt.tokens.writer import CODES_NAME, MANIFEST_NAME, codes_dtype
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.clips.clip import Clip
@@ -167,7 +167,7 @@ def write_clip_codes(
             num_clips=len(lines),
             source=records.folder.resolve().name,
             skipped=[clip.name for clip in bad.clips],
-            versions={package: version(package) for package in ("torch", "av")},
+            versions=versions("torch", "av"),
         )
         np.save(partial / CODES_NAME, np.concatenate(codes))
         (partial / CLIPS_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -11,13 +11,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from videogpt.provenance import versions
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
@@ -162,7 +162,7 @@ def tokenize_clips(
             fps=cutter.fps,
             source=records.folder.resolve().name,
             skipped=[clip.name for clip in bad.clips],
-            versions={name: version(name) for name in ("torch", "av")},
+            versions=versions("torch", "av"),
         )
         manifest.write(partial)
     return manifest
