@@ -26,18 +26,21 @@ COMMANDS = {
     "test": "test a training's checkpoint: --config FILE",
     "world": "generate a captioned data set",
     "train-text": "a text tokenizer from the captions of a folder of clips",
-    "tokenize": "a folder of clips into token shards, to train a model on, or into codes of whole clips",
-    "detokenize": "codes of whole clips back into clips",
+    "tokenize": "a folder of clips into token shards, to train a model on",
+    "encode": "a folder of clips into codes, each clip as it is",
+    "decode": "codes of whole clips back into clips",
     "reconstruct": "clips through a video tokenizer and back, with PSNR, SSIM and bits",
     "evaluate": "figures of a model: bits per token, PSNR, SSIM, caption following, speed",
     "export": "a video tokenizer as safetensors, ONNX or torch.export files for other programs",
     "inspect": "what is this file or folder, and is it sound?",
 }
+FORMER_NAMES = {"detokenize": "decode"}
+"""Commands under the names that version 0.1 had for them."""
 TRAINER_COMMANDS = ("fit", "validate", "test")
 USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Complains in one line, as every other mistake does."""
 
     def error(self, message: str) -> NoReturn:
@@ -81,7 +84,7 @@ def _dispatch(argv: list[str]) -> int:
 
         print(f"videogpt {version('videogpt-lm')}")
         return 0
-    name, *rest = argv
+    name, rest = FORMER_NAMES.get(argv[0], argv[0]), argv[1:]
     if name in TRAINER_COMMANDS:
         from videogpt.runs.cli import run
 
@@ -92,7 +95,7 @@ def _dispatch(argv: list[str]) -> int:
             f"there is no command {name!r}: {f'did you mean {near[0]}?' if near else 'see videogpt --help'}"
         )
     command = import_module(f"videogpt.commands.{name.replace('-', '_')}")
-    parser = Parser(
+    parser = _Parser(
         prog=f"videogpt {name}",
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,8 +4,9 @@
     videogpt inspect natural                           # what is shipped, unless there is such a path here
 
 Knows video and image files, folders of clips, video tokenizers (those of other projects, too) and exports of them, text
-tokenizers, token shards, models, run folders, checkpoints, safetensors, reports and configurations. Checks that
-everything is there, complete and of one piece, and names the first of what is not. Nothing is ever unpickled or run.
+tokenizers, token shards, codes of whole clips, models, run folders, checkpoints, safetensors, reports and
+configurations. Checks that everything is there, complete and unaltered, and names the first faults. Nothing is ever
+unpickled or run.
 """
 
 import argparse

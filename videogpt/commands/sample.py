@@ -2,14 +2,15 @@
 
     videogpt sample "a red circle moves left" "a blue star spins" --num-samples 4 --output samples
 
-Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is
-overwritten. The same model, prompt, seed and settings give the same video. Settings that are not given are
-the model's own.
+Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is overwritten. The
+same model, prompt, seed and settings give the same video. Settings that are not given are the model's own.
 """
 
 import argparse
 import dataclasses
 import sys
+
+from videogpt.commands import add_device
 
 FORMATS = ("mp4", "gif", "webp")
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
     parser.add_argument("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     parser.add_argument("--format", choices=FORMATS, default="mp4", help="file format (mp4)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -62,7 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt_tokenizer.files.output import output_folder
 
     prompts = [Prompt(text, None) for text in arguments.prompts]
-    prompts += read_prompts(arguments.prompt_file) if arguments.prompt_file is not None else []
+    if arguments.prompt_file is not None:
+        prompts += read_prompts(arguments.prompt_file)
     if not prompts:
         raise ValueError(
             'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
