@@ -46,11 +46,11 @@ def problems(quick: bool) -> Iterator[Problem]:
     """Causal, prefix and window, packed, window of tiles; about 4, 17, 20 and 64 thousand rows."""
     frame, lengths = 1024, torch.tensor([100], dtype=torch.int32)
     yield Problem("causal, 4k", Visibility.causal(4), 4, 16, 4096)
-    windowed = Visibility.text_video(lengths, TEXT, frame_tokens=frame, window_frames=4)
+    windowed = Visibility.prefix_body(lengths, TEXT, frame_tokens=frame, window_frames=4)
     yield Problem("prefix + last 4 of 17 frames, 17k", windowed, 1, 16, TEXT + 1 + 17 * frame)
     tiles = TileWindow(tile_tokens=64, tiles_high=5, tiles_wide=8, reach_high=1, reach_wide=1)
     rules = {"frame_tokens": tiles.frame_tokens, "window_frames": 4, "tile_window": tiles}
-    yield Problem("tile window, 20k", Visibility.text_video(lengths, TEXT, **rules), 1, 16, TEXT + 1 + 8 * 2560)
+    yield Problem("tile window, 20k", Visibility.prefix_body(lengths, TEXT, **rules), 1, 16, TEXT + 1 + 8 * 2560)
     if quick:
         return
     yield Problem("causal, 17k", Visibility.causal(1), 1, 16, 17 * frame)

@@ -19,9 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from videogpt.evaluation.report import Report
-from videogpt.layouts.text_to_video import TokenSequence
+from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
 from videogpt_kernels import Visibility, decode_attention
 
 # B sequences, M new rows, N rows held, C rows of room

@@ -30,7 +30,7 @@ RIVAL = "torch SDPA, boolean mask"
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 PROTOCOL = (
     "best of {rounds} rounds taken in turns; CPU time of one thread, which other programs disturb least; "
-    "4 query heads, 2 key heads of 64; text of random length in 64 rows, 290 video rows; decoding as in 6 "
+    "4 query heads, 2 key heads of 64; text of random length in 64 rows, 290 body rows; decoding as in 6 "
     "layers; outputs (and gradients) within 1e-5 (float32) or 1e-2 (bfloat16) of float64"
 )
 
@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
 
 def random_visibility(batch: int) -> Visibility:
     prefix_B = torch.randint(8, TEXT_ROWS + 1, (batch,), dtype=torch.int32)
-    return Visibility.text_video(prefix_B, TEXT_ROWS)
+    return Visibility.prefix_body(prefix_B, TEXT_ROWS)
 
 
 def training(batch: int, dtype: torch.dtype, rounds: int) -> Comparison:

@@ -23,9 +23,11 @@ from einops import repeat
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
-from videogpt.layouts.text_to_video import Layout, TokenSequence
+from videogpt.layouts.sequence import TokenSequence
+from videogpt.layouts.task import Example, Task
 from videogpt.model.cache import KVCache
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, store_rows
 
@@ -90,7 +92,7 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
     k, v = torch.randn(2, batch, key_heads, problem.held, WIDTH, dtype=exact, device=device)
     rules = {} if problem.window_frames is None else {"frame_tokens": FRAME, "window_frames": problem.window_frames}
     prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
-    visibility = Visibility.text_video(prefix_B, TEXT, **rules)
+    visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
     pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
 
     def step(start: int, rows: int) -> Step:
@@ -100,7 +102,7 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
             rows=rows,
             lengths=(start,) * batch,
             places_B3=places_B3,
-            straight=True,
+            contiguous=True,
             prompt_rows=TEXT,
             ring_rows=room - TEXT,
             visibility=visibility,
@@ -171,7 +173,7 @@ class Drawing(NamedTuple):
     """A model in the middle of drawing a video, with guidance: two sequences, half the codes in the cache."""
 
     model: VideoGPT
-    layout: Layout
+    task: Task
     last: TokenSequence
     cache: KVCache
 
@@ -179,55 +181,57 @@ class Drawing(NamedTuple):
         """Logits of the next code, which is then forgotten."""
         hidden_RMD = self.model.hidden(self.last, self.cache)
         self.cache.rewind(1)
-        return self.model.logits(hidden_RMD[:, -1], self.layout.video_ids)
+        return self.model.logits(hidden_RMD[:, -1], self.task.vocabulary.ids["video"])
 
     def products(self) -> None:
         """The matrix products of a step, and nothing else."""
         for linear in self.model.modules():
             if isinstance(linear, torch.nn.Linear) and linear is not self.model.head:
                 F.linear(torch.ones(2, linear.in_features), linear.weight)
-        self.model.logits(torch.ones(2, self.model.config.width), self.layout.video_ids)
+        self.model.logits(torch.ones(2, self.model.config.width), self.task.vocabulary.ids["video"])
 
 
 def drawing(
-    model: VideoGPT, layout: Layout, dtype: torch.dtype = torch.float32, copies: int = 1, shared: bool = False
+    model: VideoGPT, task: Task, dtype: torch.dtype = torch.float32, copies: int = 1, shared: bool = False
 ) -> Drawing:
     """With random codes, the same for every call; `copies` of each sequence, which may share its prompt."""
-    texts, half = [[5, 6, 7, 8, 9], []], layout.video_tokens // 2
+    frames = task.config.latent_frames
+    tokens = frames * task.raster.frame_tokens
+    examples, half = [Example([5, 6, 7, 8, 9]), Example([])], tokens // 2
     generator = torch.Generator().manual_seed(0)
-    codes_RN = torch.randint(layout.config.codebook_size, (1, half + 1), generator=generator).expand(2 * copies, -1)
-    all_texts = [text for text in texts for _ in range(copies)]
+    codes_RN = torch.randint(task.config.codebook_size, (1, half + 1), generator=generator).expand(2 * copies, -1)
+    every = [example for example in examples for _ in range(copies)]
+    prompt = task.prompt(every, frames)
     whole = TokenSequence(
-        ids_BN=layout.codes_to_ids(codes_RN),
-        positions_BN3=layout.video_positions(0, half + 1),
-        visibility=layout.prompt(all_texts).visibility,
+        ids_BN=task.vocabulary.to_ids("video", codes_RN),
+        positions_BN3=prompt.positions_1M3[:, : half + 1],
+        visibility=prompt.given.visibility,
     )
     first, last = (
         dataclasses.replace(whole, ids_BN=whole.ids_BN[:, part], positions_BN3=whole.positions_BN3[:, part])
         for part in (slice(0, half), slice(half, None))
     )
-    room = {"prompt_rows": whole.visibility.video_start + 1, "rows": layout.video_tokens}
-    prompts = texts if shared else all_texts
-    prompt = layout.prompt(prompts)
+    room = {"prompt_rows": whole.visibility.body_start + 1, "rows": tokens}
+    prompts = examples if shared else every
     cache = KVCache.for_model(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)
-    model.hidden(prompt, cache)
+    model.hidden(task.prompt(prompts, frames).given, cache)
     if shared:
         cache.fork([index for index in range(2) for _ in range(copies)])
     model.hidden(first, cache)
-    return Drawing(model, layout, last, cache)
+    return Drawing(model, task, last, cache)
 
 
 @torch.inference_mode()
 def steps_on_cpu(report: Report, rounds: int) -> None:
     """A step of a model of 10 million weights against its matrix products alone."""
-    layout = Pipeline.from_pretrained("shapes").parts.layout
-    config = VideoGPTConfig(vocab_size=layout.vocab_size, width=384, depth=6, heads=6, kv_heads=2)
-    ours = drawing(VideoGPT(config).eval(), layout)
+    task = Pipeline.from_pretrained("shapes").model.task
+    config = VideoGPTConfig(vocab_size=task.vocabulary.size, width=384, depth=6, heads=6, kv_heads=2)
+    ours = drawing(VideoGPT(config).eval(), task)
     name = f"step of a model of {ours.model.num_parameters / 1e6:.1f} million weights"
     whole, least = medians([ours.step, ours.products], rounds, repeats=20)
     report.add(name, whole, "ms", rival="its matrix products alone", rival_value=least)
     report.add(f"{name}: share outside of matrix products", 100 * (1 - least / whole), "%")
-    apart, shared = (drawing(ours.model, layout, copies=8, shared=shared) for shared in (False, True))
+    apart, shared = (drawing(ours.model, task, copies=8, shared=shared) for shared in (False, True))
     if not torch.allclose(apart.step(), shared.step(), atol=1e-4):
         raise SystemExit("sharing prompts changes the logits")
     with_copies, without = medians([apart.step, shared.step], rounds, repeats=5)
@@ -237,8 +241,8 @@ def steps_on_cpu(report: Report, rounds: int) -> None:
 @torch.inference_mode()
 def errors_of_int8(report: Report) -> None:
     """What an int8 cache costs, on the keys and values of the shipped model."""
-    parts = Pipeline.from_pretrained("shapes").parts
-    plain, rounded = (drawing(parts.model, parts.layout, dtype) for dtype in (torch.float32, torch.int8))
+    saved = Pipeline.from_pretrained("shapes").model
+    plain, rounded = (drawing(saved.network, saved.task, dtype) for dtype in (torch.float32, torch.int8))
     exact = plain.step()
     report.add("logits with an int8 cache, error", 100 * float((rounded.step() - exact).norm() / exact.norm()), "%")
     report.add("attention with an int8 cache, error, mean of the layers", int8_error(plain.cache), "%")
@@ -259,7 +263,7 @@ def int8_error(cache: KVCache) -> float:
                 rows=cache.length,
                 lengths=(0,),
                 places_B3=torch.tensor([[0, 0, 1]], dtype=torch.int32),
-                straight=True,
+                contiguous=True,
                 prompt_rows=1,
                 ring_rows=room - 1,
                 visibility=Visibility.causal(1),

@@ -30,9 +30,7 @@ from _code_prior import bits_per_code
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
-from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import FPS, sample_scene
-from videogpt_tokenizer.clips.clip import Clip
+from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
@@ -171,8 +169,9 @@ def fine_energy(frames_NCHW: Tensor) -> float:
 
 
 def write_shapes(folder: Path, clips: int) -> None:
+    world = ShapesWorld()
     for index in range(clips):
-        Clip(torch.from_numpy(render(sample_scene(0, index))), FPS).write(folder / f"{index:04}.mp4")
+        world.render(world.scene(0, index)).write(folder / f"{index:04}.mp4")
 
 
 def worth(name: str, setting: Setting) -> dict[str, float]:

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from videogpt.evaluation.report import Report
-from videogpt.layouts.text_to_video import Layout, TokenSequence
+from videogpt.layouts.sequence import TokenSequence
+from videogpt.layouts.task import Example, Task
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.sampling import SamplingConfig
 from videogpt.sampling.sampler import VideoSampler
@@ -47,29 +48,33 @@ def command_seconds(*arguments: str) -> float:
     return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
+def example(pipeline: Pipeline) -> Example:
+    """The prompt in the model's tokens."""
+    return Example(pipeline.model.text_tokenizer.encode(PROMPT))
+
+
 @torch.inference_mode()
-def codes_without_cache(pipeline: Pipeline, layout: Layout, count: int) -> list[int]:
+def codes_without_cache(pipeline: Pipeline, task: Task, count: int) -> list[int]:
     """The likeliest codes of the prompt, each from a forward pass over all rows before it."""
-    parts = pipeline.parts
-    rows = layout.prompt([parts.text_tokenizer.encode(PROMPT)]).to(pipeline.device)
+    network, vocabulary = pipeline.model.network, task.vocabulary
+    prompt = task.prompt([example(pipeline)], task.config.latent_frames)
+    rows, positions_1M3 = prompt.given.to(pipeline.device), prompt.positions_1M3.to(pipeline.device)
     codes: list[int] = []
     for index in range(count):
-        logits_1V = parts.model.logits(parts.model.hidden(rows)[:, -1], layout.video_ids)
+        logits_1V = network.logits(network.hidden(rows)[:, -1], vocabulary.ids["video"])
         codes.append(int(logits_1V.argmax()))
-        place = layout.video_positions(index, 1).to(pipeline.device)
         rows = TokenSequence(
-            ids_BN=torch.cat([rows.ids_BN, layout.codes_to_ids(logits_1V.argmax(dim=-1, keepdim=True))], dim=1),
-            positions_BN3=torch.cat([rows.positions_BN3, place], dim=1),
+            ids_BN=torch.cat([rows.ids_BN, vocabulary.to_ids("video", logits_1V.argmax(dim=-1, keepdim=True))], dim=1),
+            positions_BN3=torch.cat([rows.positions_BN3, positions_1M3[:, index : index + 1]], dim=1),
             visibility=rows.visibility,
         )
     return codes
 
 
-def codes_with_cache(pipeline: Pipeline, layout: Layout) -> list[int]:
+def codes_with_cache(pipeline: Pipeline, task: Task) -> list[int]:
     """The same codes from the sampler."""
-    sampler = VideoSampler(pipeline.parts.model, layout, GREEDY)
-    texts = [pipeline.parts.text_tokenizer.encode(PROMPT)]
-    frames = sampler(texts, [0], layout.config.latent_frames)
+    sampler = VideoSampler(pipeline.model.network, task, GREEDY)
+    frames = sampler([example(pipeline)], [0], task.config.latent_frames)
     return torch.cat([frame.flatten() for frame in frames]).tolist()
 
 
@@ -82,7 +87,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = 3 if arguments.quick else 11
     pipeline = Pipeline.from_pretrained(arguments.model)
-    layout = pipeline.parts.layout
+    task = pipeline.model.task
+    count = task.config.latent_frames * task.raster.frame_tokens
     protocol = {
         "rounds": rounds,
         "statistic": "median wall time",
@@ -94,15 +100,15 @@ def main() -> None:
     pipeline(PROMPT)  # the first call of a process warms up memory and threads
     guided = statistics.median(seconds(lambda: pipeline(PROMPT)) for _ in range(rounds))
     report.add(f"one sample of {pipeline.max_frames} frames, model loaded", guided, "s")
-    cached, uncached = codes_with_cache(pipeline, layout), codes_without_cache(pipeline, layout, layout.video_tokens)
+    cached, uncached = codes_with_cache(pipeline, task), codes_without_cache(pipeline, task, count)
     if cached != uncached:
         raise SystemExit("the cache changes the codes: nothing was timed")
     report.add(
         "the same codes, likeliest, without guidance",
-        statistics.median(seconds(lambda: codes_with_cache(pipeline, layout)) for _ in range(rounds)),
+        statistics.median(seconds(lambda: codes_with_cache(pipeline, task)) for _ in range(rounds)),
         "s",
         rival="no cache",
-        rival_value=seconds(lambda: codes_without_cache(pipeline, layout, layout.video_tokens)),
+        rival_value=seconds(lambda: codes_without_cache(pipeline, task, count)),
     )
     with tempfile.TemporaryDirectory() as folder:
         options = ("--model", arguments.model, "--output", folder)

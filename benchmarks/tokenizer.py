@@ -31,8 +31,7 @@ from _code_prior import bits_per_code
 from videogpt.evaluation.reconstruction import find_clips, reconstruct_clip
 from videogpt.evaluation.report import Report
 from videogpt.pipeline.names import load_tokenizer
-from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import FPS, sample_scene
+from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.export.export import Kind, export_tokenizer
@@ -252,8 +251,8 @@ def bits_left(report: Report, tokenizer: VideoTokenizer, folder: str, column: st
 def read_clips(folder: str | None, column: str | None, size: int, most_clips: int, most_frames: int) -> Iterator[Clip]:
     """Clips spread evenly over a folder, or over the part of it that was not trained on, or drawn anew."""
     if folder is None:
-        for index in range(most_clips):
-            yield Clip(torch.from_numpy(render(sample_scene(UNSEEN_SEED, index))), FPS)
+        world = ShapesWorld()
+        yield from (world.render(world.scene(UNSEEN_SEED, index)) for index in range(most_clips))
         return
     if column is not None:
         split = {"validation_column": column, "validation_fraction": UNSEEN_SHARE, "num_frames": most_frames}

@@ -40,10 +40,10 @@ def written_by(path: Path) -> dict[str, Any]:
 def test_the_model_loads_and_draws_the_same_codes(saved: Path) -> None:
     pipeline = Pipeline.from_pretrained("run/pretrained", "cpu")
     assert pipeline.fingerprint() == EXPECTED["fingerprint"]
-    assert pipeline.parts.tokenizer.fingerprint() == EXPECTED["tokenizer"]
+    assert pipeline.model.tokenizer.fingerprint() == EXPECTED["tokenizer"]
     (clip,) = pipeline(PROMPT, sampling=SamplingConfig(temperature=0.0))
     codes_THW = torch.tensor(EXPECTED[f"likeliest codes of {PROMPT!r}"]).view(1, 3, 2, 2)
-    expected_CTHW = pipeline.parts.tokenizer.decode(codes_THW)[0]
+    expected_CTHW = pipeline.model.tokenizer.decode(codes_THW)[0]
     torch.testing.assert_close(clip.video_CTHW(), expected_CTHW, atol=1 / 127, rtol=0)
 
 
@@ -113,7 +113,7 @@ def test_a_later_version_is_refused_in_one_line(folder: str, version: object, sa
         elif name == "config.json":
             VideoTokenizer.from_pretrained(saved / folder)
         else:
-            from videogpt.inspection import inspect_path
+            from videogpt.inspection.inspect import inspect_path
 
             inspect_path(saved / folder)
     assert str(path.relative_to(saved)) in str(error.value) and "\n" not in str(error.value)

@@ -64,8 +64,8 @@ def decoded_codes() -> Iterator[list[Tensor]]:
 def codes() -> Found:
     """Hashes of the codes of every prompt, in each way of asking for them."""
     pipeline = Pipeline.from_pretrained("shapes", device="cpu")
-    frames = pipeline.parts.layout.config.latent_frames
-    plain = dataclasses.replace(pipeline.parts.sampling, **PLAIN)
+    frames = pipeline.model.task.config.latent_frames
+    plain = dataclasses.replace(pipeline.model.sampling, **PLAIN)
     likeliest = dataclasses.replace(plain, temperature=0.0)
     found: Found = {}
     for name, run in {

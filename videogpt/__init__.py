@@ -11,10 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from videogpt.layouts.text_to_video import Layout, LayoutConfig
+    from videogpt.layouts.config import LayoutConfig
+    from videogpt.layouts.task import Task, find_task
     from videogpt.model.cache import KVCache
-    from videogpt.model.network import VideoGPT, VideoGPTConfig
+    from videogpt.model.config import VideoGPTConfig
+    from videogpt.model.network import VideoGPT
     from videogpt.pipeline.pipeline import Pipeline
+    from videogpt.pipeline.request import Request
     from videogpt.runs.checkpoint import RunCheckpoint
     from videogpt.sampling import SamplingConfig
     from videogpt.tokens.batches import TokenData
@@ -22,28 +25,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KVCache",
-    "Layout",
     "LayoutConfig",
     "Pipeline",
+    "Request",
     "RunCheckpoint",
     "SamplingConfig",
+    "Task",
     "TokenData",
     "VideoGPT",
     "VideoGPTConfig",
     "VideoGPTTraining",
+    "find_task",
 ]
 
 _HOME = {
     "KVCache": "model.cache",
-    "Layout": "layouts.text_to_video",
-    "LayoutConfig": "layouts.text_to_video",
+    "LayoutConfig": "layouts.config",
     "Pipeline": "pipeline.pipeline",
+    "Request": "pipeline.request",
     "RunCheckpoint": "runs.checkpoint",
     "SamplingConfig": "sampling",
+    "Task": "layouts.task",
     "TokenData": "tokens.batches",
     "VideoGPT": "model.network",
-    "VideoGPTConfig": "model.network",
+    "VideoGPTConfig": "model.config",
     "VideoGPTTraining": "training.next_token",
+    "find_task": "layouts.task",
 }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from videogpt.console.messages import one_line, say, warnings_as_lines
+from videogpt.console.messages import say, warnings_as_lines, without_line_breaks
 
 COMMANDS = {
     "sample": "videos from prompts",
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("VIDEOGPT_TRACEBACK", "0") != "0":
             raise
-        say(f"error: {one_line(_without_number(error))}", every_process=True)
+        say(f"error: {without_line_breaks(_without_number(error))}", every_process=True)
         return USER_MISTAKE
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):

@@ -62,8 +62,8 @@ def decode_attention(
 
         return triton_decode_attention(q_BHMD, pool, step, scale)
     if pool.quantized:
-        return _attend_int8(q_BHMD, *(_straight_pieces if step.straight else _gathered_piece)(pool, step), scale)
-    if step.straight:
+        return _attend_int8(q_BHMD, *(_contiguous_pieces if step.contiguous else _gathered_piece)(pool, step), scale)
+    if step.contiguous:
         end, (key_heads, _, width) = step.start + step.rows, pool.keys_GSD.shape
         shape = (key_heads, q_BHMD.shape[0], -1, width)
         k_BGND, v_BGND = (x.view(shape).narrow(2, 0, end).transpose(0, 1) for x in pool[:2])
@@ -100,8 +100,8 @@ class Piece(NamedTuple):
         return cls(take(k), take(v), take(k_scales), take(v_scales))
 
 
-def _straight_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
-    """The text and the window, or all rows so far, as views; and the mask over them."""
+def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[Piece], Tensor]:
+    """The prefix and the window, or all rows so far, as views; and the mask over them."""
     key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
     batch = len(step.lengths)
@@ -142,7 +142,7 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[Piece], bias_B1MN: Tensor, scale: 
 def _why_not_triton(q_BHMD: Tensor, step: Step) -> str | None:
     if step.visibility.tile_window is None:
         return why_not_float32_triton(q_BHMD)
-    if step.visibility.common_video_start is None:
+    if step.visibility.common_body_start is None:
         return "tile_window with packed documents has no common tiles"
     if q_BHMD.dtype.itemsize > 2 and q_BHMD.shape[3] > WIDEST_WINDOWED_FLOAT32:
         return f"q is {q_BHMD.dtype} with heads of width {q_BHMD.shape[3]}, and there is a tile_window"

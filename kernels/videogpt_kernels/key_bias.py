@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videogpt_kernels.visibility import Visibility
 
-# B batch, G key heads, M query rows, N key rows, S reached key rows, R text and padding rows, D width
+# B batch, G key heads, M query rows, N key rows, S reached key rows, R prefix and padding rows, D width
 NEVER = float("-inf")
 ROOM = 256
 
@@ -32,9 +32,9 @@ class KeyBias(NamedTuple):
     ) -> "KeyBias":
         """For the query rows query_start.. of sequences of which the keys 0..num_keys-1 exist."""
         keys = visibility.key_slices(query_start, num_queries, num_keys)
-        video_start = visibility.common_video_start
-        single_video_row = num_queries == 1 and video_start is not None and query_start >= video_start
-        if single_video_row and visibility.tile_window is None:
+        body_start = visibility.common_body_start
+        single_body_row = num_queries == 1 and body_start is not None and query_start >= body_start
+        if single_body_row and visibility.tile_window is None:
             reached = sum(part.stop - part.start for part in keys)
             return cls(keys, _padding_bias(visibility, reached, dtype))
         visible_BMN = visibility.dense(query_start, num_queries, num_keys)
@@ -48,7 +48,7 @@ class KeyBias(NamedTuple):
 
 
 def _padding_bias(visibility: Visibility, reached: int, dtype: torch.dtype) -> Tensor:
-    """Bias (B, 1, 1, S) of a single video row, which sees all the keys it reaches except padding.
+    """Bias (B, 1, 1, S) of a single body row, which sees all the keys it reaches except padding.
 
     From row to row only its length changes: a longer one is built once in a while and cut, so that decoding
     makes no masks.
@@ -57,7 +57,7 @@ def _padding_bias(visibility: Visibility, reached: int, dtype: torch.dtype) -> T
 
     def build() -> Tensor:
         prefix_B = visibility.prefix_B
-        row_R = torch.arange(visibility.video_start, device=prefix_B.device)
+        row_R = torch.arange(visibility.body_start, device=prefix_B.device)
         bias_B11S = torch.zeros(len(prefix_B), 1, 1, room, dtype=dtype, device=prefix_B.device)
         bias_B11S[:, 0, 0, : len(row_R)].masked_fill_(row_R >= prefix_B[:, None], NEVER)
         return bias_B11S

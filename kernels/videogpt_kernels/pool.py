@@ -88,7 +88,7 @@ class Step:
     """Rows held before, of each sequence."""
     places_B3: Tensor
     """int32, on the device: rows held before, first slot of the prompt, first slot of the ring."""
-    straight: bool = False
+    contiguous: bool = False
     """Whether slot b * (prompt_rows + ring_rows) + r holds row r of sequence b, and all lengths are equal."""
     prompt_rows: int
     ring_rows: int
@@ -97,7 +97,7 @@ class Step:
     _memo: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     @property
-    def follows(self) -> bool:
+    def has_earlier_rows(self) -> bool:
         """Whether any sequence has rows already. Without, the new rows see only each other, and no cache is read."""
         return any(self.lengths)
 

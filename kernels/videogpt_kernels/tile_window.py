@@ -3,7 +3,7 @@
     codes_BN = to_tile_order(codes_BTHW, tile=(8, 8))                    # before the sequence is laid out
     window = TileWindow(tile_tokens=64, tiles_high=5, tiles_wide=8, reach_high=1, reach_wide=1)
     rules = {"frame_tokens": window.frame_tokens, "window_frames": 4, "tile_window": window}
-    visibility = Visibility.text_video(prefix_B, video_start, **rules)
+    visibility = Visibility.prefix_body(prefix_B, body_start, **rules)
 
 In raster order a window of single tokens touches nearly every block of scores that it crosses, and hides most of
 it (Hassani et al., "Faster Neighborhood Attention", arXiv 2403.04690; "Generalized Neighborhood Attention", arXiv
@@ -47,7 +47,7 @@ class TileWindow:
         return self.tile_tokens * self.tiles_high * self.tiles_wide
 
     def near(self, tile: Tensor, other: Tensor) -> Tensor:
-        """Whether tiles, numbered through the video, lie within reach of each other, whatever their frames."""
+        """Whether tiles, numbered through the body, lie within reach of each other, whatever their frames."""
         tile, other = (x % (self.tiles_high * self.tiles_wide) for x in (tile, other))
         high = (tile // self.tiles_wide - other // self.tiles_wide).abs() <= self.reach_high
         return high & ((tile % self.tiles_wide - other % self.tiles_wide).abs() <= self.reach_wide)

@@ -3,7 +3,7 @@
     plan = plan_queries(visibility, query_start, num_queries, num_keys, shape)     # forward, and dq
     plan = plan_keys(visibility, query_start, num_queries, num_keys, shape)        # dk and dv
 
-Row intervals need ranges of tiles. A `tile_window` needs lists, and tiles that begin where a tile of the video
+Row intervals need ranges of tiles. A `tile_window` needs lists, and tiles that begin where a tile of the body
 does. Everything is computed on the device of the visibility without waiting for it, and depends on no input of
 attention: one plan serves all layers and heads.
 """
@@ -64,7 +64,7 @@ def why_no_plan(visibility: Visibility) -> str | None:
     window = visibility.tile_window
     if window is None:
         return None
-    if visibility.common_video_start is None:
+    if visibility.common_body_start is None:
         return "tile_window with packed documents has no common tiles"
     if window.tile_tokens % 16:
         return f"tile_window.tile_tokens is {window.tile_tokens}, no multiple of 16"
@@ -135,7 +135,7 @@ def _reduce(x_BM: Tensor, rows: int, fill: int, how: str) -> Tensor:
 
 def _margins(visibility: Visibility, query_start: int) -> Margins:
     assert visibility.tile_window is not None
-    first_code, rows = visibility.video_start + visibility.frame_offset, visibility.tile_window.tile_tokens
+    first_code, rows = visibility.body_start + visibility.frame_offset, visibility.tile_window.tile_tokens
     return Margins((query_start - first_code) % rows, -first_code % rows)
 
 
@@ -145,7 +145,7 @@ def _needed(
     """Whether a tile of queries has to visit a tile of keys: bool (T, S)."""
     window = visibility.tile_window
     assert window is not None and window.tile_tokens % shape.queries == 0 and window.tile_tokens % shape.keys == 0
-    first_code, device = visibility.video_start + visibility.frame_offset, visibility.device
+    first_code, device = visibility.body_start + visibility.frame_offset, visibility.device
     query_T1 = torch.arange(-margins.queries, num_queries, shape.queries, device=device)[:, None] + query_start
     key_S = torch.arange(-margins.keys, num_keys, shape.keys, device=device)
     before = key_S <= (query_T1 + shape.queries - 1).clamp(max=query_start + num_queries - 1)

@@ -138,8 +138,8 @@ def decode_kernel(
             apart_high = tl.abs(query_high[:, None] - key_high[None, :])
             apart_wide = tl.abs(query_wide[:, None] - key_wide[None, :])
             near = (apart_high <= reach_high) & (apart_wide <= reach_wide)
-            text = (key_N[None, :] >= prefix_start) & (key_N[None, :] < prefix_end)
-            seen = seen & (near | text | (query_code < 0)[:, None] | (key_code < 0)[None, :])
+            in_prefix = (key_N[None, :] >= prefix_start) & (key_N[None, :] < prefix_end)
+            seen = seen & (near | in_prefix | (query_code < 0)[:, None] | (key_code < 0)[None, :])
             held = tl.max(seen.to(tl.int32), 0) > 0  # what no row sees is not read
         slot = slot_of(key_N, prompt_slot, ring_slot, prompt_rows, ring_rows)
         inside = held[:, None] & (channel[None, :] < D)
@@ -202,7 +202,7 @@ def window_numbers(visibility: Visibility) -> list[int]:
     window = visibility.tile_window
     if window is None:
         return []
-    first_code = visibility.video_start + visibility.frame_offset
+    first_code = visibility.body_start + visibility.frame_offset
     reach = [window.reach_high, window.reach_wide]
     return [first_code, window.tile_tokens, window.tiles_high, window.tiles_wide, *reach]
 

@@ -1,16 +1,17 @@
 """Which keys each query may see, as row intervals: a few integers per document, never an N x N tensor.
 
-A sequence is a table of rows that holds one document, or several that are packed one after the other:
+A sequence is a table of rows that holds one document, or several that are packed one after the other. A document
+is a prefix (such as text, or codes that are given) and a body (such as the codes of a video):
 
-    row     first ....... text_end ...... video_start ...................... the next document
-            [    text    ][   padding    ][ begin | frame 0 | frame 1 | ... ]
+    row     first ..... prefix_end ..... body_start ...................... the next document
+            [  prefix  ][   padding    ][ begin | frame 0 | frame 1 | ... ]
 
 Query row i sees the keys [prefix_start_i, prefix_end_i) U [low_i, high_i] of its own document, disjoint ranges
 of which the second always holds i:
 
-    text row      low = first, high = i          (bidirectional_prefix: high = text_end - 1)
+    prefix row    low = first, high = i          (bidirectional_prefix: high = prefix_end - 1)
     padding row   low = high = i                 (itself alone: finite, and read by nobody)
-    video row     prefix = [first, text_end), low = video_start, high = i
+    body row      prefix = [first, prefix_end), low = body_start, high = i
                   bidirectional_frames: high = last row of the frame of i
                   window_frames = K:    low = first row of the frame K - 1 frames before that of i
 
@@ -46,36 +47,36 @@ class Intervals(NamedTuple):
 class Document(NamedTuple):
     """Lengths of a document that is packed with others."""
 
-    text_rows: int
-    video_rows: int
-    """With the one that begins the video."""
+    prefix_rows: int
+    body_rows: int
+    """With the one that begins the body."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Visibility:
     """Row intervals of a batch of documents; see the file's docstring for the picture.
 
-    Made by `causal`, `text_video` or `packed`. Raises ValueError for a setting out of its range. What is in a
+    Made by `causal`, `prefix_body` or `packed`. Raises ValueError for a setting out of its range. What is in a
     tensor is checked only where reading it costs nothing (on the CPU): build there, then call `to`.
     """
 
     documents_BK3: Tensor
-    """int32: first row, text_end and video_start of each document of each sequence, in the order of the rows."""
-    common_video_start: int | None = None
-    """The video_start of all sequences, where each is a single document from row 0 on; None where not."""
+    """int32: first row, prefix_end and body_start of each document of each sequence, in the order of the rows."""
+    common_body_start: int | None = None
+    """The body_start of all sequences, where each is a single document from row 0 on; None where not."""
     bidirectional_prefix: bool = False
-    """Text rows see all text of their document; otherwise they are causal among themselves."""
+    """Prefix rows see the whole prefix of their document; otherwise they are causal among themselves."""
     frame_tokens: int = 1
     """Rows of one latent frame (height * width). Read only with bidirectional_frames or window_frames."""
     frame_offset: int = 1
-    """Video rows before the first row of frame 0, at most frame_tokens; they form a frame of their own.
-    With one begin-of-video row, 1 puts a row into the frame of the token it holds, 0 of that it predicts."""
+    """Body rows before the first row of frame 0, at most frame_tokens; they form a frame of their own.
+    With one begin-of-body row, 1 puts a row into the frame of the token it holds, 0 of that it predicts."""
     bidirectional_frames: bool = False
-    """Video rows see their whole frame (block-causal); otherwise they are causal token by token."""
+    """Body rows see their whole frame (block-causal); otherwise they are causal token by token."""
     window_frames: int | None = None
-    """Video rows see video only of their own frame and the window_frames - 1 before it; None: no limit."""
+    """Body rows see of the body only their own frame and the window_frames - 1 before it; None: no limit."""
     tile_window: TileWindow | None = None
-    """Rows of frames, stored in the order of `to_tile_order`, see of the video only tiles within reach; None: all."""
+    """Rows of frames, stored in the order of `to_tile_order`, see of the body only tiles within reach; None: all."""
     _memo: dict[str, tuple[Hashable, Any]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,29 +104,29 @@ class Visibility:
 
     @classmethod
     def causal(cls, batch: int, device: torch.device | str = "cpu") -> "Visibility":
-        """Plain causal rows: no text, every row sees itself and all rows before it."""
-        return cls(documents_BK3=torch.zeros(batch, 1, 3, dtype=torch.int32, device=device), common_video_start=0)
+        """Plain causal rows: no prefix, every row sees itself and all rows before it."""
+        return cls(documents_BK3=torch.zeros(batch, 1, 3, dtype=torch.int32, device=device), common_body_start=0)
 
     @classmethod
-    def text_video(cls, prefix_B: Tensor, video_start: int, **rules: Any) -> "Visibility":
-        """One document per sequence, all with the same first video row.
+    def prefix_body(cls, prefix_B: Tensor, body_start: int, **rules: Any) -> "Visibility":
+        """One document per sequence, all with the same first body row.
 
         Args:
-            prefix_B: int32, text rows of each sequence, 0..video_start; padding follows up to video_start.
-            video_start: first video row.
+            prefix_B: int32, prefix rows of each sequence, 0..body_start; padding follows up to body_start.
+            body_start: first body row.
             rules: the other fields of this class.
         """
         if prefix_B.ndim != 1 or prefix_B.dtype != torch.int32:
             found = f"{prefix_B.dtype} of shape {tuple(prefix_B.shape)}"
             raise ValueError(f"prefix_B is {found}; give int32 of shape (batch,)")
-        if video_start < 0:
-            raise ValueError(f"video_start is {video_start}; a row number is at least 0")
+        if body_start < 0:
+            raise ValueError(f"body_start is {body_start}; a row number is at least 0")
         if prefix_B.device.type == "cpu" and prefix_B.numel() and not torch.compiler.is_compiling():
             shortest, longest = (int(length) for length in prefix_B.aminmax())
-            if shortest < 0 or longest > video_start:
-                raise ValueError(f"prefix_B spans {shortest}..{longest}; give 0..video_start={video_start}")
-        columns = (torch.zeros_like(prefix_B), prefix_B, torch.full_like(prefix_B, video_start))
-        return cls(documents_BK3=torch.stack(columns, dim=-1)[:, None], common_video_start=video_start, **rules)
+            if shortest < 0 or longest > body_start:
+                raise ValueError(f"prefix_B spans {shortest}..{longest}; give 0..body_start={body_start}")
+        columns = (torch.zeros_like(prefix_B), prefix_B, torch.full_like(prefix_B, body_start))
+        return cls(documents_BK3=torch.stack(columns, dim=-1)[:, None], common_body_start=body_start, **rules)
 
     @classmethod
     def packed(cls, sequences: Sequence[Sequence[Document]], **rules: Any) -> "Visibility":
@@ -139,11 +140,11 @@ class Visibility:
         table = []
         for documents in sequences:
             row, places = 0, []
-            for text_rows, video_rows in documents:
-                if text_rows < 0 or video_rows < 0:
-                    raise ValueError(f"a document has {text_rows} text and {video_rows} video rows; give at least 0")
-                places.append((row, row + text_rows, row + text_rows))
-                row += text_rows + video_rows
+            for prefix_rows, body_rows in documents:
+                if prefix_rows < 0 or body_rows < 0:
+                    raise ValueError(f"a document has {prefix_rows} prefix and {body_rows} body rows; give at least 0")
+                places.append((row, row + prefix_rows, row + prefix_rows))
+                row += prefix_rows + body_rows
             table.append(places + [(row, row, NOWHERE)] + [(NOWHERE,) * 3] * (most - len(places)))
         documents_BK3 = torch.tensor(table, dtype=torch.int32).reshape(len(sequences), most + 1, 3)
         return cls(documents_BK3=documents_BK3, **rules)
@@ -159,16 +160,16 @@ class Visibility:
         return self.documents_BK3.device
 
     @property
-    def video_start(self) -> int:
-        """The first video row of all sequences. Raises ValueError where they hold several documents."""
-        if self.common_video_start is None:
-            raise ValueError("packed documents have no common video_start; read documents_BK3")
-        return self.common_video_start
+    def body_start(self) -> int:
+        """The first body row of all sequences. Raises ValueError where they hold several documents."""
+        if self.common_body_start is None:
+            raise ValueError("packed documents have no common body_start; read documents_BK3")
+        return self.common_body_start
 
     @property
     def prefix_B(self) -> Tensor:
-        """Text rows of each sequence. Raises ValueError where they hold several documents."""
-        if self.common_video_start is None:
+        """Prefix rows of each sequence. Raises ValueError where they hold several documents."""
+        if self.common_body_start is None:
             raise ValueError("packed documents have no prefix of the sequence; read documents_BK3")
         return self.documents_BK3[:, 0, 1]
 
@@ -176,7 +177,7 @@ class Visibility:
     def plain_causal(self) -> bool:
         """Whether row i sees exactly the keys 0..i; the table is not read, so no GPU is waited for."""
         limited = self.bidirectional_frames or self.window_frames is not None or self.tile_window is not None
-        return self.common_video_start == 0 and not limited
+        return self.common_body_start == 0 and not limited
 
     def to(self, device: torch.device | str) -> "Visibility":
         """The same visibility with its table on `device`."""
@@ -191,18 +192,18 @@ class Visibility:
 
     def intervals_of(self, row_BM: Tensor) -> Intervals:
         """The same of any rows, int32 of shape (M,), or (B, M) where they differ from sequence to sequence."""
-        first_BM, text_end_BM, video_start_BM, next_first_BM = self._documents_of(row_BM)
-        is_text_BM, is_video_BM = row_BM < text_end_BM, row_BM >= video_start_BM
-        text_high_BM = text_end_BM - 1 if self.bidirectional_prefix else row_BM
-        low_BM, high_BM = self._video_limits(row_BM, video_start_BM)
+        first_BM, prefix_end_BM, body_start_BM, next_first_BM = self._documents_of(row_BM)
+        is_prefix_BM, is_body_BM = row_BM < prefix_end_BM, row_BM >= body_start_BM
+        prefix_high_BM = prefix_end_BM - 1 if self.bidirectional_prefix else row_BM
+        low_BM, high_BM = self._body_limits(row_BM, body_start_BM)
         return Intervals(
             prefix_start_BM=first_BM,
-            prefix_end_BM=torch.where(is_video_BM, text_end_BM, first_BM),
-            low_BM=torch.where(is_video_BM, low_BM, torch.where(is_text_BM, first_BM, row_BM)),
+            prefix_end_BM=torch.where(is_body_BM, prefix_end_BM, first_BM),
+            low_BM=torch.where(is_body_BM, low_BM, torch.where(is_prefix_BM, first_BM, row_BM)),
             high_BM=torch.where(
-                is_video_BM,
+                is_body_BM,
                 torch.minimum(high_BM, next_first_BM - 1),
-                torch.where(is_text_BM, text_high_BM, row_BM),
+                torch.where(is_prefix_BM, prefix_high_BM, row_BM),
             ),
         )
 
@@ -224,8 +225,8 @@ class Visibility:
     def tiles_of(self, row_M: Tensor) -> Tensor:
         """The tile of each row within its document, -1 for rows before the first frame: int32 (B, M)."""
         assert self.tile_window is not None
-        _, _, video_start_BM, _ = self._documents_of(row_M)
-        code_BM = row_M - video_start_BM - self.frame_offset
+        _, _, body_start_BM, _ = self._documents_of(row_M)
+        code_BM = row_M - body_start_BM - self.frame_offset
         return torch.where(code_BM < 0, -1, code_BM.clamp(min=0) // self.tile_window.tile_tokens).int()
 
     def key_slices(self, query_start: int, num_queries: int, num_keys: int) -> tuple[slice, ...]:
@@ -234,22 +235,22 @@ class Visibility:
         The tightest that can be had without reading the table, so that no GPU is waited for.
         """
         last_row = query_start + num_queries - 1
-        video_start = self.common_video_start
-        if video_start is None:
+        body_start = self.common_body_start
+        if body_start is None:
             looks_ahead = self.bidirectional_prefix or self.bidirectional_frames
             return (slice(0, num_keys if looks_ahead else min(last_row + 1, num_keys)),)
-        if last_row < video_start:
-            text_end = video_start if self.bidirectional_prefix else last_row + 1
-            return (slice(0, min(text_end, num_keys)),)
-        low, _ = self._video_limits(max(query_start, video_start), video_start)
-        _, high = self._video_limits(last_row, video_start)
+        if last_row < body_start:
+            prefix_end = body_start if self.bidirectional_prefix else last_row + 1
+            return (slice(0, min(prefix_end, num_keys)),)
+        low, _ = self._body_limits(max(query_start, body_start), body_start)
+        _, high = self._body_limits(last_row, body_start)
         end = min(high + 1, num_keys)
-        # Keys in [video_start, low) are out of every window; with text rows among these, low is video_start.
-        if low <= video_start:
+        # Keys in [body_start, low) are out of every window; with prefix rows among these, low is body_start.
+        if low <= body_start:
             return (slice(0, end),)
-        if video_start == 0:
+        if body_start == 0:
             return (slice(low, end),)
-        return (slice(0, video_start), slice(low, end))
+        return (slice(0, body_start), slice(low, end))
 
     def once(self, kind: str, key: Hashable, build: Callable[[], Value]) -> Value:
         """`build()`, remembered until the next call of this `kind` with another `key`.
@@ -270,26 +271,26 @@ class Visibility:
         return torch.arange(start, start + count, dtype=torch.int32, device=self.device)
 
     def _documents_of(self, row_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """First row, text_end, video_start and first row of the next, for the document of each row: BM each."""
+        """First row, prefix_end, body_start and first row of the next, for the document of each row: BM each."""
         first_BK = self.documents_BK3[:, :, 0]
         row_BM = row_M.expand(self.batch, -1)
         if first_BK.shape[1] == 1:
             # Nothing to look up, and decoding asks for every row anew.
-            first, text_end, video_start = (x.expand_as(row_BM) for x in self.documents_BK3.unbind(-1))
-            return first, text_end, video_start, torch.full_like(row_BM, NOWHERE)
+            first, prefix_end, body_start = (x.expand_as(row_BM) for x in self.documents_BK3.unbind(-1))
+            return first, prefix_end, body_start, torch.full_like(row_BM, NOWHERE)
         index_BM = torch.searchsorted(first_BK.contiguous(), row_BM.contiguous(), right=True) - 1
         next_BK = torch.nn.functional.pad(first_BK[:, 1:], (0, 1), value=NOWHERE)
-        first, text_end, video_start = (x.gather(1, index_BM) for x in self.documents_BK3.unbind(-1))
-        return first, text_end, video_start, next_BK.gather(1, index_BM)
+        first, prefix_end, body_start = (x.gather(1, index_BM) for x in self.documents_BK3.unbind(-1))
+        return first, prefix_end, body_start, next_BK.gather(1, index_BM)
 
-    def _video_limits(self, row: Any, video_start: Any) -> tuple[Any, Any]:
-        """(low, high) of video rows, ints or tensors (in which other rows get limits of no meaning)."""
+    def _body_limits(self, row: Any, body_start: Any) -> tuple[Any, Any]:
+        """(low, high) of body rows, ints or tensors (in which other rows get limits of no meaning)."""
         # The rows before frame 0 end a frame whose first rows are missing: counting those, every frame is
-        # whole, and no video row takes the remainder of a negative number, on which languages disagree.
+        # whole, and no body row takes the remainder of a negative number, on which languages disagree.
         missing = self.frame_tokens - self.frame_offset
-        frame_start = row - (row - video_start + missing) % self.frame_tokens
+        frame_start = row - (row - body_start + missing) % self.frame_tokens
         high = frame_start + self.frame_tokens - 1 if self.bidirectional_frames else row
         if self.window_frames is None:
-            return video_start, high
+            return body_start, high
         low = frame_start - (self.window_frames - 1) * self.frame_tokens
-        return torch.maximum(low, video_start) if isinstance(low, Tensor) else max(low, video_start), high
+        return torch.maximum(low, body_start) if isinstance(low, Tensor) else max(low, body_start), high

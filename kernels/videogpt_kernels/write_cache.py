@@ -75,7 +75,7 @@ def store_rows(k_BGMD: Tensor, v_BGMD: Tensor, pool: LayerPool, step: Step) -> N
 def _put(x_BGM: Tensor, held_GS: Tensor, step: Step) -> None:
     """Rows into their slots, whatever axes follow."""
     x_GBM = x_BGM.detach().transpose(0, 1)
-    if step.straight:
+    if step.contiguous:
         held_GS.unflatten(1, (len(step.lengths), -1)).narrow(2, step.start, step.rows).copy_(x_GBM)
     else:
         held_GS[:, step.new_slots_BM] = x_GBM.to(held_GS.dtype)

@@ -16,11 +16,11 @@ LENGTHS = (1, 15, 63, 64, 65, 127, 128, 129, 275)
 IMPLS = ("row_blocks", "sdpa", "reference")
 
 
-def with_text(length: int, **settings) -> Visibility:
+def with_prefix(length: int, **settings) -> Visibility:
     """Three sequences: one without text, one with padding, one whose text fills its region."""
-    video_start = length // 3
-    prefix_B = torch.tensor([0, video_start // 2, video_start], dtype=torch.int32)
-    return Visibility.text_video(prefix_B, video_start, **settings)
+    body_start = length // 3
+    prefix_B = torch.tensor([0, body_start // 2, body_start], dtype=torch.int32)
+    return Visibility.prefix_body(prefix_B, body_start, **settings)
 
 
 def with_documents(length: int, **settings) -> Visibility:
@@ -32,15 +32,15 @@ def with_documents(length: int, **settings) -> Visibility:
 
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "causal": lambda length: Visibility.causal(3),
-    "text": with_text,
-    "bidirectional text": lambda length: with_text(length, bidirectional_prefix=True),
-    "frames": lambda length: with_text(length, frame_tokens=7, bidirectional_frames=True),
-    "window": lambda length: with_text(length, frame_tokens=7, window_frames=2),
-    "window of frames": lambda length: with_text(
+    "prefix": with_prefix,
+    "bidirectional prefix": lambda length: with_prefix(length, bidirectional_prefix=True),
+    "frames": lambda length: with_prefix(length, frame_tokens=7, bidirectional_frames=True),
+    "window": lambda length: with_prefix(length, frame_tokens=7, window_frames=2),
+    "window of frames": lambda length: with_prefix(
         length, frame_tokens=16, frame_offset=0, window_frames=3, bidirectional_frames=True
     ),
     "documents": with_documents,
-    "tile window": lambda length: with_text(
+    "tile window": lambda length: with_prefix(
         length,
         frame_tokens=24,
         window_frames=2,
@@ -115,7 +115,7 @@ def test_rows_in_pieces_equal_the_whole(impl: str, name: str):
 
 
 @pytest.mark.parametrize("impl", ["row_blocks", "sdpa"])
-@pytest.mark.parametrize("name", ["causal", "text", "window"])
+@pytest.mark.parametrize("name", ["causal", "prefix", "window"])
 @pytest.mark.parametrize("rows", [slice(0, 20), slice(89, 90), slice(60, 90)])
 def test_what_lies_behind_the_last_row_is_never_read(impl: str, name: str, rows: slice):
     visibility, (q, k, v) = VISIBILITIES[name](90), random_qkv(90)
@@ -129,7 +129,7 @@ def test_what_lies_behind_the_last_row_is_never_read(impl: str, name: str, rows:
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 @pytest.mark.parametrize("rows", [slice(40, 41), slice(0, 60)])
 def test_query_heads_share_key_heads(impl: str, key_heads: int, rows: slice):
-    visibility, (q, k, v) = with_text(60), random_qkv(60, key_heads=key_heads)
+    visibility, (q, k, v) = with_prefix(60), random_qkv(60, key_heads=key_heads)
     repeated = [x.repeat_interleave(4 // key_heads, dim=1) for x in (k, v)]
     expected = attention(q, *repeated, visibility, impl="reference")[:, :, rows]
     found = attention(q[:, :, rows], k, v, visibility, query_start=rows.start, impl=impl)
@@ -138,7 +138,7 @@ def test_query_heads_share_key_heads(impl: str, key_heads: int, rows: slice):
 
 @every_impl
 def test_strides_do_not_matter(impl: str):
-    visibility, key = with_text(65), torch.randn(1, 2, 65, 16)
+    visibility, key = with_prefix(65), torch.randn(1, 2, 65, 16)
     q = torch.randn(3, 65, 4, 16).transpose(1, 2)
     k, v = key.expand(3, -1, -1, -1), torch.randn(3, 2, 65, 32)[..., ::2]
     expected = attention(*(x.contiguous() for x in (q, k, v)), visibility, impl="reference")
@@ -147,7 +147,7 @@ def test_strides_do_not_matter(impl: str):
 
 @every_impl
 def test_a_row_that_sees_one_key_returns_its_value(impl: str):
-    visibility = Visibility.text_video(torch.tensor([0, 2], dtype=torch.int32), 5)
+    visibility = Visibility.prefix_body(torch.tensor([0, 2], dtype=torch.int32), 5)
     q, k, v = random_qkv(9, key_heads=4, batch=2)
     out = attention(q, k, v, visibility, impl=impl)
     alone = [
@@ -157,24 +157,24 @@ def test_a_row_that_sees_one_key_returns_its_value(impl: str):
         (1, 0),
         (1, 2),
         (1, 4),
-    ]  # padding, the first text row, the first video row
+    ]  # padding, the first prefix row, the first body row
     for sequence, row in alone:
         torch.testing.assert_close(out[sequence, :, row], v[sequence, :, row])
 
 
 @every_impl
 def test_a_sequence_does_not_depend_on_its_batch(impl: str):
-    visibility, qkv = with_text(130), random_qkv(130)
+    visibility, qkv = with_prefix(130), random_qkv(130)
     together = attention(*qkv, visibility, impl=impl)
     for b in range(3):
-        alone = Visibility.text_video(visibility.prefix_B[b : b + 1], visibility.video_start)
+        alone = Visibility.prefix_body(visibility.prefix_B[b : b + 1], visibility.body_start)
         found = attention(*(x[b : b + 1] for x in qkv), alone, impl=impl)
         torch.testing.assert_close(found, together[b : b + 1], rtol=1e-5, atol=1e-6)
 
 
 @every_impl
 def test_scale_is_obeyed(impl: str):
-    visibility, (q, k, v) = with_text(20), random_qkv(20)
+    visibility, (q, k, v) = with_prefix(20), random_qkv(20)
     expected = attention(3 * q, k, v, visibility, impl="reference")
     found = attention(q, k, v, visibility, scale=3 * 16**-0.5, impl=impl)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -182,7 +182,7 @@ def test_scale_is_obeyed(impl: str):
 
 @every_impl
 def test_autocast_casts_as_torch_does(impl: str):
-    visibility, (q, k, v) = with_text(40), random_qkv(40)
+    visibility, (q, k, v) = with_prefix(40), random_qkv(40)
     expected = attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), visibility, impl=impl)
     q_double, k_double, v_double = q.double(), k.double(), v.double()
     exact = attention(q_double, k_double, v_double, visibility, impl=impl)
@@ -193,7 +193,7 @@ def test_autocast_casts_as_torch_does(impl: str):
 
 @pytest.mark.parametrize("impl", ["row_blocks", "sdpa"])
 def test_layers_share_a_mask_that_outlives_inference_mode(impl: str, monkeypatch: pytest.MonkeyPatch):
-    visibility, qkv, built = with_text(200), random_qkv(200), []
+    visibility, qkv, built = with_prefix(200), random_qkv(200), []
     dense = Visibility.dense
     monkeypatch.setattr(Visibility, "dense", lambda *args: built.append(args) or dense(*args))
     with torch.inference_mode():
@@ -204,17 +204,17 @@ def test_layers_share_a_mask_that_outlives_inference_mode(impl: str, monkeypatch
 
 
 def test_decoding_makes_no_mask_per_row(monkeypatch: pytest.MonkeyPatch):
-    visibility, (q, k, v) = with_text(60, frame_tokens=5, window_frames=2), random_qkv(60)
+    visibility, (q, k, v) = with_prefix(60, frame_tokens=5, window_frames=2), random_qkv(60)
     whole = attention(q, k, v, visibility, impl="reference")
     monkeypatch.delattr(Visibility, "dense")
-    for row in range(visibility.video_start, 60):
+    for row in range(visibility.body_start, 60):
         keys, values = k[:, :, : row + 1], v[:, :, : row + 1]
         found = attention(q[:, :, row : row + 1], keys, values, visibility, query_start=row)
         torch.testing.assert_close(found, whole[:, :, row : row + 1], rtol=1e-5, atol=1e-5)
 
 
 def test_compiles_into_one_graph():
-    visibility, qkv = with_text(20, frame_tokens=4, window_frames=2), random_qkv(20)
+    visibility, qkv = with_prefix(20, frame_tokens=4, window_frames=2), random_qkv(20)
     compiled = torch.compile(attention, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(*qkv, visibility), attention(*qkv, visibility))
 
@@ -234,7 +234,7 @@ def test_auto_keeps_weights_only_while_they_are_small():
 
 def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
     _report.cache_clear()
-    visibility, (q, k, v) = with_text(12), random_qkv(12)
+    visibility, (q, k, v) = with_prefix(12), random_qkv(12)
     with caplog.at_level(logging.INFO, logger="videogpt_kernels"):
         for _ in range(2):
             attention(q, k, v, visibility)
@@ -248,7 +248,7 @@ def test_each_choice_is_logged_once(caplog: pytest.LogCaptureFixture):
 @pytest.mark.parametrize("impl", ["reference", "row_blocks", "sdpa", "triton"])
 def test_rows_that_nobody_sees_may_be_anything(impl: str):
     q, k, v = torch.randn(3, 4, 5, 16), *torch.randn(2, 3, 2, 20, 16)
-    visibility = with_text(12)
+    visibility = with_prefix(12)
     expected = attention(q, k[:, :, :14], v[:, :, :14], visibility, query_start=9, impl="reference")
     k[:, :, 14:] = v[:, :, 14:] = torch.nan  # a cache's memory behind the rows that it holds
     found = attention(q, k, v, visibility, query_start=9, impl=impl)
@@ -275,7 +275,7 @@ def test_rows_that_nobody_sees_may_be_anything(impl: str):
 )
 def test_misfits_are_refused_by_name(change: dict, word: str):
     zeros = torch.zeros(3, 2, 12, 8)
-    good = {"q": torch.zeros(3, 4, 12, 8), "k": zeros, "v": zeros, "visibility": with_text(12)}
+    good = {"q": torch.zeros(3, 4, 12, 8), "k": zeros, "v": zeros, "visibility": with_prefix(12)}
     given = good | change
     q, k, v, visibility = (given.pop(key) for key in good)
     with pytest.raises(ValueError, match=word):
@@ -285,4 +285,4 @@ def test_misfits_are_refused_by_name(change: dict, word: str):
 def test_integers_are_refused():
     whole = torch.zeros(3, 2, 12, 8, dtype=torch.int64)
     with pytest.raises(ValueError, match="floating dtype"):
-        attention(whole, whole, whole, with_text(12))
+        attention(whole, whole, whole, with_prefix(12))

@@ -30,8 +30,8 @@ IMPLS = ("torch", "triton")
 VIDEO_START = 11
 WINDOW = TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1)
 RULES = {
-    "text": {},
-    "bidirectional text": {"bidirectional_prefix": True},
+    "prefix": {},
+    "bidirectional prefix": {"bidirectional_prefix": True},
     "block-causal": {"frame_tokens": 12, "bidirectional_frames": True},
     "window": {"frame_tokens": 12, "window_frames": 2},
     "window, block-causal": {"frame_tokens": 12, "window_frames": 2, "bidirectional_frames": True},
@@ -41,7 +41,7 @@ RULES = {
 
 def visibility_of(batch: int, rules: dict) -> Visibility:
     prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
-    return Visibility.text_video(prefix_B, VIDEO_START, **rules).to(DEVICE)
+    return Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
 
 
 class Scene(NamedTuple):
@@ -76,11 +76,11 @@ def scene(
     heads: tuple[int, int] = (4, 2),
     width: int = 16,
     shared: bool = False,
-    straight: bool = False,
+    contiguous: bool = False,
 ) -> Scene:
     """Random rows; where `shared`, all sequences have the same prompt and one copy of it. Free slots hold NaN.
 
-    Where `straight`, sequences lie in their order, and steps say so.
+    Where `contiguous`, sequences lie in their order, and steps say so.
     """
     batch, end = len(lengths), max(lengths) + rows
     visibility = visibility_of(batch, rules)
@@ -99,7 +99,7 @@ def scene(
             x.fill_(torch.nan)
     # Sequences lie in an order of their own, so that nothing works by chance.
     first = [(b * 2 + 1) % batch * size if batch % 2 else (batch - 1 - b) * size for b in range(batch)]
-    if straight:
+    if contiguous:
         first = [b * size for b in range(batch)]
     places = [(0, first[0] if shared else slot, slot + prompt_rows) for slot in first]
     base = {"prompt_rows": prompt_rows, "ring_rows": ring_rows, "visibility": visibility}
@@ -110,7 +110,7 @@ def scene(
         index = torch.tensor(now, device=DEVICE)[:, None, None, None].expand(batch, heads[1], 1, width)
         store_rows(k.gather(2, index), v.gather(2, index), pool, one)
     table = torch.tensor([(n, *place[1:]) for n, place in zip(lengths, places, strict=True)], dtype=torch.int32)
-    step = Step(rows=rows, lengths=lengths, places_B3=table.to(DEVICE), straight=straight, **base)
+    step = Step(rows=rows, lengths=lengths, places_B3=table.to(DEVICE), contiguous=contiguous, **base)
     q = torch.randn(batch, heads[0], rows, width).to(DEVICE, dtype)
     return Scene(q, k, v, pool, step)
 
@@ -133,7 +133,7 @@ def test_agrees_for_every_visibility(name: str, rows: int, impl: str):
 @pytest.mark.parametrize("start, rows", [(40, 1), (40, 5), (3, 4), (0, 7)])
 @pytest.mark.parametrize("name", RULES)
 def test_sequences_in_one_piece_are_read_where_they_lie(name: str, start: int, rows: int, held: torch.dtype | None):
-    made = scene(RULES[name], (start, start), rows, held=held, straight=True)
+    made = scene(RULES[name], (start, start), rows, held=held, contiguous=True)
     assert_agrees(made, "torch", norm=None if held is None else 2e-2)
 
 
@@ -177,7 +177,7 @@ def test_rows_of_text_are_rows_like_others(lengths: tuple[int, ...], impl: str):
 
 
 @pytest.mark.parametrize("programs", [1, 16, 4000])
-@pytest.mark.parametrize("name", ["text", "window"])
+@pytest.mark.parametrize("name", ["prefix", "window"])
 def test_splits_do_not_matter_even_empty_ones(name: str, programs: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(triton_decode, "PROGRAMS_PER_PROCESSOR", programs)
     assert_agrees(scene(RULES[name], (90, 11, 12), 2, ring_rows=900), "triton")

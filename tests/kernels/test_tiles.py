@@ -26,9 +26,9 @@ def random_visibility(batch: int) -> Visibility:
     if random.random() < 0.5:
         lengths = [[(random.randint(0, 9), random.randint(0, 25)) for _ in range(3)] for _ in range(batch)]
         return Visibility.packed([[Document(*two) for two in documents] for documents in lengths], **rules)
-    video_start = random.randint(0, 20)
-    prefix_B = torch.tensor([random.randint(0, video_start) for _ in range(batch)], dtype=torch.int32)
-    return Visibility.text_video(prefix_B, video_start, **rules)
+    body_start = random.randint(0, 20)
+    prefix_B = torch.tensor([random.randint(0, body_start) for _ in range(batch)], dtype=torch.int32)
+    return Visibility.prefix_body(prefix_B, body_start, **rules)
 
 
 def needed(visible_BMN: Tensor, shape: TileShape) -> Tensor:
@@ -72,7 +72,7 @@ def test_visits_are_what_is_needed(seed: int):
 def test_what_lies_between_the_text_and_the_window_is_skipped():
     """17 frames of 32 x 32, of which the last 4 are seen: about 2.8 times fewer tiles than of all before."""
     prefix_B, shape, rows = torch.tensor([64], dtype=torch.int32), TileShape(128, 64), 128 + 17 * 1024
-    windowed = Visibility.text_video(prefix_B, 128, frame_tokens=1024, frame_offset=0, window_frames=4)
+    windowed = Visibility.prefix_body(prefix_B, 128, frame_tokens=1024, frame_offset=0, window_frames=4)
     prefix_first, prefix_end, first, end = key_ranges(row_limits(windowed, 0, rows), rows, shape).unbind(-1)
     causal = key_ranges(row_limits(Visibility.causal(1), 0, rows), rows, shape)
     assert (causal[..., 3] - causal[..., 2]).sum() > 2.6 * (prefix_end - prefix_first + end - first).sum()
@@ -88,10 +88,10 @@ def test_lists_of_a_tile_window_are_what_is_needed(seed: int):
         reach_high=random.randint(0, 1),
         reach_wide=random.randint(0, 1),
     )
-    video_start = random.randint(0, 20)
-    visibility = Visibility.text_video(
-        torch.tensor([video_start // 2, video_start], dtype=torch.int32),
-        video_start,
+    body_start = random.randint(0, 20)
+    visibility = Visibility.prefix_body(
+        torch.tensor([body_start // 2, body_start], dtype=torch.int32),
+        body_start,
         frame_tokens=window.frame_tokens,
         frame_offset=random.randint(0, 1),
         bidirectional_frames=random.random() < 0.5,
@@ -113,7 +113,7 @@ def test_lists_of_a_tile_window_are_what_is_needed(seed: int):
 
     visited_TS = listed(plan, needed_TS.shape[1])
     assert (visited_TS | ~needed_TS).all()
-    first_code = video_start + visibility.frame_offset
+    first_code = body_start + visibility.frame_offset
     before_codes_S = torch.arange(needed_TS.shape[1]) * shape.keys - before_keys < first_code
     assert not (visited_TS & ~needed_TS)[:, ~before_codes_S].any(), "a tile of the video is visited for nothing"
     assert listed(plan_keys(visibility, query_start, rows, keys, shape), len(needed_TS)).equal(visited_TS.mT)
@@ -124,7 +124,7 @@ def test_plans_are_computed_where_the_visibility_lies():
     prefix_B = torch.zeros(2, dtype=torch.int32, device="meta")
     for visibility in (
         Visibility.causal(2, "meta"),
-        Visibility.text_video(prefix_B, 3, frame_tokens=32, tile_window=window),
+        Visibility.prefix_body(prefix_B, 3, frame_tokens=32, tile_window=window),
     ):
         for plan in (plan_queries, plan_keys):
             assert plan(visibility, 0, 40, 40, TileShape(16, 16)).visits.device.type == "meta"

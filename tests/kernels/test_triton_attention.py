@@ -22,10 +22,10 @@ LENGTHS = (1, 15, 63, 64, 65, 127, 128, 129, 275)
 NORMS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
 
 
-def with_text(length: int, **rules) -> Visibility:
+def with_prefix(length: int, **rules) -> Visibility:
     """Two sequences: one with padding, one whose text fills its region."""
-    video_start = length // 3
-    return Visibility.text_video(torch.tensor([video_start // 2, video_start], dtype=torch.int32), video_start, **rules)
+    body_start = length // 3
+    return Visibility.prefix_body(torch.tensor([body_start // 2, body_start], dtype=torch.int32), body_start, **rules)
 
 
 def with_documents(length: int, **rules) -> Visibility:
@@ -41,18 +41,18 @@ def window(tiles_high: int, tiles_wide: int, reach: int) -> TileWindow:
 
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "causal": lambda length: Visibility.causal(2),
-    "text": with_text,
-    "bidirectional text": lambda length: with_text(length, bidirectional_prefix=True),
-    "frames": lambda length: with_text(length, frame_tokens=7, bidirectional_frames=True),
-    "window": lambda length: with_text(length, frame_tokens=16, frame_offset=0, window_frames=2),
+    "prefix": with_prefix,
+    "bidirectional prefix": lambda length: with_prefix(length, bidirectional_prefix=True),
+    "frames": lambda length: with_prefix(length, frame_tokens=7, bidirectional_frames=True),
+    "window": lambda length: with_prefix(length, frame_tokens=16, frame_offset=0, window_frames=2),
     "documents": with_documents,
     "window in documents": lambda length: with_documents(
         length, frame_tokens=6, window_frames=2, bidirectional_frames=True, bidirectional_prefix=True
     ),
-    "tile window": lambda length: with_text(
+    "tile window": lambda length: with_prefix(
         length, frame_tokens=64, window_frames=2, tile_window=window(2, 1, reach=0)
     ),
-    "tile window, both ways": lambda length: with_text(
+    "tile window, both ways": lambda length: with_prefix(
         length, frame_tokens=64, bidirectional_frames=True, tile_window=window(1, 2, reach=1)
     ),
 }
@@ -108,7 +108,7 @@ def test_agrees_for_every_visibility(name: str, dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("name", ["text", "window in documents"])
+@pytest.mark.parametrize("name", ["prefix", "window in documents"])
 def test_agrees_for_every_length(name: str, length: int):
     assert_agrees(random_qkv(length, torch.float16), VISIBILITIES[name](length))
 
@@ -129,7 +129,7 @@ def test_agrees_for_every_width(width: int):
 
 @pytest.mark.parametrize("heads, key_heads", [(1, 1), (4, 1), (4, 2), (8, 1)])
 def test_query_heads_share_key_heads(heads: int, key_heads: int):
-    assert_agrees(random_qkv(66, torch.float32, heads=heads, key_heads=key_heads), VISIBILITIES["text"](66))
+    assert_agrees(random_qkv(66, torch.float32, heads=heads, key_heads=key_heads), VISIBILITIES["prefix"](66))
 
 
 @pytest.mark.parametrize("name", VISIBILITIES)
@@ -172,7 +172,7 @@ def test_a_tile_window_without_common_tiles_is_refused():
         attention(q, k, v, visibility.to(DEVICE), impl="triton")
     odd = TileWindow(tile_tokens=6, tiles_high=1, tiles_wide=1, reach_high=0, reach_wide=0)
     with pytest.raises(ValueError, match="tile_tokens is 6, no multiple of 16"):
-        attention(q, k, v, with_text(40, frame_tokens=6, tile_window=odd).to(DEVICE), impl="triton")
+        attention(q, k, v, with_prefix(40, frame_tokens=6, tile_window=odd).to(DEVICE), impl="triton")
 
 
 def test_what_lies_behind_the_last_row_is_never_read():
@@ -188,7 +188,7 @@ def test_strides_do_not_matter():
     q = torch.randn(2, 65, 2, 16, device=DEVICE).transpose(1, 2)
     k = torch.randn(1, 1, 65, 16, device=DEVICE).expand(2, -1, -1, -1)
     for v in (torch.randn(2, 1, 65, 32, device=DEVICE)[..., ::2], torch.randn(2, 1, 16, 65, device=DEVICE).mT):
-        assert_agrees([q, k, v], with_text(65))
+        assert_agrees([q, k, v], with_prefix(65))
 
 
 def test_offsets_beyond_32_bits():
@@ -199,7 +199,7 @@ def test_offsets_beyond_32_bits():
     far.copy_(torch.randn(2, 1, 40, 16))
     q, k, v = (x.to(DEVICE) for x in torch.randn(3, 2, 1, 40, 16).half())
     for inputs in ([far, k, v], [q, far, v], [q, k, far]):
-        assert_agrees(inputs, with_text(40))
+        assert_agrees(inputs, with_prefix(40))
 
 
 def test_the_same_inputs_give_the_same_bits():
@@ -209,17 +209,17 @@ def test_the_same_inputs_give_the_same_bits():
 
 
 def test_scale_is_obeyed():
-    assert_agrees(random_qkv(40, torch.float32), with_text(40), scale=0.7)
+    assert_agrees(random_qkv(40, torch.float32), with_prefix(40), scale=0.7)
 
 
 def test_operators_are_registered_as_torch_wants_them():
     q, k, v = (x.requires_grad_() for x in random_qkv(40, torch.float32))
-    plan = _plan(with_text(40).to(DEVICE), 0, 40, 40, _launches(q, 0))
+    plan = _plan(with_prefix(40).to(DEVICE), 0, 40, 40, _launches(q, 0))
     torch.library.opcheck(_attention, (q, k, v, *plan, 0.25))
 
 
 def test_compiles_into_one_graph():
-    visibility, qkv = with_text(40, frame_tokens=4, window_frames=2), random_qkv(40, torch.float32)
+    visibility, qkv = with_prefix(40, frame_tokens=4, window_frames=2), random_qkv(40, torch.float32)
     compiled = torch.compile(attention, backend="aot_eager", fullgraph=True)
     leaves = [x.requires_grad_() for x in qkv]
     found = compiled(*leaves, visibility.to(DEVICE), impl="triton")
@@ -235,14 +235,14 @@ def test_compiles_for_windows_of_several_tiles():
     for tile_tokens in (16, 32):  # the second makes the number a symbol
         window = TileWindow(tile_tokens=tile_tokens, tiles_high=2, tiles_wide=1, reach_high=0, reach_wide=0)
         rules = {"frame_tokens": window.frame_tokens, "tile_window": window}
-        visibility = Visibility.text_video(torch.tensor([3, 5], dtype=torch.int32, device=DEVICE), 5, **rules)
+        visibility = Visibility.prefix_body(torch.tensor([3, 5], dtype=torch.int32, device=DEVICE), 5, **rules)
         qkv = random_qkv(80, torch.float32)
         exact = attention(*qkv, visibility, impl="reference")
         torch.testing.assert_close(compiled(*qkv, visibility, impl="triton"), exact)
 
 
 def test_activation_checkpointing_changes_nothing():
-    visibility, qkv = with_text(40).to(DEVICE), random_qkv(40, torch.float32)
+    visibility, qkv = with_prefix(40).to(DEVICE), random_qkv(40, torch.float32)
     plain = out_and_gradients(qkv, visibility, "triton")
     leaves = [x.detach().requires_grad_() for x in qkv]
     out = checkpoint(lambda *x: attention(*x, visibility, impl="triton"), *leaves, use_reentrant=False)
@@ -252,7 +252,7 @@ def test_activation_checkpointing_changes_nothing():
 
 
 def test_layers_share_a_plan(monkeypatch: pytest.MonkeyPatch):
-    visibility, qkv, planned = with_text(40).to(DEVICE), random_qkv(40, torch.float32), []
+    visibility, qkv, planned = with_prefix(40).to(DEVICE), random_qkv(40, torch.float32), []
     intervals = Visibility.intervals
     monkeypatch.setattr(Visibility, "intervals", lambda *args: planned.append(args) or intervals(*args))
     for _ in range(2):

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.gpu
 NORMS = {torch.float16: 1e-3, torch.bfloat16: 5e-3}
 VISIBILITIES = {
     "causal": lambda: Visibility.causal(2),
-    "prefix and last 4 frames": lambda: Visibility.text_video(
+    "prefix and last 4 frames": lambda: Visibility.prefix_body(
         torch.tensor([50, 128], dtype=torch.int32), 128, frame_tokens=256, window_frames=4
     ),
-    "block-causal": lambda: Visibility.text_video(
+    "block-causal": lambda: Visibility.prefix_body(
         torch.tensor([0, 99], dtype=torch.int32), 128, frame_tokens=256, bidirectional_frames=True
     ),
     "documents": lambda: Visibility.packed(
@@ -89,7 +89,7 @@ def cache_of(
 ) -> tuple[list[torch.Tensor], LayerPool, Step]:
     """Keys and values of two sequences as they are, and a cache of them, ready for `rows` new rows behind `held`."""
     rules, ring_rows = DECODED[name]
-    visibility = Visibility.text_video(torch.tensor([50, 128], dtype=torch.int32), 128, **rules).to("cuda")
+    visibility = Visibility.prefix_body(torch.tensor([50, 128], dtype=torch.int32), 128, **rules).to("cuda")
     k, v = torch.randn(2, 2, 2, held + rows, width, device="cuda", dtype=dtype)
     room = {"slots": 2 * (128 + ring_rows), "width": width, "dtype": torch.int8 if quantized else dtype}
     pool = LayerPool.empty(key_heads=2, device="cuda", **room)
@@ -167,7 +167,7 @@ for rows, width, dtype in ((1, 64, torch.half), (9, 40, torch.int8), (40, 128, t
     pool = LayerPool.empty(key_heads=1, slots=50, width=width, dtype=dtype, device="cuda")
     places_B3 = torch.tensor([[77, 0, 5]], dtype=torch.int32, device="cuda")
     prefix_B = torch.tensor([3], dtype=torch.int32, device="cuda")
-    visibility = Visibility.text_video(prefix_B, 5, frame_tokens=2, window_frames=2)
+    visibility = Visibility.prefix_body(prefix_B, 5, frame_tokens=2, window_frames=2)
     step = Step(rows=rows, lengths=(77,), places_B3=places_B3, prompt_rows=5, ring_rows=45, visibility=visibility)
     qkv = torch.randn(1, rows, 6, width, device="cuda").half()
     turns = torch.randn(2, 1, rows, 1, width, device="cuda").half()

@@ -40,9 +40,9 @@ def windows(frame_tokens: int) -> st.SearchStrategy[TileWindow]:
 
 @st.composite
 def single(draw: st.DrawFn) -> Visibility:
-    video_start = draw(st.integers(0, 9))
-    prefixes = draw(st.lists(st.integers(0, video_start), min_size=1, max_size=3))
-    return Visibility.text_video(torch.tensor(prefixes, dtype=torch.int32), video_start, **draw(rules()))
+    body_start = draw(st.integers(0, 9))
+    prefixes = draw(st.lists(st.integers(0, body_start), min_size=1, max_size=3))
+    return Visibility.prefix_body(torch.tensor(prefixes, dtype=torch.int32), body_start, **draw(rules()))
 
 
 documents = st.lists(st.builds(Document, st.integers(0, 6), st.integers(0, 9)), max_size=4)
@@ -58,23 +58,23 @@ def sees(v: Visibility, table: list[list[int]], query: int, key: int) -> bool:
     if key == query:
         return True
     document = [query >= first for first, _, _ in table].count(True) - 1
-    first, text_end, video_start = table[document]
+    first, prefix_end, body_start = table[document]
     if document != [key >= first for first, _, _ in table].count(True) - 1:
         return False
-    if query < text_end:
-        return key < text_end and (v.bidirectional_prefix or key < query)
-    if query < video_start:
+    if query < prefix_end:
+        return key < prefix_end and (v.bidirectional_prefix or key < query)
+    if query < body_start:
         return False
-    if key < video_start:
-        return key < text_end
+    if key < body_start:
+        return key < prefix_end
     frames = [-1] * v.frame_offset + [frame for frame in range(99) for _ in range(v.frame_tokens)]
-    frame, key_frame = frames[query - video_start], frames[key - video_start]
+    frame, key_frame = frames[query - body_start], frames[key - body_start]
     if v.window_frames is not None and key_frame <= frame - v.window_frames:
         return False
     if v.tile_window is not None and min(frame, key_frame) >= 0:
         places = []
         for row in (query, key):
-            tile = (row - video_start - v.frame_offset) % v.frame_tokens // v.tile_window.tile_tokens
+            tile = (row - body_start - v.frame_offset) % v.frame_tokens // v.tile_window.tile_tokens
             places.append(divmod(tile, v.tile_window.tiles_wide))
         (i, j), (key_i, key_j) = places
         if abs(i - key_i) > v.tile_window.reach_high or abs(j - key_j) > v.tile_window.reach_wide:
@@ -118,7 +118,7 @@ def test_key_slices_end_at_keys_that_some_prefix_shows(
 ):
     slices = v.key_slices(query_start, num_queries, query_start + num_queries + further_keys)
     queries = range(query_start, query_start + num_queries)
-    tables = [[[0, prefix, v.video_start]] for prefix in range(v.video_start + 1)]
+    tables = [[[0, prefix, v.body_start]] for prefix in range(v.body_start + 1)]
     for end in {keys.start for keys in slices} | {keys.stop - 1 for keys in slices}:
         assert any(sees(v, table, query, end) for query in queries for table in tables)
 
@@ -137,11 +137,11 @@ def test_a_packed_document_sees_what_it_sees_alone(sequences: list[list[Document
     whole = Visibility.packed(sequences, **given_rules).dense(0, 60, 60)
     for b, sequence in enumerate(sequences):
         first = 0
-        for text_rows, video_rows in sequence:
-            own = slice(first, first + text_rows + video_rows)
-            prefix_B = torch.tensor([text_rows], dtype=torch.int32)
-            rows = text_rows + video_rows
-            alone = Visibility.text_video(prefix_B, text_rows, **given_rules).dense(0, rows, rows)
+        for prefix_rows, body_rows in sequence:
+            own = slice(first, first + prefix_rows + body_rows)
+            prefix_B = torch.tensor([prefix_rows], dtype=torch.int32)
+            rows = prefix_rows + body_rows
+            alone = Visibility.prefix_body(prefix_B, prefix_rows, **given_rules).dense(0, rows, rows)
             assert whole[b, own, own].equal(alone[0])
             assert not whole[b, own, : own.start].any() and not whole[b, own, own.stop :].any()
             first = own.stop
@@ -155,9 +155,9 @@ def test_causal_is_the_triangle():
     "setting, word",
     [
         ({"prefix_B": torch.tensor([1, 2])}, "prefix_B is torch.int64"),
-        ({"prefix_B": torch.tensor([5], dtype=torch.int32)}, "video_start=4"),
+        ({"prefix_B": torch.tensor([5], dtype=torch.int32)}, "body_start=4"),
         ({"prefix_B": torch.tensor([-1], dtype=torch.int32)}, "prefix_B spans -1"),
-        ({"video_start": -1}, "video_start is -1"),
+        ({"body_start": -1}, "body_start is -1"),
         ({"frame_tokens": 0}, "frame_tokens is 0"),
         ({"frame_offset": 2}, "frame_offset is 2"),
         ({"window_frames": 0}, "window_frames is 0"),
@@ -165,9 +165,9 @@ def test_causal_is_the_triangle():
     ],
 )
 def test_contradictions_are_refused_by_name(setting: dict, word: str):
-    good = {"prefix_B": torch.tensor([3], dtype=torch.int32), "video_start": 4}
+    good = {"prefix_B": torch.tensor([3], dtype=torch.int32), "body_start": 4}
     with pytest.raises(ValueError, match=word):
-        Visibility.text_video(**(good | setting))
+        Visibility.prefix_body(**(good | setting))
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_a_table_that_is_none_is_refused(table: torch.Tensor, word: str):
 
 
 def test_lengths_below_zero_are_refused():
-    with pytest.raises(ValueError, match="-1 text and 3 video rows"):
+    with pytest.raises(ValueError, match="-1 prefix and 3 body rows"):
         Visibility.packed([[Document(-1, 3)]])
 
 
 def test_packed_documents_have_no_common_geometry():
     v = Visibility.packed([[Document(2, 3), Document(1, 4)]])
-    with pytest.raises(ValueError, match="no common video_start"):
-        _ = v.video_start
+    with pytest.raises(ValueError, match="no common body_start"):
+        _ = v.body_start
     with pytest.raises(ValueError, match="no prefix"):
         _ = v.prefix_B
 
@@ -205,7 +205,7 @@ def test_once_builds_again_only_for_another_key():
 
 
 def test_moving_keeps_every_setting():
-    v = Visibility.text_video(torch.tensor([2], dtype=torch.int32), 3, frame_tokens=4, window_frames=2)
+    v = Visibility.prefix_body(torch.tensor([2], dtype=torch.int32), 3, frame_tokens=4, window_frames=2)
     moved = v.to("meta")
     assert moved.device.type == "meta"
-    assert (moved.video_start, moved.frame_tokens, moved.window_frames) == (3, 4, 2)
+    assert (moved.body_start, moved.frame_tokens, moved.window_frames) == (3, 4, 2)

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from videogpt.pipeline.names import load_tokenizer
-from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import FPS, sample_scene
-from videogpt_tokenizer import Clip, ClipDataModule, VideoTokenizer
+from videogpt.worlds.shapes.world import ShapesWorld
+from videogpt_tokenizer import ClipDataModule, VideoTokenizer
 from videogpt_tokenizer.metrics import psnr
 from videogpt_tokenizer.video_tokenizer import shipped_tokenizers
 
@@ -41,7 +40,8 @@ def test_a_name_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("side", [64, 128, 256])
 def test_it_keeps_pictures_of_another_kind(natural: VideoTokenizer, side: int) -> None:
-    video = Clip(torch.from_numpy(render(sample_scene(8_000_000, 0))), FPS).video_CTHW()
+    world = ShapesWorld()
+    video = world.render(world.scene(8_000_000, 0)).video_CTHW()
     frames = torch.nn.functional.interpolate(video.transpose(0, 1), size=(side, side), mode="bilinear")
     video_BCTHW = frames.transpose(0, 1)[None]
     assert float(psnr(natural.decode(natural.encode(video_BCTHW)), video_BCTHW)) > 25

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.pipeline.saved_model import ModelParts
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.text_to_video import TextToVideo
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
+from videogpt.pipeline.saved_model import SavedModel
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
@@ -15,7 +17,7 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
 @pytest.fixture(scope="session")
-def tiny_parts() -> ModelParts:
+def tiny_model() -> SavedModel:
     """1 + 4k frames up to 9 of 16 x 24 pixels: 3 latent frames of 2 x 3 codes out of 75. Leave it so."""
     torch.manual_seed(0)
     text_tokenizer = TextTokenizer.train(["a red circle moves left", "a blue star spins"], vocab_size=300)
@@ -25,7 +27,7 @@ def tiny_parts() -> ModelParts:
             quantizer=QuantizerConfig(levels=(5, 5, 3)),
         )
     )
-    layout = Layout(
+    task = TextToVideo(
         LayoutConfig(
             text_vocab_size=text_tokenizer.vocab_size,
             codebook_size=tokenizer.codebook_size,
@@ -35,12 +37,12 @@ def tiny_parts() -> ModelParts:
             latent_width=3,
         )
     )
-    config = VideoGPTConfig(vocab_size=layout.vocab_size, width=32, depth=2, heads=4, kv_heads=2)
-    return ModelParts(
+    config = VideoGPTConfig(vocab_size=task.vocabulary.size, width=32, depth=2, heads=4, kv_heads=2)
+    return SavedModel(
         tokenizer=tokenizer.eval(),
         text_tokenizer=text_tokenizer,
-        layout=layout,
-        model=decided(VideoGPT(config)).eval(),
+        task=task,
+        network=decided(VideoGPT(config)).eval(),
         fps=8.0,
     )
 
@@ -54,7 +56,7 @@ def decided(model: VideoGPT) -> VideoGPT:
 
 
 @pytest.fixture
-def other_parts(tiny_parts: ModelParts) -> ModelParts:
+def other_model(tiny_model: SavedModel) -> SavedModel:
     """The tiny model with another video tokenizer of the same shape."""
     torch.manual_seed(1)
-    return dataclasses.replace(tiny_parts, tokenizer=VideoTokenizer(tiny_parts.tokenizer.config).eval())
+    return dataclasses.replace(tiny_model, tokenizer=VideoTokenizer(tiny_model.tokenizer.config).eval())

@@ -11,9 +11,11 @@ import torch
 
 from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
-from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.pipeline.saved_model import ModelParts, save_model
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.text_to_video import TextToVideo
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
+from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -27,7 +29,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = TokenizerConfig(autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1))
     tokenizer, text = VideoTokenizer(config).eval(), TextTokenizer.train(["a red circle"], vocab_size=280)
-    layout = Layout(
+    task = TextToVideo(
         LayoutConfig(
             text_vocab_size=text.vocab_size,
             codebook_size=tokenizer.codebook_size,
@@ -36,10 +38,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             latent_width=2,
         )
     )
-    network = VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1)
+    network = VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=1, heads=2, kv_heads=1)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text, layout=layout, model=VideoGPT(network), fps=8)
-    save_model(folder, parts)
+    model = SavedModel(tokenizer=tokenizer, text_tokenizer=text, task=task, network=VideoGPT(network), fps=8)
+    save_model(folder, model)
     return folder
 
 

@@ -58,14 +58,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.console.progress import Progress
     from videogpt.pipeline.pipeline import Pipeline
-    from videogpt.pipeline.prompt_files import Prompt, read_prompts
+    from videogpt.pipeline.prompt_files import read_prompts
+    from videogpt.pipeline.request import Request
     from videogpt.pipeline.sample_files import SampleWriter
     from videogpt_tokenizer.files.output import output_folder
 
-    prompts = [Prompt(text, None) for text in arguments.prompts]
-    if arguments.prompt_file is not None:
-        prompts += read_prompts(arguments.prompt_file)
-    if not prompts:
+    asked = Request(seed=arguments.seed, num_frames=arguments.num_frames)
+    requests = [dataclasses.replace(asked, text=text) for text in arguments.prompts]
+    requests += read_prompts(arguments.prompt_file, asked) if arguments.prompt_file is not None else []
+    if not requests:
         raise ValueError(
             'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
         )
@@ -74,11 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
         samples = pipeline.samples(
-            [prompt.text for prompt in prompts],
-            seed=[arguments.seed if prompt.seed is None else prompt.seed for prompt in prompts],
+            requests,
             num_samples=arguments.num_samples,
-            num_frames=arguments.num_frames,
-            sampling=dataclasses.replace(pipeline.parts.sampling, **given),
+            sampling=dataclasses.replace(pipeline.model.sampling, **given),
             progress=progress.update,
         )
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())

@@ -7,25 +7,24 @@ The folder appears whole or not at all. The same arguments give the same clips.
 """
 
 import argparse
-from collections.abc import Iterable
-from pathlib import Path
+
+from videogpt.worlds.world import SPLITS, WORLDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand for each world."""
     worlds = parser.add_subparsers(dest="world", metavar="WORLD", required=True)
-    shapes = worlds.add_parser("shapes", help="shapes that move, turn, grow and change colour, with a checker")
-    shapes.set_defaults(generate=_shapes)
-    sprites = worlds.add_parser("sprites", help="68,600 clips of characters, put together from sprite sheets")
-    sprites.add_argument("--source", required=True, metavar="DIR", help="folder of the sprite sheets")
-    sprites.set_defaults(generate=_sprites)
-    for world in (shapes, sprites):
+    for name, entry in WORLDS.items():
+        world = worlds.add_parser(name, help=entry.help)
+        world.set_defaults(source=None)
+        if entry.source is not None:
+            world.add_argument("--source", required=True, metavar="DIR", help=entry.source)
         world.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not hold anything")
         world.add_argument("--clips", type=int, required=True, metavar="N", help="how many clips")
         world.add_argument("--seed", type=int, default=0, metavar="S", help="another seed gives other clips (0)")
         world.add_argument(
             "--split",
-            choices=("train", "held_out"),
+            choices=SPLITS,
             default="train",
             help="held_out: only combinations that train never shows (train)",
         )
@@ -34,22 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Generate the chosen world; prints its folder."""
     from videogpt.console.progress import Progress
-
-    with Progress(arguments.world, arguments.clips, unit="clips") as progress:
-        for _ in arguments.generate(arguments):
-            progress.advance()
-    print(arguments.output)
-
-
-def _shapes(arguments: argparse.Namespace) -> Iterable[Path]:
     from videogpt.worlds.writer import write_world
 
-    return write_world(arguments.output, arguments.clips, seed=arguments.seed, split=arguments.split)
-
-
-def _sprites(arguments: argparse.Namespace) -> Iterable[Path]:
-    from videogpt.worlds.sprites.scene import write_sprites
-
-    return write_sprites(
-        arguments.source, arguments.output, arguments.clips, seed=arguments.seed, split=arguments.split
-    )
+    world = WORLDS[arguments.world].make(arguments.source)
+    paths = write_world(arguments.output, arguments.clips, seed=arguments.seed, split=arguments.split, world=world)
+    with Progress(arguments.world, arguments.clips, unit="clips") as progress:
+        for _ in paths:
+            progress.advance()
+    print(arguments.output)

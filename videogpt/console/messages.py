@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def one_line(text: str) -> str:
+def without_line_breaks(text: str) -> str:
     """The text with every run of white space made a space."""
     return " ".join(text.split())
 
@@ -33,7 +33,7 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def _say_warning(message: Warning | str, *where: object, **more: object) -> None:
-    say(f"warning: {one_line(str(message))}")
+    say(f"warning: {without_line_breaks(str(message))}")
 
 
 def _is_first_process() -> bool:

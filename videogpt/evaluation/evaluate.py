@@ -12,19 +12,23 @@ tell: in folders written by `videogpt world`.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from videogpt.evaluation.caption_following import CaptionCheck, ShapesCheck, find_check
+from videogpt.evaluation.caption_following import find_world
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.worlds.shapes.scene import Split
+from videogpt.worlds.shapes.world import ShapesWorld
+from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
 
 WORLD_SEED = 1_000_000
+GENERATED: dict[str, Split] = {"unseen": "train", "held-out combinations": "held_out"}
+"""The sets that are generated where no folder is given."""
 TIMED_SAMPLES = 5
 
 Say = Callable[[str], None]
@@ -61,13 +65,13 @@ def evaluate(
     if sheets is not None and data is None:
         raise ValueError(f"sheets is {sheets}, but no data is given: name a folder of sprite clips as data, too")
     pipeline = Pipeline.from_pretrained(model, device=device)
-    sampling = pipeline.parts.sampling
+    sampling = pipeline.model.sampling
     protocol = {
         "model": pipeline.describe()["model"],
         "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf 10",
         "clips_per_set": num_clips,
         "frames": pipeline.max_frames,
-        "fps": pipeline.parts.fps,
+        "fps": pipeline.model.fps,
         "sampling": {key: getattr(sampling, key) for key in sampling.__dataclass_fields__},
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
@@ -76,14 +80,14 @@ def evaluate(
     report = Report.start(command, protocol)
     if data is not None:
         records = list(ClipFolder(data))[:num_clips]
-        _measure(report, pipeline, Path(data).name, records, find_check(records, sheets), seed, say)
+        _measure(report, pipeline, Path(data).name, records, find_world(records, sheets), seed, say)
     else:
-        splits: tuple[tuple[str, Split], ...] = (("unseen", "train"), ("held-out combinations", "held_out"))
-        for name, split in splits:
+        for name, split in GENERATED.items():
             with tempfile.TemporaryDirectory() as folder:
                 say(f"generating {num_clips} clips: {name}")
-                _exhaust(write_world(folder, num_clips, seed=WORLD_SEED, split=split))
-                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesCheck(), seed, say)
+                for _ in write_world(folder, num_clips, seed=WORLD_SEED, split=split):
+                    pass
+                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesWorld(), seed, say)
     say("timing single samples")
     report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
     return report
@@ -94,7 +98,7 @@ def _measure(
     pipeline: Pipeline,
     name: str,
     records: list[ClipRecord],
-    check: CaptionCheck | None,
+    world: World[Any] | None,
     seed: int,
     say: Say,
 ) -> None:
@@ -113,9 +117,9 @@ def _measure(
     bits = video_bits(pipeline, tokens)
     report.add(f"{name}: bits per video token", bits.per_token, "bits")
     report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
-    if check is not None:
+    if world is not None:
         say(f"sampling {len(tokens.records)} captions: {name}")
-        for attribute, share in caption_following(pipeline, tokens.records, check, seed).items():
+        for attribute, share in caption_following(pipeline, tokens.records, world, seed).items():
             report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
 
 
@@ -127,8 +131,3 @@ def _seconds_per_sample(pipeline: Pipeline) -> float:
         pipeline("a red circle moves left", seed=seed)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
-
-
-def _exhaust(paths: Iterable[Path]) -> None:
-    for _ in paths:
-        pass

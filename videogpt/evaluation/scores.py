@@ -5,22 +5,23 @@ Each function takes a `Pipeline` and plain data and returns numbers; none knows 
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.evaluation.caption_following import CaptionCheck
+from videogpt.layouts.task import Example
+from videogpt.model.likelihood import row_nats
 from videogpt.pipeline.pipeline import Pipeline
+from videogpt.worlds.world import World
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
-# M rows that predict codes, V ids
+# N rows, V ids
 
 BATCH = 16
 
@@ -73,8 +74,8 @@ def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -
         kept += [one.record for one in good]
         video = torch.stack([one.video_CTHW for one in good])
         shape = video.shape
-        codes.append(pipeline.parts.tokenizer.encode(video))
-        decoded = pipeline.parts.tokenizer.decode(codes[-1])
+        codes.append(pipeline.model.tokenizer.encode(video))
+        decoded = pipeline.model.tokenizer.decode(codes[-1])
         ratios.append(psnr(decoded, video))
         similarities.append(ssim(decoded, video))
     return TokenizedClips(
@@ -83,7 +84,7 @@ def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -
         psnr_B=torch.cat(ratios),
         ssim_B=torch.cat(similarities),
         pixels_per_clip=math.prod(shape[2:]),
-        codebook_size=pipeline.parts.tokenizer.codebook_size,
+        codebook_size=pipeline.model.tokenizer.codebook_size,
     )
 
 
@@ -96,32 +97,33 @@ def reconstruction_scores(tokens: TokenizedClips) -> ReconstructionScores:
 @torch.inference_mode()
 def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
     """Mean cross-entropy of the codes given the captions, without guidance."""
-    parts, bits = pipeline.parts, 0.0
-    captions = [record.caption for record in tokens.records]
-    for start in range(0, len(tokens.records), BATCH):
-        texts = [parts.text_tokenizer.encode(text) for text in captions[start : start + BATCH]]
-        sequence = parts.layout.pack(texts, tokens.codes_BTHW[start : start + BATCH]).to(pipeline.device)
-        rows = slice(sequence.visibility.video_start, None)
-        logits_BMV = parts.model.logits(parts.model.hidden(sequence)[:, rows], parts.layout.video_ids).float()
-        codes_BM = parts.layout.ids_to_codes(sequence.targets_BN[:, rows])
-        bits += float(F.cross_entropy(logits_BMV.flatten(0, 1), codes_BM.flatten(), reduction="sum")) / math.log(2)
-    per_clip = bits / len(captions)
+    model, nats = pipeline.model, 0.0
+    examples = [
+        Example(model.text_tokenizer.encode(record.caption), codes_THW)
+        for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True)
+    ]
+    for start in range(0, len(examples), BATCH):
+        sequence = model.task.pack(examples[start : start + BATCH]).to(pipeline.device)
+        nats_BN = row_nats(model.network, sequence, model.task.vocabulary)
+        nats += float(nats_BN[:, sequence.rows_of("video")].double().sum())
+    per_clip = nats / math.log(2) / len(examples)
     return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
 
 
 def caption_following(
-    pipeline: Pipeline, records: Sequence[ClipRecord], check: CaptionCheck, seed: int = 0
+    pipeline: Pipeline, records: Sequence[ClipRecord], world: World[Any], seed: int = 0
 ) -> dict[str, float]:
     """Sample the caption of every clip once and have the samples read.
 
     Returns:
         The share of samples that have all attributes right, of all clips and of each group, and each attribute.
     """
-    prompts = [check.prompt(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
+    prompts = [world.full_caption(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
     clips = pipeline(prompts, seed=[seed + i for i in range(len(prompts))])
-    verdicts = [check.verdict(clip.frames_THWC.numpy(), record) for clip, record in zip(clips, records, strict=True)]
+    scenes = [world.scene_of(record) for record in records]
+    verdicts = [world.verdict(clip.frames_THWC.numpy(), scene) for clip, scene in zip(clips, scenes, strict=True)]
     right = [all(verdict.values()) for verdict in verdicts]
-    groups = [check.group(record) for record in records]
+    groups = [world.group(scene) for scene in scenes]
     shares = {"all attributes": _share(right)}
     for group in sorted(set(groups)):
         shares[f"all attributes, {group}"] = _share([yes for yes, of in zip(right, groups, strict=True) if of == group])
@@ -140,15 +142,15 @@ class ReadClip(NamedTuple):
 
 
 def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[ReadClip]:
-    parts, frames = pipeline.parts, pipeline.max_frames
-    side = parts.tokenizer.space_stride
-    size = (parts.layout.config.latent_height * side, parts.layout.config.latent_width * side)
+    model, frames = pipeline.model, pipeline.max_frames
+    side, layout = model.tokenizer.space_stride, model.task.config
+    size = (layout.latent_height * side, layout.latent_width * side)
     for record in records:
         try:
-            clip = Clip.read(record.path, fps=parts.fps, size=size, num_frames=frames)
+            clip = Clip.read(record.path, fps=model.fps, size=size, num_frames=frames)
             if len(clip) < frames:
                 raise ValueError(
-                    f"{record.path} has {len(clip)} frames at {parts.fps:g} per second, {frames} are needed"
+                    f"{record.path} has {len(clip)} frames at {model.fps:g} per second, {frames} are needed"
                 )
         except (ValueError, OSError) as error:
             bad.add(str(record.path), error)

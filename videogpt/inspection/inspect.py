@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from videogpt.inspection.documents import SUFFIXES, describe_document
 from videogpt.inspection.imported import describe_torchscript, describe_vqvae
-from videogpt.runs.folder import PRETRAINED, find_last, read_checkpoint
-from videogpt.runs.result import is_run_folder
+from videogpt.runs.folder import PRETRAINED, find_last, is_run_folder
+from videogpt.runs.resume import read_checkpoint
 from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
@@ -155,15 +155,15 @@ def _tokenizer(path: Path) -> Inspection:
 def _model(path: Path) -> Inspection:
     from videogpt.pipeline.saved_model import load_model
 
-    parts = load_model(path)
-    layout = parts.layout.config
-    frames = parts.tokenizer.num_frames(layout.latent_frames)
-    width, height = (n * parts.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
+    model = load_model(path)
+    layout = model.task.config
+    frames = model.tokenizer.num_frames(layout.latent_frames)
+    width, height = (n * model.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
     lines = [
-        f"{path}: model, {_count(parts.model)} parameters; all checksums are right, all parts fit",
-        f"clips: {frames} frames of {width}x{height} pixels at {parts.fps:g} a second",
-        f"vocabulary: {parts.text_tokenizer.vocab_size} for text, {parts.tokenizer.codebook_size} for video",
-        f"fingerprint of its video tokenizer: {parts.tokenizer.fingerprint()}",
+        f"{path}: model, {_count(model.network)} parameters; all checksums are right, all parts fit",
+        f"clips: {frames} frames of {width}x{height} pixels at {model.fps:g} a second",
+        f"vocabulary: {model.text_tokenizer.vocab_size} for text, {model.tokenizer.codebook_size} for video",
+        f"fingerprint of its video tokenizer: {model.tokenizer.fingerprint()}",
     ]
     return Inspection(lines, [])
 

@@ -13,15 +13,12 @@ longer. Rows that are still visible are never forgotten: what does not fit is re
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from videogpt.model.config import VideoGPTConfig
 from videogpt_kernels import LayerPool, Step, Visibility
-
-if TYPE_CHECKING:
-    from videogpt.model.network import VideoGPTConfig
 
 # B sequences, P prompts, G key/value heads, S slots, M new rows, D channels of a head
 
@@ -42,7 +39,7 @@ class KVCache:
     @classmethod
     def for_model(
         cls,
-        config: "VideoGPTConfig",
+        config: VideoGPTConfig,
         *,
         prompts: int,
         rows: int,
@@ -121,7 +118,7 @@ class KVCache:
             rows=rows,
             lengths=tuple(self.lengths),
             places_B3=self._places_B3[: self.batch],
-            straight=self._straight and self.lengths[0] + rows <= self.prompt_rows + self.rows,
+            contiguous=self._contiguous and self.lengths[0] + rows <= self.prompt_rows + self.rows,
             prompt_rows=self.prompt_rows,
             ring_rows=self.rows,
             visibility=visibility,
@@ -144,7 +141,7 @@ class KVCache:
         """
         self.lengths = [length + rows for length in self.lengths]
         self._written = [max(pair) for pair in zip(self._written, self.lengths, strict=True)]
-        self._see_how_it_lies()
+        self._note_arrangement()
 
     def rewind(self, rows: int | Sequence[int]) -> None:
         """Forget the last rows of every sequence, all the same number or each its own.
@@ -201,8 +198,8 @@ class KVCache:
         if overwritten <= self.prompt_rows:
             return
         first_seen = visibility.key_slices(length, rows, length + rows)
-        text_end = visibility.common_video_start
-        if text_end is not None and text_end <= self.prompt_rows and first_seen[-1].start >= overwritten:
+        prefix_end = visibility.common_body_start
+        if prefix_end is not None and prefix_end <= self.prompt_rows and first_seen[-1].start >= overwritten:
             return
         held = f"{self.prompt_rows} of the prompt and {self.rows} later ones"
         raise ValueError(
@@ -234,14 +231,14 @@ class KVCache:
             for length, prompt, ring in zip(self.lengths, self._prompt_of, self._ring_of, strict=True)
         ]
         self._places_B3[: self.batch] = torch.tensor(rows, dtype=torch.int32).to(self._places_B3.device)
-        self._see_how_it_lies()
+        self._note_arrangement()
 
-    def _see_how_it_lies(self) -> None:
+    def _note_arrangement(self) -> None:
         """Whether all sequences are of one length, and every one lies in one piece, in order."""
         in_order = self._alone and self._prompt_of == self._ring_of == list(range(self.prompts))
         within = max(self._written) <= self.prompt_rows + self.rows
         self._uniform = _all_equal(self.lengths) and _all_equal(self._written)
-        self._straight = in_order and within and self._uniform
+        self._contiguous = in_order and within and self._uniform
 
 
 def _all_equal(numbers: list[int]) -> bool:

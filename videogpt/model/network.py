@@ -1,85 +1,30 @@
 """The decoder: predicts the next token of sequences of text and video tokens.
 
-    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=256, depth=6))
-    logits_BNV = model(sequence)                                    # over the joint vocabulary
-    logits_BMV = model(next_rows, cache)                            # of rows that follow those in a cache
-    logits_BMV = model.logits(hidden_BMD, layout.video_ids)         # over codes alone
+    network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=256, depth=6))
+    logits_BNV = network(sequence)                                          # over the joint vocabulary
+    logits_BMV = network(next_rows, cache)                                  # of rows that follow those in a cache
+    logits_BMV = network.logits(hidden_BMD, task.vocabulary.ids["video"])   # over codes alone
 
 A plain pre-norm transformer: RMSNorm, SwiGLU, grouped-query attention with QK-norm, rotary positions in three
 axes. It knows ids, positions and visibility, and nothing of what they mean: no files, no tasks, no sampling.
 """
-
-import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from videogpt.layouts.text_to_video import TokenSequence
+from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
+from videogpt.model.config import VideoGPTConfig
 from videogpt.model.rotary import Rotation
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
-from videogpt_tokenizer.checks import check_whole
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads
 
 SHORTEST = 1e-6
 """Vectors below this length are too close to zero to be scaled up by a norm."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoGPTConfig:
-    """Size and shape of the decoder."""
-
-    vocab_size: int = 0
-    """Ids of the joint vocabulary, `Layout.vocab_size`. 0: not known yet; training takes it from its data."""
-    width: int = 256
-    """Channels of the residual stream."""
-    depth: int = 6
-    """Layers."""
-    heads: int = 4
-    """Query heads; each has width / heads channels."""
-    kv_heads: int = 2
-    """Heads of keys and values, each shared by heads / kv_heads query heads."""
-    mlp_ratio: float = 8 / 3
-    """Hidden channels of the feed-forward part over the width; rounded up to a multiple of 32 channels."""
-    rope_base: float = 100.0
-    """Speed of the fastest rotary pair over that of the slowest; of the order of the longest distance."""
-    tie_head: bool = False
-    """Predict with the matrix that embeds, instead of one more."""
-    dropout: float = 0.0
-    """Share of channels dropped in training, of the embedding and of what each layer adds."""
-
-    def __post_init__(self) -> None:
-        for key, most in (("width", 2**20), ("depth", 2**10), ("heads", 2**12), ("kv_heads", 2**12)):
-            check_whole(key, getattr(self, key), 1, most)
-        check_whole("vocab_size", self.vocab_size, 0, 2**32)
-        if not 0 < self.mlp_ratio <= 1000:
-            raise ValueError(f"mlp_ratio is {self.mlp_ratio}; it must be above 0 and 1000 at most")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}: change either")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is no multiple of kv_heads {self.kv_heads}: change either")
-        if self.head_dim < 8 or self.head_dim % 2:
-            raise ValueError(f"width / heads is {self.head_dim}; it must be even, 8 or more: change either")
-        if self.rope_base <= 1:
-            raise ValueError(f"rope_base is {self.rope_base}; it must be above 1, for example 100")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of a head."""
-        return self.width // self.heads
-
-    @property
-    def mlp_width(self) -> int:
-        """Hidden channels of the feed-forward part."""
-        return math.ceil(self.mlp_ratio * self.width / 32) * 32
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -93,11 +38,8 @@ def rms_norm(x: Tensor) -> Tensor:
     return x * scale.to(x.dtype)
 
 
-class Held(NamedTuple):
-    """What one layer keeps of earlier rows, and where this step's rows go."""
-
-    pool: LayerPool
-    step: Step
+Cached = tuple[LayerPool, Step] | None
+"""What a layer keeps of earlier rows and where the new ones go, if there is a cache."""
 
 
 class Attention(nn.Module):
@@ -110,20 +52,20 @@ class Attention(nn.Module):
         self.qk_gain_H = nn.Parameter(torch.ones(config.heads + config.kv_heads))
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, held: Held | None) -> Tensor:
+    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cached: Cached) -> Tensor:
         qkv_BMAD = rearrange(self.qkv(x_BMD), "b m (a d) -> b m a d", d=self.head_dim)
         turns = (rotation.cos_BN1D, rotation.sin_BN1D)
-        if held is not None and held.step.follows:
-            q_BHMD = write_cache(qkv_BMAD, self.qk_gain_H, *turns, held.pool, held.step)
-            out_BHMD = decode_attention(q_BHMD, held.pool, held.step)
+        if cached is not None and cached[1].has_earlier_rows:
+            q_BHMD = write_cache(qkv_BMAD, self.qk_gain_H, *turns, *cached)
+            out_BHMD = decode_attention(q_BHMD, *cached)
             return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
         # Queries and keys are normalised and turned as one tensor: short sequences wait for the number of calls.
         qk_BMHD, v_BMGD = qkv_BMAD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         qk_BHMD = rearrange(qk_rope(qk_BMHD, self.qk_gain_H, *turns), "b m h d -> b h m d")
         q_BHMD, k_BGMD = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
         v_BGMD = rearrange(v_BMGD, "b m g d -> b g m d")
-        if held is not None:
-            store_rows(k_BGMD, v_BGMD, held.pool, held.step)
+        if cached is not None:
+            store_rows(k_BGMD, v_BGMD, *cached)
         out_BHMD = attention(q_BHMD, k_BGMD, v_BGMD, visibility)
         return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
 
@@ -150,8 +92,8 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
-    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, held: Held | None) -> Tensor:
-        x_BMD = x_BMD + self.dropout(self.attention(rms_norm(x_BMD), rotation, visibility, held))
+    def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cached: Cached) -> Tensor:
+        x_BMD = x_BMD + self.dropout(self.attention(rms_norm(x_BMD), rotation, visibility, cached))
         return x_BMD + self.dropout(self.feed_forward(rms_norm(x_BMD)))
 
 
@@ -161,7 +103,7 @@ class VideoGPT(nn.Module):
     def __init__(self, config: VideoGPTConfig) -> None:
         super().__init__()
         if config.vocab_size < 1:
-            raise ValueError(f"vocab_size is {config.vocab_size}; give that of the layout, Layout.vocab_size")
+            raise ValueError(f"vocab_size is {config.vocab_size}; give that of the layout, Vocabulary.size")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
@@ -185,12 +127,12 @@ class VideoGPT(nn.Module):
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         rotation = Rotation.at(sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype)
-        rows, kept = sequence.ids_BN.shape[1], [None] * config.depth
+        rows, layers = sequence.ids_BN.shape[1], [None] * config.depth
         if cache is not None:
             step = cache.step(sequence.visibility, rows)
-            kept = [Held(pool, step) for pool in cache.pools]
-        for block, held in zip(self.blocks, kept, strict=True):
-            x_BMD = block(x_BMD, rotation, sequence.visibility, held)
+            layers = [(pool, step) for pool in cache.pools]
+        for block, cached in zip(self.blocks, layers, strict=True):
+            x_BMD = block(x_BMD, rotation, sequence.visibility, cached)
         if cache is not None:
             cache.advance(rows)
         return rms_norm(x_BMD)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from videogpt.runs.result import refuse_run_folder
+from videogpt.runs.folder import refuse_run_folder
 from videogpt_tokenizer.any_tokenizer import AnyTokenizer, is_imported, load_video_tokenizer
 from videogpt_tokenizer.files.names import find_folder, shipped_in
 from videogpt_tokenizer.files.weights_folder import CONFIG_NAME

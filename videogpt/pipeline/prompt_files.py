@@ -1,29 +1,26 @@
 """Files of prompts: plain text with one prompt a line, or JSON lines with `prompt` and, if wanted, `seed`.
 
-    for prompt in read_prompts("prompts.txt"):
-        print(prompt.text, prompt.seed)
+    for request in read_prompts("prompts.txt"):
+        print(request.text, request.seed)
 
 Blank lines are skipped. A file that is missing, is not UTF-8, holds no prompt or has a bad line is refused, and
 the line named.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
+from videogpt.pipeline.request import Request
 from videogpt_tokenizer.files.json_files import parse_json
 
 
-class Prompt(NamedTuple):
-    """One prompt of a file."""
-
-    text: str
-    seed: int | None
-    """The prompt's own seed; None where the file gives none."""
-
-
-def read_prompts(path: str | Path) -> list[Prompt]:
+def read_prompts(path: str | Path, default: Request = Request()) -> list[Request]:  # noqa: B008 - frozen
     """Read the prompts of a file in order; a name that ends in .jsonl holds JSON lines, any other plain text.
+
+    Args:
+        path: The file.
+        default: What a line does not say.
 
     Raises:
         ValueError: there is no such file, it is not UTF-8, holds no prompt, or a line of JSON is not an object
@@ -39,17 +36,17 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     parse = _parse_json_line if path.suffix.lower() == ".jsonl" else _parse_plain_line
-    prompts = [parse(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    prompts = [parse(line, f"{path}, line {n}", default) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not prompts:
         raise ValueError(f"{path} holds no prompt: write one prompt a line")
     return prompts
 
 
-def _parse_plain_line(line: str, place: str) -> Prompt:
-    return Prompt(line.strip(), None)
+def _parse_plain_line(line: str, place: str, default: Request) -> Request:
+    return replace(default, text=line.strip())
 
 
-def _parse_json_line(line: str, place: str) -> Prompt:
+def _parse_json_line(line: str, place: str, default: Request) -> Request:
     wanted = 'an object such as {"prompt": "a red circle moves left", "seed": 3}'
     try:
         entry = parse_json(line)
@@ -60,4 +57,4 @@ def _parse_json_line(line: str, place: str) -> Prompt:
     seed = entry.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         raise ValueError(f"{place}: seed is {seed!r}; it must be a whole number of 0 or more")
-    return Prompt(entry["prompt"], seed)
+    return replace(default, text=entry["prompt"], seed=default.seed if seed is None else seed)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videogpt.pipeline.pipeline import Sample
+from videogpt.pipeline.request import Sample
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import writing_to
@@ -70,7 +70,7 @@ class SampleWriter:
             OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
         with writing_to(self.folder), next_number(self.folder) as number:
-            path = self.folder / f"{number}-{slug(sample.prompt)}-s{sample.seed}.{self.file_format}"
+            path = self.folder / f"{number}-{slug(sample.request.text)}-s{sample.request.seed}.{self.file_format}"
             text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
             try:
                 sample.clip.write(path)
@@ -101,8 +101,8 @@ class SampleWriter:
 
     def _record(self, sample: Sample, path: Path) -> dict[str, Any]:
         return {
-            "prompt": sample.prompt,
-            "seed": sample.seed,
+            "prompt": sample.request.text,
+            "seed": sample.request.seed,
             "file": path.name,
             "num_frames": len(sample.clip),
             "height": sample.clip.height,

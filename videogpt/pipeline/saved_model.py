@@ -1,7 +1,7 @@
 """Model folders: everything that turns a prompt into frames, on disk, whole and checked.
 
-    parts = load_model("path/to/folder")               # or load_model("shapes"), a model inside this package
-    save_model("another/folder", parts, dtype="float16")
+    model = load_model("path/to/folder")               # or load_model("shapes"), a model inside this package
+    save_model("another/folder", model, dtype="float16")
 
     config.json          layout, network, sampling defaults, frame size and rate, hashes of the rest
     model.safetensors    the network's weights
@@ -21,8 +21,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.task import Task, find_task
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
 from videogpt.pipeline.names import TOKENIZER_NAME, find_model
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.files.replacing import replacement_of
@@ -36,8 +38,8 @@ from videogpt_tokenizer.files.weights_folder import (
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
-FORMAT, VERSION = "videogpt-model", 1
-KEYS = ("fps", "layout", "model", "sampling", "sha256")
+FORMAT, VERSION = "videogpt-model", 2
+KEYS = ("fps", "layout", "model", "sampling", "sha256", "task")
 TEXT_NAME = "text.model"
 FILES = (
     "config.json",
@@ -51,16 +53,16 @@ StoredType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelParts:
+class SavedModel:
     """A complete model. Raises ValueError where the parts do not fit each other."""
 
     tokenizer: VideoTokenizer
     """Frames <-> codes."""
     text_tokenizer: TextTokenizer
     """Prompts <-> ids."""
-    layout: Layout
+    task: Task
     """How ids and codes become one sequence; also fixes size and greatest length of the clips."""
-    model: VideoGPT
+    network: VideoGPT
     """Predicts the next token."""
     fps: float
     """Frames per second of the clips that the model learned from."""
@@ -68,11 +70,11 @@ class ModelParts:
     """Settings that suit this model."""
 
     def __post_init__(self) -> None:
-        layout = self.layout.config
+        layout = self.task.config
         for key, expected, owner, found in (
             ("codebook_size", layout.codebook_size, "video tokenizer", self.tokenizer.codebook_size),
             ("text_vocab_size", layout.text_vocab_size, "text tokenizer", self.text_tokenizer.vocab_size),
-            ("vocab_size", self.layout.vocab_size, "network", self.model.config.vocab_size),
+            ("vocab_size", self.task.vocabulary.size, "network", self.network.config.vocab_size),
         ):
             if expected != found:
                 raise ValueError(
@@ -82,7 +84,7 @@ class ModelParts:
             raise ValueError(f"fps is {self.fps}; it must be above 0")
 
 
-def load_model(folder_or_name: str | Path) -> ModelParts:
+def load_model(folder_or_name: str | Path) -> SavedModel:
     """Read a model folder onto the CPU, in float32 and evaluation mode.
 
     Raises:
@@ -104,19 +106,19 @@ def load_model(folder_or_name: str | Path) -> ModelParts:
                 "config.json): copy the complete model folder again"
             )
     _, weights = read_pretrained(folder, FORMAT, KEYS, VERSION)
-    layout = Layout(build_config(LayoutConfig, config, "layout", folder))
-    model = _build_model(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
-    return ModelParts(
+    task = _task(config.get("task", "text_to_video"), folder)(build_config(LayoutConfig, config, "layout", folder))
+    network = _build_network(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
+    return SavedModel(
         tokenizer=tokenizer,
         text_tokenizer=text_tokenizer,
-        layout=layout,
-        model=model.eval(),
+        task=task,
+        network=network.eval(),
         sampling=build_config(SamplingConfig, config, "sampling", folder),
         fps=_fps(config.get("fps"), folder),
     )
 
 
-def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "float32") -> None:
+def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "float32") -> None:
     """Write a model folder: all of it or nothing. A model folder already there is replaced as a whole.
 
     Args:
@@ -132,26 +134,27 @@ def save_model(folder: str | Path, parts: ModelParts, *, dtype: StoredType = "fl
     _refuse_other_files(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacement_of(folder) as partial:
-        _write(partial, parts, getattr(torch, dtype))
+        _write(partial, model, getattr(torch, dtype))
 
 
-def _write(folder: Path, parts: ModelParts, dtype: torch.dtype) -> None:
+def _write(folder: Path, model: SavedModel, dtype: torch.dtype) -> None:
     config = {
         "format": FORMAT,
         "version": VERSION,
-        "fps": parts.fps,
-        "layout": dataclasses.asdict(parts.layout.config),
-        "model": dataclasses.asdict(parts.model.config),
-        "sampling": dataclasses.asdict(parts.sampling),
+        "fps": model.fps,
+        "task": model.task.name,
+        "layout": dataclasses.asdict(model.task.config),
+        "model": dataclasses.asdict(model.network.config),
+        "sampling": dataclasses.asdict(model.sampling),
         "sha256": {
-            TOKENIZER_NAME: parts.tokenizer.fingerprint(),
-            TEXT_NAME: parts.text_tokenizer.fingerprint(),
+            TOKENIZER_NAME: model.tokenizer.fingerprint(),
+            TEXT_NAME: model.text_tokenizer.fingerprint(),
         },
     }
-    weights = {name: _stored(tensor, dtype) for name, tensor in parts.model.state_dict().items()}
+    weights = {name: _stored(tensor, dtype) for name, tensor in model.network.state_dict().items()}
     write_pretrained(folder, config, weights)
-    parts.text_tokenizer.save(folder / TEXT_NAME)
-    parts.tokenizer.save_pretrained(folder / TOKENIZER_NAME)
+    model.text_tokenizer.save(folder / TEXT_NAME)
+    model.tokenizer.save_pretrained(folder / TOKENIZER_NAME)
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -170,19 +173,26 @@ def _refuse_other_files(folder: Path) -> None:
         raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}): give a folder of its own")
 
 
+def _task(name: object, folder: Path) -> type[Task]:
+    try:
+        return find_task(str(name))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}; a later version may know it") from error
+
+
 def _fps(value: object, folder: Path) -> float:
     if not isinstance(value, int | float):
         raise ValueError(f"{folder / 'config.json'}: fps is {value!r}, not a number: copy the folder again")
     return float(value)
 
 
-def _build_model(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
+def _build_network(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
     source, last = str(folder / "model.safetensors"), f"blocks.{config.depth - 1}.feed_forward.out.weight"
     # These bound all others, and are asked for before any memory is taken.
     sizes = {"embedding.weight": (config.vocab_size, config.width), last: (config.width, config.mlp_width)}
     largest = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
     check_tensors({name: weights[name] for name in sizes if name in weights}, largest, source)
-    model = VideoGPT(config)
-    check_tensors(weights, model.state_dict(), source)
-    model.load_state_dict(weights, strict=True)
-    return model
+    network = VideoGPT(config)
+    check_tensors(weights, network.state_dict(), source)
+    network.load_state_dict(weights, strict=True)
+    return network

@@ -1,1 +1,1 @@
-"""Training runs: their command line, folder, checkpoints, and what is written when. Imports nothing by itself."""
+"""Training runs: command line, folder, checkpoints and callbacks. Imports nothing by itself."""

@@ -1,4 +1,4 @@
-"""The checkpoint of a run, and how to stop a run without losing anything.
+"""Saves the checkpoint that a run goes on from, also when the run is stopped.
 
 Trainer(default_root_dir="runs/tiny", callbacks=[RunCheckpoint(), RandomState(), StopBetweenSteps()])
 """
@@ -23,12 +23,11 @@ from videogpt_tokenizer.files.replacing import replacement_of
 class RunCheckpoint(Checkpoint):
     """Keeps `checkpoints/last.ckpt` of the run folder, whole at any moment.
 
-    It is written every so many steps, at the end, and on Ctrl-C or SIGTERM; never with a weight that is no
-    longer finite: NotFiniteError is raised instead.
+    Writes it every `every_n_train_steps` steps, at the end, and on Ctrl-C or SIGTERM. Raises NotFiniteError rather
+    than write weights that are infinite or NaN.
 
-    A crash saves too, except where that could replace good weights by bad ones: not before training has
-    begun, not in the middle of a step (a second Ctrl-C), not once loss or weights are no longer finite, not
-    from one process of several.
+    A crash writes it, too, unless bad weights could replace good ones: before training has begun, in the middle of
+    a step (a second Ctrl-C), when loss or weights are infinite or NaN, and in one process of several.
     """
 
     def __init__(self, every_n_train_steps: int = 500) -> None:
@@ -73,7 +72,7 @@ class RunCheckpoint(Checkpoint):
 
 
 class RandomState(Callback):
-    """Keeps PyTorch's random numbers in checkpoints: a resumed run draws those an uninterrupted one would."""
+    """Keeps PyTorch's random state in checkpoints: a resumed run draws the same numbers as an uninterrupted one."""
 
     def __init__(self) -> None:
         self._stored: dict[str, Any] | None = None
@@ -112,7 +111,7 @@ class StopBetweenSteps(Callback):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
-        # Not what was there before: a run in the background inherits that Ctrl-C is ignored.
+        # The handler from before may ignore Ctrl-C: a run in the background inherits that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         say("stopping after this step and keeping a checkpoint; Ctrl-C again stops at once")
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,11 +1,15 @@
-"""`videogpt fit|validate|test`: Lightning's command line, with what is wrong in it mended.
+"""`videogpt fit|validate|test`: Lightning's command line, with other rules for starting and stopping.
 
     videogpt fit --config configs/tokenizer/tiny.yaml --trainer.max_steps 2000
 
-Model and data are chosen by `model.class_path` and `data.class_path`. `trainer.default_root_dir` is the run's
-folder; what is in it, and what is resumed when, says `videogpt.runs.folder`. In short: flags and YAML decide,
-never a checkpoint; every difference between them is said; a run is never begun afresh, nor overwritten, in
-silence; a start that fails leaves nothing behind; checkpoints are never unpickled.
+`model.class_path` and `data.class_path` choose model and data. `trainer.default_root_dir` is the run's folder, see
+`folder`. What differs from Lightning:
+
+- Flags and YAML decide, never the settings in a checkpoint; every difference between them is said.
+- A run is neither begun afresh nor overwritten in silence, see `resume`.
+- A start that fails leaves nothing behind, see `first_step`.
+- Checkpoints are never unpickled.
+- A mistake of the user's is one line, see `config_errors`.
 """
 
 import logging
@@ -24,49 +28,73 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from videogpt.console.messages import say, warnings_as_lines
 from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
-from videogpt.runs.config_errors import check_config_files, plain
+from videogpt.runs.config_errors import check_config_files, one_line
 from videogpt.runs.finite_loss import FiniteLoss
 from videogpt.runs.first_step import BeginRun, RunLogger
-from videogpt.runs.folder import (
-    Resume,
-    choose_start,
-    choose_weights,
-    differences,
-    find_last,
-    read_checkpoint,
-    stored_data,
-)
+from videogpt.runs.folder import find_last
 from videogpt.runs.former_names import with_current_names
 from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
 from videogpt.runs.progress_bar import RunProgress
+from videogpt.runs.resume import Resume, choose_start, choose_weights, differences, read_checkpoint, stored_data
 from videogpt.runs.resumed_settings import ConfiguredOptimizers
 
-TERMINATED = 143
+TERMINATED = 143  # exit code after SIGTERM
 
 
-class VideoGPTCLI(LightningCLI):
-    """Runs one subcommand, the first of `args`, as it is constructed."""
+def run(args: list[str]) -> int:
+    """Run `videogpt fit|validate|test` with the arguments that follow `videogpt`; the exit code.
+
+    Raises:
+        ValueError: a mistake of the user's, in the arguments or the configuration.
+        KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
+    """
+    try:
+        with warnings_as_lines():
+            _quieten()
+            _RunCLI(args)
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    except SIGTERMException:
+        raise SystemExit(TERMINATED) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes an exit with code 1 of it
+            raise KeyboardInterrupt from None
+        raise
+    return 0
+
+
+class _RunCLI(LightningCLI):
+    """Runs one command, the first of `args`, as it is constructed.
+
+    Lightning calls the methods below in this order: build the parser, parse, choose the checkpoint, make model, data
+    and trainer, run.
+    """
 
     def __init__(self, args: list[str]) -> None:
-        self._only = args[0]
+        self._command = args[0]
         self._stop = StopBetweenSteps()
         self._checkpoint: Path | None = None
-        self._differences: list[str] = []
         self._stored_settings: dict[str, Any] = {}
+        """Of the model, in the checkpoint."""
+        self._differences: list[str] = []
+        """Between these and the settings of the model that is made."""
         super().__init__(
-            save_config_callback=None,
+            save_config_callback=None,  # BeginRun writes it, once a step has succeeded
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, args[0]: {"exit_on_error": False}},
+            parser_kwargs={"exit_on_error": False, self._command: {"exit_on_error": False}},
             args=args,
             auto_configure_optimizers=False,
         )
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] - building the other parsers takes a second
-        """The one that is run, and those arguments of the trainer's method that are not the user's."""
-        return {self._only: LightningCLI.subcommands()[self._only] | {"weights_only"}}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] - Lightning's is static
+        """Only the command that runs, since building the parsers of the others takes a second.
+
+        With it go those arguments of the trainer's method that the user does not set.
+        """
+        return {self._command: LightningCLI.subcommands()[self._command] | {"weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """All subcommands take the same configuration: the `config.yaml` of a run serves them all."""
+        """Add our arguments to every command, so that the `config.yaml` of a run serves them all."""
         parser.add_argument(
             "--resume",
             type=Resume,
@@ -82,44 +110,59 @@ class VideoGPTCLI(LightningCLI):
         try:
             self.config = parser.parse_args(with_current_names(args))
         except ArgumentError as error:
-            raise ValueError(f"{plain(str(error))} (see videogpt {self._only} --help)") from error
+            raise ValueError(f"{one_line(str(error))} (see videogpt {self._command} --help)") from error
 
     def _parse_ckpt_path(self) -> None:
-        """Find the checkpoint. Lightning would also put the settings stored in it in place of the user's."""
-        config = self.config[self._only]
-        root = config.trainer.default_root_dir
-        if self._only == "fit":
-            if not root:
-                raise ValueError("trainer.default_root_dir is not set: name the run's folder, for example runs/my-run")
-            start = choose_start(Path(root), config.resume, config.ckpt_path)
+        """Choose the checkpoint and say which. Lightning would also put its settings in place of the user's."""
+        config, fits = self.config[self._command], self._command == "fit"
+        root = Path(config.trainer.default_root_dir) if config.trainer.default_root_dir else None
+        if fits:
+            self._checkpoint, reason = choose_start(root, config.resume, config.ckpt_path)
         else:
-            start = choose_weights(Path(root) if root else None, config.ckpt_path)
+            self._checkpoint, reason = choose_weights(root, config.ckpt_path)
         config.ckpt_path, config.resume = None, "auto"  # of this start, not of the run and its config.yaml
-        self._checkpoint = start.checkpoint
-        if start.checkpoint is None:
-            say(start.reason)
+        if self._checkpoint is None:
+            say(reason)
             return
-        checkpoint = read_checkpoint(start.checkpoint)
-        step = checkpoint.get("global_step", 0)
-        say(f"{start.reason}, trained for {step} steps")
-        if self._only == "fit" and 0 < config.trainer.max_steps <= step:
+        stored = read_checkpoint(self._checkpoint)
+        step = stored.get("global_step", 0)
+        say(f"{reason}, trained for {step} steps")
+        if fits and 0 < config.trainer.max_steps <= step:
             say(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
-        self._stored_settings = checkpoint.get("hyper_parameters", {})
-        if self._only == "fit" and start.checkpoint == find_last(Path(root)):
-            self._say_data_differences(Path(root))
-
-    def _say_data_differences(self, root: Path) -> None:
-        """Say which settings of the data are not those that the run was trained with."""
-        configured = yaml.safe_load(self._parser(self._only).dump(self.config[self._only], skip_none=False))
-        for line in differences(configured["data"] or {}, stored_data(root), "data."):
-            say(line)
+        self._stored_settings = stored.get("hyper_parameters", {})
+        if fits and root and self._checkpoint == find_last(root):
+            configured = yaml.safe_load(self._parser(self._command).dump(config, skip_none=False))
+            for line in differences(configured["data"] or {}, stored_data(root), "data."):
+                say(line)
 
     def instantiate_classes(self) -> None:
         """Make model, data and trainer; what they refuse is a ValueError of one line."""
         try:
             super().instantiate_classes()
         except ValueError as error:
-            raise ValueError(plain(str(error))) from error
+            raise ValueError(one_line(str(error))) from error
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Give the trainer the run's callbacks, and its logger where the user has not chosen another.
+
+        Args:
+            config: settings of the trainer, the user's callbacks among them.
+            callbacks: those with arguments of their own: RunCheckpoint.
+        """
+        users = config["callbacks"] or []
+        users = users if isinstance(users, list) else [users]
+        writes = self._command == "fit" and not config["fast_dev_run"]
+        logger = config["logger"]
+        if logger in (None, True):
+            logger = RunLogger(config["default_root_dir"]) if writes else False
+        if self._command != "fit" or config["enable_checkpointing"] is False or _keeps_last(users):
+            callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
+        if config["enable_progress_bar"] is not False:
+            callbacks = [*callbacks, RunProgress()]
+        callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers(), FiniteLoss(), KeepPretrained()]
+        if writes:
+            users = [BeginRun(self._parser(self._command), self.config[self._command]), *users]
+        return super()._instantiate_trainer({**config, "logger": logger, "callbacks": users}, callbacks)
 
     def after_instantiate_classes(self) -> None:
         """Say which settings of the model are not those that the checkpoint was trained with."""
@@ -127,31 +170,8 @@ class VideoGPTCLI(LightningCLI):
         for line in self._differences:
             say(line)
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with the run's callbacks, and with its logger where the user has not chosen another."""
-        settings = self._get(self.config_init, "trainer")
-        if settings["logger"] in (None, True):
-            fit = self._only == "fit" and not settings["fast_dev_run"]
-            kwargs["logger"] = RunLogger(settings["default_root_dir"]) if fit else False
-        return super().instantiate_trainer(**kwargs)
-
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        users = config["callbacks"] or []
-        users = users if isinstance(users, list) else [users]
-        if self._only != "fit" or config["enable_checkpointing"] is False or _keeps_last(users):
-            callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
-        if config["enable_progress_bar"] is not False:
-            callbacks = [*callbacks, RunProgress()]
-        callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers(), FiniteLoss(), KeepPretrained()]
-        if self._only == "fit" and not config["fast_dev_run"]:
-            users = [BeginRun(self._parser(self._only), self.config[self._only]), *users]
-        return super()._instantiate_trainer({**config, "callbacks": users}, callbacks)
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        start = {"ckpt_path": self._checkpoint, "weights_only": True}
-        return {**super()._prepare_subcommand_kwargs(subcommand), **start}
-
     def _run_subcommand(self, subcommand: str) -> None:
+        """Run; a checkpoint that does not fit is a ValueError of one line, where Lightning's lists every tensor."""
         try:
             super()._run_subcommand(subcommand)
         except (RuntimeError, ValueError) as error:
@@ -160,7 +180,7 @@ class VideoGPTCLI(LightningCLI):
             raise ValueError(self._misfit(str(error))) from error
 
     def _misfit(self, message: str) -> str:
-        """Why the checkpoint cannot be loaded into model or optimizer, from the message that lists all tensors."""
+        """Why the checkpoint does not fit the model or its optimizer, from Lightning's message."""
         assert self._checkpoint is not None
         if not self.model.state_dict().keys() & read_checkpoint(self._checkpoint)["state_dict"].keys():
             return f"{self._checkpoint} is of another kind of training: give one of {type(self.model).__name__}"
@@ -169,8 +189,13 @@ class VideoGPTCLI(LightningCLI):
         remedy = "set that back, or train another run: --trainer.default_root_dir"
         return f"{self._checkpoint} does not fit the model: {what}: {remedy}"
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Start from the chosen checkpoint, without unpickling it."""
+        start = {"ckpt_path": self._checkpoint, "weights_only": True}
+        return {**super()._prepare_subcommand_kwargs(subcommand), **start}
+
     def fit(self, **kwargs: Any) -> None:
-        """Train, then write what the model is for into `pretrained/` of the run folder."""
+        """Train, then write `pretrained/` of the run folder."""
         try:
             self.trainer.fit(**kwargs)
         except SIGTERMException:
@@ -182,35 +207,13 @@ class VideoGPTCLI(LightningCLI):
             say(f"saved {folder}")
 
 
-def run(args: list[str]) -> int:
-    """Run `videogpt fit|validate|test` with the arguments that follow `videogpt`; the exit code.
-
-    Raises:
-        ValueError: a mistake of the user's, in the arguments or the configuration.
-        KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
-    """
-    try:
-        with warnings_as_lines():
-            _quieten()
-            VideoGPTCLI(args)
-    except MisconfigurationException as error:
-        raise ValueError(str(error)) from error
-    except SIGTERMException:
-        raise SystemExit(TERMINATED) from None
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning makes an exit with code 1 of it
-            raise KeyboardInterrupt from None
-        raise
-    return 0
-
-
 def _keeps_last(callbacks: list[Any]) -> bool:
     """Whether the user has configured a checkpoint callback of his own that can be resumed from."""
     return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in callbacks)
 
 
 def _quieten() -> None:
-    """Leave out what Lightning says beside our own lines, and jsonargparse's notes to Lightning's developers."""
+    """Hide Lightning's lines that repeat ours, and warnings that are meant for Lightning's developers."""
     for name in ("fabric.utilities.seed", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"):
         logging.getLogger(f"lightning.{name}").addFilter(_is_news)
     warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
@@ -221,6 +224,6 @@ def _quieten() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of Lightning's tells what ours do not."""
+    """Whether a line of Lightning's says more than ours do."""
     known = r"Tip:|TPU available|Seed set|Restor|Loaded model weights|`Trainer\.\w+` stopped|SIGTERM|KeyboardInterrupt"
     return not re.search(known, record.getMessage())

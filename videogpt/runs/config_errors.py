@@ -1,19 +1,18 @@
-"""What is wrong with the arguments and configuration files of a run, in one line for the user.
+"""Mistakes in the arguments and configuration files of a run, each said in one line.
 
     check_config_files(["--config", "tiny.yaml", "--trainer.max_steps=3"])
-    raise ValueError(plain(str(error)))         # an error of jsonargparse's
+    raise ValueError(one_line(str(error)))         # of an error that jsonargparse raised
 
-Knows no setting: what there is to set, and of which type, is jsonargparse's to say.
+Knows no setting: jsonargparse knows which there are, and of which type.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
-KINDS = {
+_TYPES_IN_WORDS = {
     "int": "a whole number",
     "float": "a number",
     "str": "text",
@@ -21,7 +20,7 @@ KINDS = {
     "tuple": "a list",
     "list": "a list",
 }
-NOISE = r"Does not validate|Subtypes:|Errors:|Given value|Parser key|Expected an? "
+_NOISE = r"Does not validate|Subtypes:|Errors:|Given value|Parser key|Expected an? "
 
 
 def check_config_files(args: Sequence[str]) -> None:
@@ -46,41 +45,31 @@ def check_config_files(args: Sequence[str]) -> None:
             raise ValueError(f"config {path} {found}: it must hold settings by name, as the files in configs/ do")
 
 
-class ConfigFile(NamedTuple):
-    """A file given with `--config`."""
-
-    index: int
-    """Of the argument that names it."""
-    prefix: str
-    """What stands before its path there."""
-    path: Path
-
-
-def config_files(args: Sequence[str]) -> Iterator[ConfigFile]:
-    """The files that the arguments give with `--config`."""
+def config_files(args: Sequence[str]) -> Iterator[tuple[int, str, Path]]:
+    """Files given with `--config`: number of the argument that names it, what stands before its path there, path."""
     for index, (before, arg) in enumerate(zip(["", *args], args, strict=False)):
         if before in ("-c", "--config"):
-            yield ConfigFile(index, "", Path(arg))
+            yield index, "", Path(arg)
         elif arg.startswith("--config="):
-            yield ConfigFile(index, "--config=", Path(arg.removeprefix("--config=")))
+            yield index, "--config=", Path(arg.removeprefix("--config="))
 
 
-def plain(message: str) -> str:
-    """The one thing that an error of jsonargparse's is about, with its key.
+def one_line(message: str) -> str:
+    """What an error of jsonargparse's is about, with the key of the setting.
 
-    jsonargparse goes through a setting level by level, and through every type that it may have.
+    Its own message goes through every level above the setting, and through every type that the setting may have.
     """
     if missing := re.search(r"arguments are required: \w+\.([\w.]+)", message):
         return f"{missing[1]} is not set: give it in a file with --config, or as a flag"
     key = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     lines = [re.sub(r"^- ", "", line.strip()) for line in message.splitlines()]
-    news = [line for line in lines if not re.match(NOISE, line) and not _leads_deeper(line, message)]
-    rest = " ".join(dict.fromkeys(news))  # said once, though it is so for several types
+    facts = [line for line in lines if not re.match(_NOISE, line) and not _leads_deeper(line, message)]
+    rest = " ".join(dict.fromkeys(facts))  # one fact may be there for several types
     if not rest:
-        kinds = [_kind(name) for name in re.findall(r"Expected an? (.+?)(?:\. Got value: .*|: .*)?$", message, re.M)]
+        expected = re.findall(r"Expected an? (.+?)(?:\. Got value: .*|: .*)?$", message, re.M)
         value = re.search(r"(?:Got|Given) value: (?:NestedArg\(.*val='(.*)'\)|(.*))", message)
         found = (value[1] or value[2]) if value else "the value"
-        rest = f"{found} does not fit, it must be {' or '.join(filter(None, kinds))}"
+        rest = f"{found} does not fit, it must be {' or '.join(filter(None, map(_type_in_words, expected)))}"
     return f"{key}: {rest}" if key else rest
 
 
@@ -89,9 +78,9 @@ def _leads_deeper(line: str, message: str) -> bool:
     return line.startswith("Problem with given class_path") and "Parser key" in message.split(line, 1)[1]
 
 
-def _kind(name: str) -> str | None:
-    """A type of jsonargparse's in words; None for nothing at all."""
+def _type_in_words(name: str) -> str | None:
+    """A type as jsonargparse writes it, in words; None for NoneType."""
     if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", name):
         return f"one of {choices[1]}".replace("'", "")
     bare = re.sub(r"<class '(?:.*\.)?(\w+)'>", r"\1", name)
-    return None if bare == "NoneType" else KINDS.get(bare, bare)
+    return None if bare == "NoneType" else _TYPES_IN_WORDS.get(bare, bare)

@@ -1,37 +1,28 @@
-"""A run whose loss is no longer a finite number ends, with its last good checkpoint.
+"""Ends a run when its loss is infinite or NaN, with the last good checkpoint kept.
 
     Trainer(callbacks=[FiniteLoss()])
 
-One step with such a loss makes every weight NaN; nothing that comes after is worth the time. A training step may return
-its terms beside the loss, `{"loss": loss, "terms": {"l1": l1, ...}}`; the message then says which of them it was.
+One step with such a loss makes every weight NaN, and all later steps are wasted. A training step may return the terms
+of the loss beside it, `{"loss": loss, "terms": {"l1": l1, ...}}`; the message then names those that are not finite.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, stack
 
 from videogpt.runs.folder import find_last
 
-TOGETHER = 25
-"""Losses looked at together where asking for one waits for the device."""
+_TOGETHER = 25  # where asking for a loss waits for the device
 
 
 class NotFiniteError(ValueError):
     """Loss or weights are infinite or NaN."""
 
 
-class StepLoss(NamedTuple):
-    """The loss of one step, on its device."""
-
-    step: int
-    value: Tensor
-    terms: dict[str, Tensor]
-
-
 class FiniteLoss(Callback):
-    """Looks at every loss, and at the weights before they are validated or the run ends.
+    """Checks every loss, and the weights before a validation and at the end.
 
     Raises NotFiniteError with the step, in all processes together.
     """
@@ -39,10 +30,10 @@ class FiniteLoss(Callback):
     def __init__(self, together: int | None = None) -> None:
         """
         Args:
-            together: how many losses are looked at together; one on a CPU and TOGETHER elsewhere unless given.
+            together: how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given.
         """
         self._together = together
-        self._recent: list[StepLoss] = []
+        self._recent: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step, its loss, the terms of that
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,8 +41,8 @@ class FiniteLoss(Callback):
         if not outputs:
             return
         loss, terms = (outputs["loss"], outputs.get("terms", {})) if isinstance(outputs, dict) else (outputs, {})
-        self._recent.append(StepLoss(trainer.global_step, loss.detach(), terms))
-        if len(self._recent) >= (self._together or (1 if loss.device.type == "cpu" else TOGETHER)):
+        self._recent.append((trainer.global_step, loss.detach(), terms))
+        if len(self._recent) >= (self._together or (1 if loss.device.type == "cpu" else _TOGETHER)):
             self._check_losses(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,18 +57,17 @@ class FiniteLoss(Callback):
     def _check_losses(self, trainer: Trainer) -> None:
         if not self._recent:
             return
-        finite = stack([loss.value for loss in self._recent]).isfinite().tolist()
-        bad = [loss for loss, fine in zip(self._recent, finite, strict=True) if not fine]
+        finite = stack([loss for _, loss, _ in self._recent]).isfinite().tolist()
+        bad = [step for step, fine in zip(self._recent, finite, strict=True) if not fine]
         self._recent = []
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
-            raise _not_finite(trainer, _named(bad[0]) if bad else "the loss is not finite")
+            raise _not_finite(trainer, _blame(*bad[0]) if bad else "the loss is not finite")
 
 
-def _named(loss: StepLoss) -> str:
-    """The step, the loss, and the terms of it that are to blame."""
-    terms = [f"{name} is {float(term)}" for name, term in loss.terms.items() if not term.isfinite()]
-    blamed = f" ({', '.join(terms)})" if terms else ""
-    return f"the loss of step {loss.step} is {float(loss.value)}{blamed}"
+def _blame(step: int, loss: Tensor, terms: dict[str, Tensor]) -> str:
+    """The step, its loss, and the terms of it that are to blame."""
+    bad = [f"{name} is {float(term)}" for name, term in terms.items() if not term.isfinite()]
+    return f"the loss of step {step} is {float(loss)}" + (f" ({', '.join(bad)})" if bad else "")
 
 
 def weights_are_finite(model: LightningModule) -> bool:

@@ -1,9 +1,9 @@
-"""What a run writes first, once a step has succeeded: a start that fails leaves nothing behind.
+"""Writes nothing into a run's folder before the first step has succeeded: a start that fails leaves nothing behind.
 
     Trainer(logger=RunLogger("runs/tiny"), callbacks=[BeginRun(parser, config)])
 
-Wrong sizes, data that do not fit the model and the like are found by the first step at the latest. Until then
-there is no run folder, or it is as it was.
+The first step finds wrong sizes, data that do not fit the model and the like. Until then the folder does not exist, or
+stays as it was.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from videogpt_tokenizer.files.replacing import replacement_of
 
 
 class RunLogger(TensorBoardLogger):
-    """TensorBoard's files in the run folder itself, from `begin` on; metrics logged earlier are written then."""
+    """Writes TensorBoard's files into the run folder from `begin` on, with the metrics that were logged earlier."""
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
@@ -34,7 +34,7 @@ class RunLogger(TensorBoardLogger):
         return super().experiment if self._begun else DummyLogger().experiment
 
     def begin(self) -> None:
-        """Write what has been kept back, and whatever comes from now on."""
+        """Write the metrics logged so far, and from now on each at once."""
         self._begun = True
         self.save()
         for metrics, step in self._early:
@@ -55,8 +55,10 @@ class RunLogger(TensorBoardLogger):
 
 
 class BeginRun(Callback):
-    """Writes the effective configuration to `config.yaml` of the run folder, over an earlier one, and lets the
-    run's logger begin. The first callback of all, so that the others can log."""
+    """After the first step, writes the configuration to `config.yaml` of the run folder and lets the logger begin.
+
+    It must be the first callback, so that the others can log. An earlier `config.yaml` is replaced.
+    """
 
     def __init__(self, parser: LightningArgumentParser, config: Any) -> None:
         self._parser, self._config = parser, config
@@ -68,7 +70,7 @@ class BeginRun(Callback):
         self._begin(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:  # a run that was resumed where a validation was due begins with it
+        if not trainer.sanity_checking:  # a run that is resumed where a validation is due begins with that
             self._begin(trainer)
 
     def _begin(self, trainer: Trainer) -> None:

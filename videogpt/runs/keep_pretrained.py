@@ -1,9 +1,9 @@
-"""What a run is for: the folder `pretrained/`, which always holds the weights that were validated last.
+"""Keeps `pretrained/` of a run folder: what the run makes, with the weights that were validated last.
 
     Trainer(default_root_dir="runs/tiny", callbacks=[KeepPretrained()])
 
-The model writes the folder itself, with `save_pretrained(folder)`; a model without leaves none. It is written
-beside its place and then takes it, so it is whole at any moment.
+The model writes it with its method `save_pretrained(folder)`; without that method there is no `pretrained/`. A new one
+is written beside the old one and then replaces it, so it is whole at any moment.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from videogpt_tokenizer.files.replacing import replacement_of
 
 
 class KeepPretrained(Callback):
-    """Writes `pretrained/` after every validation of a fit: a run may end at any time."""
+    """Writes `pretrained/` after every validation of a fit, since a run may end at any time."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -23,7 +23,9 @@ class KeepPretrained(Callback):
 
 
 def save_pretrained(trainer: Trainer, model: LightningModule) -> Path | None:
-    """Write `pretrained/` of the run folder, from the first process alone; the folder where one was written.
+    """Write `pretrained/` of the run folder, from the first process alone.
+
+    Returns the folder, None where none was written.
 
     Raises:
         OSError: it cannot be written; the earlier one stays.

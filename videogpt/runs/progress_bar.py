@@ -1,8 +1,8 @@
-"""Progress of training, validation and test, with their metrics, on standard error.
+"""Shows the progress of training, validation and test, with their metrics, on standard error.
 
     Trainer(callbacks=[RunProgress()])
 
-A bar on a terminal and plain lines elsewhere, see `videogpt.console.progress`.
+A terminal shows a bar, anything else gets plain lines: see `videogpt.console.progress`.
 """
 
 import math
@@ -44,14 +44,10 @@ class RunProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._progress is not None:
-            # Asking for metrics waits for the device.
-            values = trainer.progress_bar_metrics if self._progress.due else {}
-            self._progress.update(trainer.global_step, **{name: float(values[name]) for name in values})
+            self._update(trainer, metrics=self._progress.due)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._progress is not None:  # its values are from before the last validation
-            values = trainer.progress_bar_metrics
-            self._progress.update(trainer.global_step, **{name: float(values[name]) for name in values})
+        self._update(trainer, metrics=True)  # those shown are from before the last validation
         self._end()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,6 +81,11 @@ class RunProgress(ProgressBar):
     def _begin(self, label: str, total: int | None, unit: str, start: int = 0) -> None:
         if self._enabled:
             self._progress = Progress(label, total, unit=unit, start=start)
+
+    def _update(self, trainer: Trainer, *, metrics: bool) -> None:
+        if self._progress is not None:
+            values = trainer.progress_bar_metrics if metrics else {}  # asking for them waits for the device
+            self._progress.update(trainer.global_step, **{name: float(values[name]) for name in values})
 
     def _advance(self) -> None:
         if self._progress is not None:

@@ -1,4 +1,4 @@
-"""The settings of optimizers when a run is resumed.
+"""Gives a resumed run the optimizer settings of its configuration, not those of its checkpoint.
 
 Trainer(default_root_dir="runs/tiny", callbacks=[ConfiguredOptimizers()])
 """
@@ -12,10 +12,11 @@ from videogpt.console.messages import say
 
 
 class ConfiguredOptimizers(Callback):
-    """Keeps the optimizers' settings those of the configuration when a run is resumed.
+    """Puts configured settings back after a checkpoint has been loaded, and says which.
 
-    A checkpoint brings the optimizers' settings with their state. Where the configuration has changed since,
-    the new value is put back, and said; learning rates in proportion, so that schedules go on.
+    A checkpoint brings the settings of the optimizers along with their state. A setting that was configured
+    differently when the checkpoint was written takes its configured value again. Learning rates change in
+    proportion, so that schedules go on.
     """
 
     def __init__(self) -> None:

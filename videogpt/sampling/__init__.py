@@ -1,7 +1,6 @@
 """Drawing videos from the language model, code by code.
 
-`SamplingConfig` says how to draw; `videogpt.sampling.sampler.VideoSampler` draws, `.filters` holds what the
-settings mean, `.prompts` reads files of prompts.
+`SamplingConfig` says how to draw, `sampler` draws, `draw` turns logits into codes, `lanes/` are the ways to advance.
 """
 
 from videogpt.sampling.config import SamplingConfig

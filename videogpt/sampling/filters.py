@@ -7,7 +7,6 @@ temperature first, then top-k, top-p and min-p, each on what the one before it l
 a row always survives.
 """
 
-import torch
 from torch import Tensor
 
 from videogpt.sampling.config import SamplingConfig
@@ -58,12 +57,3 @@ def keep_min_p(logits_BV: Tensor, min_p: float) -> Tensor:
     probabilities_BV = logits_BV.softmax(dim=-1)
     highest_B1 = probabilities_BV.amax(dim=-1, keepdim=True)
     return logits_BV.masked_fill(probabilities_BV < min_p * highest_B1, REMOVED)
-
-
-def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Float32 Gumbel noise on the CPU: the argmax of logits plus noise is a draw from their softmax.
-
-    Drawn in float64, where the tail is fine enough for any vocabulary.
-    """
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-    return uniform.log_().neg_().log_().neg_().float()

@@ -2,35 +2,33 @@
 
     data = TokenData(folder="shards", validation_fraction=0.05, batch_size=32)
     next(iter(data.train_dataloader()))       # {"codes": int64 (B, T, H, W), "caption": [str, ...]}
+    data.collate_training = my_collate        # rows -> another kind of batch, made in the loader's workers
 
-Refuses what `token_reader` refuses, two folders that do not match, and a single clip, which cannot be split.
+Refuses what `TokenShardReader` refuses, two folders that do not match, and a single clip, which cannot be split.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Dataset
 
 from videogpt.tokens.reader import TokenRow, TokenShardReader
-from videogpt.tokens.writer import TokenShardsManifest
+from videogpt.tokens.shards import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
 
 # B batch, T latent frames, H/W latent height and width
 
 
-class TokenBatch(TypedDict):
-    """Several rows."""
-
-    codes: Tensor  # BTHW int64
-    caption: list[str]
+Collate = Callable[[Sequence[TokenRow]], Any]
+"""Rows -> a batch; runs in the loader's workers."""
 
 
-def collate(rows: Sequence[TokenRow]) -> TokenBatch:
+def collate(rows: Sequence[TokenRow]) -> dict[str, Any]:
     """Stack rows into a batch."""
     return {"codes": torch.stack([row.codes_THW for row in rows]), "caption": [row.caption for row in rows]}
 
@@ -56,11 +54,20 @@ def split_by_clip(clips: Sequence[str], validation_fraction: float) -> RowSplit:
     )
 
 
-class Sides(NamedTuple):
-    """What to train on and what to validate on."""
+class _Side(Dataset[TokenRow]):
+    """The rows of a reader that train, or those that validate."""
 
-    training: Subset[TokenRow]
-    validation: Subset[TokenRow]
+    def __init__(self, rows: TokenShardReader, numbers: Sequence[int], seed: int | None) -> None:
+        """Takes a seed where something may be drawn at random for each row, as in training."""
+        self.rows, self.numbers, self.seed = rows, numbers, seed
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def item(self, index: int, epoch: int) -> TokenRow:
+        """A row, with the random numbers that are its own in this epoch."""
+        draw = None if self.seed is None else np.random.default_rng((self.seed, epoch, index))
+        return self.rows[self.numbers[index]]._replace(draw=draw)
 
 
 class TokenData(lightning.LightningDataModule):
@@ -94,6 +101,8 @@ class TokenData(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        self.collate_training: Collate = collate
+        self.collate_validation: Collate = collate
 
     def setup(self, stage: str) -> None:
         """Open the folders, so that what is wrong with them is said before any work.
@@ -101,7 +110,7 @@ class TokenData(lightning.LightningDataModule):
         Raises:
             ValueError: see `TokenShardReader`; the two folders do not match; the only clip cannot be split.
         """
-        assert len(self._sides.training) and len(self._sides.validation)
+        assert all(map(len, self._sides))
 
     @property
     def manifest(self) -> TokenShardsManifest:
@@ -110,15 +119,15 @@ class TokenData(lightning.LightningDataModule):
 
     def captions(self) -> list[str]:
         """Captions of the training rows, to train a text tokenizer on."""
-        return [self._rows.captions[row] for row in self._sides.training.indices]
+        return [self._rows.captions[row] for row in self._sides[0].numbers]
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled anew in every epoch; resumes within one. A last, smaller batch is left out."""
-        return self._loader(self._sides.training, shuffle=True)
+        return self._loader(self._sides[0], shuffle=True)
 
     def val_dataloader(self) -> ResumableLoader:
         """In the order of the shards."""
-        return self._loader(self._sides.validation, shuffle=False)
+        return self._loader(self._sides[1], shuffle=False)
 
     def test_dataloader(self) -> ResumableLoader:
         """The same as validation."""
@@ -129,22 +138,22 @@ class TokenData(lightning.LightningDataModule):
         return TokenShardReader(self.folder)
 
     @cached_property
-    def _sides(self) -> Sides:
+    def _sides(self) -> tuple[_Side, _Side]:  # that of training, that of validation
         rows = self._rows
         if self.validation_folder is None:
             split = split_by_clip(rows.clips, self.validation_fraction)
             if not split.training:
                 raise ValueError(f"{self.folder} holds one clip, nothing to split: give a validation_folder")
-            return Sides(Subset(rows, split.training), Subset(rows, split.validation))
+            return _Side(rows, split.training, self.seed), _Side(rows, split.validation, None)
         validation = TokenShardReader(self.validation_folder, rows.manifest.tokenizer_fingerprint)
         if validation.manifest.grid != rows.manifest.grid:
             raise ValueError(
                 f"validation_folder {self.validation_folder} holds {validation.manifest.grid}, "
                 f"{self.folder} holds {rows.manifest.grid}: tokenize both alike"
             )
-        return Sides(Subset(rows, range(len(rows))), Subset(validation, range(len(validation))))
+        return _Side(rows, range(len(rows)), self.seed), _Side(validation, range(len(validation)), None)
 
-    def _loader(self, rows: Subset[TokenRow], *, shuffle: bool) -> ResumableLoader:
+    def _loader(self, rows: _Side, *, shuffle: bool) -> ResumableLoader:
         return ResumableLoader(
             rows,
             batch_size=self.batch_size,
@@ -152,5 +161,5 @@ class TokenData(lightning.LightningDataModule):
             seed=self.seed,
             drop_last=shuffle and len(rows) >= self.batch_size,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=self.collate_training if shuffle else self.collate_validation,
         )

@@ -4,56 +4,43 @@
     for clip in ClipCodesFolder("codes", tokenizer.fingerprint()):
         Clip.write_pieces("clip.mp4", decode_pieces(clip.codes, clip.fps, tokenizer))
 
-The folder holds `manifest.json`, `codes.npy` (smallest unsigned type, the codes of one clip after the other, each in
-the order of time, height and width) and `clips.jsonl` (one line per clip: its grid of codes, and the frames, size and
-rate that it has without padding). It appears whole or not at all. Clips pass through in pieces, so memory grows with
-the codes alone. For tokenizers that stream. To train a model, where all rows are alike, there are `token_shards`.
+`codes.npy` holds the codes of one clip after the other, each in the order of time, height and width. A line of
+`clips.jsonl` has the grid of a clip's codes, and the frames, size and rate that it has without padding. The folder
+appears whole or not at all. Clips pass through in pieces, so memory grows with the codes alone. For tokenizers that
+stream. To train a model, all rows must be alike: write token shards, see `writer`.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from videogpt.provenance import versions
-from videogpt.tokens.writer import CODES_NAME, MANIFEST_NAME, codes_dtype
+from videogpt.tokens.shards import (
+    CODES_NAME,
+    REMEDY,
+    CodesManifest,
+    are_counts,
+    checked_codes,
+    made_from,
+    map_codes,
+    read_lines,
+    smallest_type,
+    usable_clips,
+)
 from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
-from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames (latent ones where codes are meant), H/W height and width
 
-FORMAT, VERSION = "videogpt-clip-codes", 1
-CLIPS_NAME = "clips.jsonl"
-REMEDY = "tokenize the clips again"
-SIZES = ("num_frames", "height", "width")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipCodesManifest:
-    """What a folder of clips' codes holds; `manifest.json` has the same keys."""
-
-    tokenizer_fingerprint: str
-    """Of the video tokenizer that made the codes."""
-    codebook_size: int
-    """Codes are 0 to codebook_size - 1."""
-    num_clips: int
-    source: str
-    """Name of the folder of clips."""
-    skipped: list[str] = field(default_factory=list)
-    """Clips left out because they could not be read."""
-    versions: dict[str, str] = field(default_factory=dict)
-    """Versions of the libraries that had a part in the codes."""
+_SIZES = ("num_frames", "height", "width")
 
 
 class TimedCodes(NamedTuple):
@@ -122,7 +109,7 @@ def write_clip_codes(
     fps: float | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
-) -> ClipCodesManifest:
+) -> CodesManifest:
     """Write the codes of all clips of a folder, each at its full length. Runs where the tokenizer is, in float32.
 
     Args:
@@ -141,38 +128,23 @@ def write_clip_codes(
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
     bad = BadClips(len(records), max_bad_share)
-    dtype, frames_at_once = codes_dtype(tokenizer.codebook_size), LATENTS_AT_ONCE * tokenizer.time_stride
-    codes, lines = [], []
+    dtype, frames_at_once = smallest_type(tokenizer.codebook_size), LATENTS_AT_ONCE * tokenizer.time_stride
+    tokenizer, codes, lines = tokenizer.eval(), [], []
+
+    def encode(record: ClipRecord) -> TimedCodes:
+        return encode_pieces(Clip.read_pieces(record.path, frames_at_once, size=size, fps=fps), tokenizer)
+
     with whole_folder(Path(output)) as partial:
-        for done, record in enumerate(records, start=1):
-            name = records.name_of(record)
-            try:
-                pieces = Clip.read_pieces(record.path, frames_at_once, size=size, fps=fps)
-                coded = encode_pieces(pieces, tokenizer.eval())
-            except (ValueError, OSError) as error:
-                bad.add(name, error)
-                bad.check(done)
-            else:
-                codes.append(coded.codes.codes_THW.numpy().astype(dtype).ravel())
-                lines.append(
-                    {"clip": name, "caption": record.caption, "fps": coded.fps}
-                    | {key: getattr(coded.codes, key) for key in SIZES}
-                    | {"grid": list(coded.codes.codes_THW.shape)}
-                )
-            if progress:
-                progress(done, len(records))
-        manifest = ClipCodesManifest(
-            tokenizer_fingerprint=tokenizer.fingerprint(),
-            codebook_size=tokenizer.codebook_size,
-            num_clips=len(lines),
-            source=records.folder.resolve().name,
-            skipped=[clip.name for clip in bad.clips],
-            versions=versions("torch", "av"),
-        )
+        for record, coded in usable_clips(records, encode, bad, progress):
+            codes.append(coded.codes.codes_THW.numpy().astype(dtype).ravel())
+            lines.append(
+                {"clip": records.name_of(record), "caption": record.caption, "fps": coded.fps}
+                | {key: getattr(coded.codes, key) for key in _SIZES}
+                | {"grid": list(coded.codes.codes_THW.shape)}
+            )
+        manifest = CodesManifest(**made_from(tokenizer, records, bad), num_clips=len(lines))
         np.save(partial / CODES_NAME, np.concatenate(codes))
-        (partial / CLIPS_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(manifest)}, indent=2)
-        (partial / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+        manifest.write(partial, lines)
     return manifest
 
 
@@ -186,65 +158,22 @@ class ClipCodesFolder(Sequence[CodedClip]):
             ValueError: it is incomplete or altered, or made by another tokenizer than `tokenizer_fingerprint`.
         """
         self.folder = Path(folder)
-        self.manifest = _read_manifest(self.folder)
-        if tokenizer_fingerprint not in (None, self.manifest.tokenizer_fingerprint):
-            raise ValueError(
-                f"{folder} was made by tokenizer {self.manifest.tokenizer_fingerprint}, "
-                f"not by {tokenizer_fingerprint}: its codes mean something else to it; give that tokenizer"
-            )
-        self._lines = _read_lines(self.folder / CLIPS_NAME, self.manifest.num_clips)
+        self.manifest = CodesManifest.read(self.folder, tokenizer_fingerprint)
+        self._lines = read_lines(self.folder, self.manifest, _is_sound)
         self._ends = np.cumsum([math.prod(line["grid"]) for line in self._lines]).tolist()
-        self._codes = _map_codes(self.folder / CODES_NAME, codes_dtype(self.manifest.codebook_size), self._ends[-1])
+        self._codes = map_codes(self.folder, self.manifest, self._ends[-1:])
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def __getitem__(self, index: int) -> CodedClip:  # type: ignore[override] - a clip, never a slice
         line, end = self._lines[index], self._ends[index]
-        codes = self._codes[end - math.prod(line["grid"]) : end].reshape(line["grid"]).astype(np.int64)
-        if codes.max() >= self.manifest.codebook_size:
-            raise ValueError(f"{self.folder / CODES_NAME} was altered, clip {line['clip']} is impossible: {REMEDY}")
-        found = ClipCodes(codes_THW=torch.from_numpy(codes), **{key: line[key] for key in SIZES})
-        return CodedClip(line["clip"], line["caption"], found, line["fps"])
+        codes_THW = self._codes[end - math.prod(line["grid"]) : end].reshape(line["grid"])
+        codes_THW = checked_codes(codes_THW, self.folder, self.manifest, f"clip {line['clip']}")
+        codes = ClipCodes(codes_THW=codes_THW, **{key: line[key] for key in _SIZES})
+        return CodedClip(line["clip"], line["caption"], codes, line["fps"])
 
 
-def _read_manifest(folder: Path) -> ClipCodesManifest:
-    path = folder / MANIFEST_NAME
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-        if content.pop("format") != FORMAT:
-            raise ValueError(f"it does not say {FORMAT}")
-        check_version(content, VERSION, path)
-        content.pop("version", None)
-        return ClipCodesManifest(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is missing, damaged or of something else ({error}): give a folder that "
-            "videogpt tokenize --num-frames all has made"
-        ) from error
-
-
-def _read_lines(path: Path, count: int) -> list[dict[str, Any]]:
-    """One or more, each complete."""
-    try:
-        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for line in lines:
-            whole = [*line["grid"], *(line[key] for key in SIZES)]
-            sound = len(line["grid"]) == 3 and all(type(value) is int and value > 0 for value in whole)
-            if not (sound and isinstance(line["clip"], str) and isinstance(line["caption"], str) and line["fps"] > 0):
-                raise ValueError(f"{line} is no clip")
-        if len(lines) != count or not lines:
-            raise ValueError(f"{len(lines)} lines for {count} clips")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is missing or damaged ({error}): {REMEDY}") from error
-    return lines
-
-
-def _map_codes(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
-    try:
-        codes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is missing, truncated or damaged ({error}): {REMEDY}") from error
-    if codes.dtype != dtype or codes.shape != (count,):
-        raise ValueError(f"{path} holds {codes.dtype} {codes.shape}, not {dtype} {(count,)}: {REMEDY}")
-    return codes
+def _is_sound(line: dict[str, Any]) -> bool:
+    """Whether grid, sizes and rate of a clip can be."""
+    return len(line["grid"]) == 3 and are_counts(*line["grid"], *(line[key] for key in _SIZES)) and line["fps"] > 0

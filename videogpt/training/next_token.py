@@ -2,53 +2,35 @@
 
     videogpt fit --config configs/videogpt/tiny.yaml
 
-Batches are `{"codes": (B, T, H, W), "caption": [str]}`, from `TokenData`. The loss is cross-entropy over each
-modality's own ids; validation is in bits per video token. What is validated, sampled from and saved is the moving
-average of the weights. Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model`
-in the run folder.
+Rows of token shards come from `TokenData`, packed into sequences by the task in the loader's workers. The loss is
+cross-entropy over each modality's own ids; validation is in bits per video token. What is validated, sampled from and
+saved is the moving average of the weights.
 """
 
 import dataclasses
-import logging
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.layouts.text_to_video import Layout, LayoutConfig, TrainingSequence
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.layouts.config import LayoutConfig, LayoutRules
+from videogpt.layouts.sequence import TrainingSequence
+from videogpt.layouts.task import Task, find_task
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.likelihood import row_nats
+from videogpt.model.network import VideoGPT
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.sample_files import contact_sheet
-from videogpt.pipeline.saved_model import ModelParts, save_model
+from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt.sampling import SamplingConfig
-from videogpt_tokenizer import TextTokenizer
+from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
-
-# B batch, T/H/W latent grid, N sequence rows, M rows of one modality, R = B * M, D width, V ids
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """How captions become tokens."""
-
-    tokenizer: str | None = None
-    """SentencePiece file; without one a tokenizer is trained on the data set's captions."""
-    vocab_size: int = 512
-    """Room for text tokens in the model, at least the tokenizer's vocabulary."""
-    max_tokens: int = 64
-    """Rows kept for a caption; longer captions are cut."""
-    dropout: float = 0.1
-    """Share of captions replaced by the empty one, which is what guidance steers away from."""
-    loss_weight: float = 0.1
-    """Weight of predicting a text token, where a video token weighs 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +59,7 @@ class VideoGPTTraining(lightning.LightningModule):
     """
 
     model: VideoGPT
-    layout: Layout
+    task: Task
 
     def __init__(
         self,
@@ -86,6 +68,9 @@ class VideoGPTTraining(lightning.LightningModule):
         text: TextConfig | None = None,
         optimizer: OptimizerConfig | None = None,
         samples: SampleLogConfig | None = None,
+        task: str = "text_to_video",
+        rules: LayoutRules | None = None,
+        without_padding: bool = False,
     ) -> None:
         """
         Args:
@@ -94,6 +79,9 @@ class VideoGPTTraining(lightning.LightningModule):
             text: text tokenizer, caption dropout and loss weight.
             optimizer: learning rate, decay and averaging.
             samples: videos to sample at every validation.
+            task: what is given and what is predicted: the name of a file in videogpt/layouts.
+            rules: who sees whom, beyond what the task says.
+            without_padding: train on a batch as documents of one sequence, one after the other, without padding.
         """
         super().__init__()
         self.tokenizer_folder = tokenizer
@@ -101,22 +89,34 @@ class VideoGPTTraining(lightning.LightningModule):
         self.text_config = text or TextConfig()
         self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
         self.sample_config = samples or SampleLogConfig()
-        self.parts: ModelParts | None = None
+        self.task_kind, self.rules, self.without_padding = find_task(task), rules or LayoutRules(), without_padding
+        if self.rules.bidirectional_prefix and self.text_config.loss_weight:
+            raise ValueError(
+                f"text.loss_weight is {self.text_config.loss_weight}, but with rules.bidirectional_prefix "
+                "a text row sees what it is to predict: set it to 0"
+            )
+        self.saved: SavedModel | None = None
         configs = {
             "model": self.model_config,
             "text": self.text_config,
             "optimizer": self.optimizer_config,
             "samples": self.sample_config,
+            "rules": self.rules,
         }
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
-        self.save_hyperparameters({"tokenizer": tokenizer, **plain})
+        self.save_hyperparameters({"tokenizer": tokenizer, **plain, "task": task, "without_padding": without_padding})
 
     def configure_model(self) -> None:
-        """Build layout and network from the shards' manifest; called by Lightning once the data module is set up."""
-        if self.parts is not None:
-            return
+        """Build task and network from the shards' manifest; called by Lightning once the data module is set up."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.saved is None:
+            self._build(data)
+        assert self.saved is not None
+        pack = partial(pack_rows, task=self.task, text_tokenizer=self.saved.text_tokenizer, text=self.text_config)
+        data.collate_training, data.collate_validation = partial(pack, without_padding=self.without_padding), pack
+
+    def _build(self, data: Any) -> None:
         manifest = data.manifest
         tokenizer = load_tokenizer(self.tokenizer_folder)
         if tokenizer.fingerprint() != manifest.tokenizer_fingerprint:
@@ -124,8 +124,8 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"tokenizer {self.tokenizer_folder} did not make the token shards (the manifest names another): "
                 "run `videogpt tokenize` with it, or name the tokenizer that did"
             )
-        text_tokenizer = self._find_text_tokenizer(data)
-        self.layout = Layout(
+        text_tokenizer = find_text_tokenizer(self.text_config, Path(self.trainer.default_root_dir), data.captions)
+        self.task = self.task_kind(
             LayoutConfig(
                 text_vocab_size=text_tokenizer.vocab_size,
                 codebook_size=tokenizer.codebook_size,
@@ -133,53 +133,38 @@ class VideoGPTTraining(lightning.LightningModule):
                 latent_frames=manifest.grid.time,
                 latent_height=manifest.grid.height,
                 latent_width=manifest.grid.width,
+                rules=self.rules,
             )
         )
-        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.layout.vocab_size))
+        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.task.vocabulary.size))
         self.average = averaged(self.model, self.optimizer_config)
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
-        self.parts = ModelParts(
+        self.saved = SavedModel(
             tokenizer=tokenizer,
             text_tokenizer=text_tokenizer,
-            layout=self.layout,
-            model=averaged_model.eval(),
+            task=self.task,
+            network=averaged_model.eval(),
             fps=manifest.fps,
             sampling=self.sample_config.sampling,
         )
 
-    def pack(self, batch: dict[str, Any], drop_text: Tensor | None = None) -> TrainingSequence:
-        """One sequence per clip: caption, then codes."""
-        assert self.parts is not None
-        texts = [self.parts.text_tokenizer.encode(caption) for caption in batch["caption"]]
-        weight = self.text_config.loss_weight
-        return self.layout.pack(texts, batch["codes"], drop_text=drop_text, text_loss_weight=weight).to(self.device)
-
-    def losses(self, model: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
+    def losses(self, network: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
         """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
-        hidden_BND = model.hidden(sequence)
-        start = sequence.visibility.video_start
-        modalities = (
-            ("text", slice(start), self.layout.text_ids),
-            ("video", slice(start, None), self.layout.video_ids),
-        )
+        nats_BN = row_nats(network, sequence, self.task.vocabulary)
         weighted, mean = [], {}
-        for name, rows, ids in modalities:
-            weight_BM = sequence.loss_weight_BN[:, rows]
-            targets_BM = (sequence.targets_BN[:, rows] - ids.start).clamp(min=0)  # what PAD becomes weighs nothing
-            logits_BMV = model.logits(hidden_BND[:, rows], ids).float()
-            # Rows of logits side by side: over the classes of a (B, V, M) view it takes four times as long on a CPU.
-            nats_R = F.cross_entropy(logits_BMV.flatten(0, 1), targets_BM.flatten(), reduction="none")
-            weighted.append((nats_R * weight_BM.flatten()).sum())
-            mean[name] = weighted[-1].detach() / weight_BM.sum().clamp(min=1e-9)
+        for modality in self.task.vocabulary.ids:
+            rows = sequence.rows_of(modality)
+            weight_R = sequence.loss_weight_BN[:, rows].flatten()
+            weighted.append((nats_BN[:, rows].flatten() * weight_R).sum())
+            mean[modality] = weighted[-1].detach() / weight_R.sum().clamp(min=1e-9)
         return SequenceLosses(torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), mean)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingSequence, batch_idx: int) -> Tensor:
         """Weighted mean over all rows, with captions dropped at random."""
-        drop_text = torch.rand(len(batch["caption"])) < self.text_config.dropout
         with fast_autocast(self.device):
-            losses = self.losses(self.model, self.pack(batch, drop_text))
-        self._log_bits("train", losses, len(batch["caption"]))
+            losses = self.losses(self.model, batch)
+        self._log_bits("train", losses, len(batch.ids_BN))
         return losses.total
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -189,19 +174,19 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Keep a text tokenizer that was trained here in the run folder: a resumed run needs the same."""
-        assert self.parts is not None
-        kept = self._kept_text_tokenizer
+        assert self.saved is not None
+        kept = Path(self.trainer.default_root_dir) / KEPT_NAME
         trained_here = self.text_config.tokenizer is None and self.trainer.is_global_zero
         trial = getattr(self.trainer, "fast_dev_run", False)
         if trained_here and not trial and not kept.is_file():  # not sooner: the start may fail
             kept.parent.mkdir(parents=True, exist_ok=True)
-            self.parts.text_tokenizer.save(kept)
+            self.saved.text_tokenizer.save(kept)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def validation_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """Bits per token of the averaged model."""
         self._measure("val", batch)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def test_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """The figures of validation."""
         self._measure("test", batch)
 
@@ -211,9 +196,8 @@ class VideoGPTTraining(lightning.LightningModule):
         prompts = list(self.sample_config.prompts)
         if not prompts or not hasattr(writer, "add_image") or self.trainer.sanity_checking:
             return
-        assert self.parts is not None
-        clips = Pipeline(self.parts)(prompts, seed=0)
-        sheet = contact_sheet(clips)
+        assert self.saved is not None
+        sheet = contact_sheet(Pipeline(self.saved)(prompts, seed=0))
         writer.add_image("samples", sheet, self.global_step, dataformats="HWC")  # type: ignore[union-attr]
 
     def configure_optimizers(self) -> Any:
@@ -223,14 +207,14 @@ class VideoGPTTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.parts is not None
-        checkpoint["text_tokenizer_fingerprint"] = self.parts.text_tokenizer.fingerprint()
+        assert self.saved is not None
+        checkpoint["text_tokenizer_fingerprint"] = self.saved.text_tokenizer.fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.parts is not None
+        assert self.saved is not None
         if "text_tokenizer_fingerprint" not in checkpoint:
             raise ValueError("the checkpoint is of another kind of training: give one of a language model")
-        if checkpoint["text_tokenizer_fingerprint"] != self.parts.text_tokenizer.fingerprint():
+        if checkpoint["text_tokenizer_fingerprint"] != self.saved.text_tokenizer.fingerprint():
             raise ValueError(
                 "the checkpoint was trained with another text tokenizer: set model.text.tokenizer to the text.model "
                 "of the checkpoint's run folder"
@@ -238,14 +222,14 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the complete model folder, with averaged weights."""
-        assert self.parts is not None, "the model is built when fit, validate or test begins"
-        save_model(folder, self.parts)
+        assert self.saved is not None, "the model is built when fit, validate or test begins"
+        save_model(folder, self.saved)
 
-    def _measure(self, stage: str, batch: dict[str, Any]) -> None:
-        assert self.parts is not None
+    def _measure(self, stage: str, batch: TrainingSequence) -> None:
+        assert self.saved is not None
         with fast_autocast(self.device):
-            losses = self.losses(self.parts.model, self.pack(batch))
-        self._log_bits(stage, losses, len(batch["caption"]))
+            losses = self.losses(self.saved.network, batch)
+        self._log_bits(stage, losses, len(batch.ids_BN))
 
     def _log_bits(self, stage: str, losses: SequenceLosses, batch_size: int) -> None:
         for name, nats in losses.mean.items():
@@ -256,20 +240,3 @@ class VideoGPTTraining(lightning.LightningModule):
                 batch_size=batch_size,
                 sync_dist=stage != "train",
             )
-
-    def _find_text_tokenizer(self, data: Any) -> TextTokenizer:
-        """The user's, else that of the run folder, else one trained on the captions."""
-        given = self.text_config.tokenizer
-        if given is not None:
-            if not Path(given).is_file():
-                raise ValueError(f"model.text.tokenizer {given} is no file: give a SentencePiece model, or none")
-            return TextTokenizer.from_file(given)
-        if self._kept_text_tokenizer.is_file():
-            return TextTokenizer.from_file(self._kept_text_tokenizer)
-        tokenizer = TextTokenizer.train(data.captions(), vocab_size=self.text_config.vocab_size)
-        log.info("trained a text tokenizer of %d tokens on the captions", tokenizer.vocab_size)
-        return tokenizer
-
-    @property
-    def _kept_text_tokenizer(self) -> Path:
-        return Path(self.trainer.default_root_dir) / "text.model"

@@ -2,9 +2,10 @@
 
     for path in write_world("data/shapes", clips=5000, seed=0, split="train"):
         ...                                           # one path per finished clip, for a progress bar
+    write_world("data/sprites", clips=5000, world=SpritesWorld("lpc_sprites"))
 
-    data/shapes/metadata.csv          file_name, caption and scene (JSON: every attribute and the exact track)
-    data/shapes/clips/000000.mp4      H.264, 17 frames of 64x64 at 8 per second
+    data/shapes/metadata.csv          file_name, caption and the world's own columns
+    data/shapes/clips/000000.mp4      H.264
 
 The same arguments give the same folder. It appears under its name when it is complete, and not at all after
 an interrupt or an error. Refuses to touch a folder that holds anything.
@@ -12,52 +13,64 @@ an interrupt or an error. Refuses to touch a folder that holds anything.
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from videogpt.worlds.shapes.captions import caption
-from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import FPS, SPLITS, Split, caption_rng, sample_scene
-from videogpt_tokenizer.clips.clip import Clip
+from videogpt.worlds.shapes.world import ShapesWorld
+from videogpt.worlds.world import Split, World, check_draw
 from videogpt_tokenizer.files.whole_folder import whole_folder
 
-METADATA_NAME = "metadata.csv"
-COLUMNS = ("file_name", "caption", "scene")
+CRF = 10  # H.264 quality: 0 is best, 51 worst
 
 
 def write_world(
-    output: str | os.PathLike[str], clips: int, seed: int = 0, split: Split = "train", crf: int = 10
-) -> Iterator[Path]:
-    """Write `clips` clips of the shapes world, yielding the final path of each as it is done.
+    output: str | os.PathLike[str],
+    clips: int,
+    seed: int = 0,
+    split: Split = "train",
+    *,
+    world: World[Any] | None = None,
+    suffix: str = ".mp4",
+) -> Generator[Path, None, None]:
+    """Write the first clips of a world, yielding the final path of each as it is done.
 
     Args:
         output: The folder to make; it may exist if it is empty.
-        clips: How many clips, at least 1.
-        seed: Which endless list of scenes; another seed gives unseen scenes of the same kind.
-        split: "train", or "held_out" for scenes with (shape, colour) pairs that training never shows.
-        crf: H.264 quality: 0 is best, 51 worst.
+        clips: How many clips, from 1 to all that the split has.
+        seed: Which list of scenes; another seed gives other scenes of the same kind, and other wordings.
+        split: "train", or "held_out" for combinations that training never shows.
+        world: The shapes world, unless given.
+        suffix: ".mp4" halves the resolution of colours (31 dB against the pictures of sprites); ".avi" is lossless
+            and six times larger.
 
     Raises:
-        ValueError: when the first path is asked for: an argument is out of range, or the folder is not empty.
+        ValueError: at once when a number or the split is wrong; at the first clip when the folder is not empty or
+            the suffix unknown.
         OSError: the disk is full or the folder cannot be written; nothing is left behind.
     """
+    world = ShapesWorld() if world is None else world
+    check_draw(seed, 0, split)
+    most = world.num_scenes(split)
+    if most is not None and not 1 <= clips <= most:
+        raise ValueError(f"clips={clips}: the split {split!r} has 1 to {most} clips")
     if clips < 1:
         raise ValueError(f"clips={clips}: a world needs at least 1 clip")
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    folder = Path(output)
+    return _write(world, Path(output), clips, seed, split, suffix)
+
+
+def _write(
+    world: World[Any], folder: Path, clips: int, seed: int, split: Split, suffix: str
+) -> Generator[Path, None, None]:
     with whole_folder(folder) as partial:
         (partial / "clips").mkdir()
-        with open(partial / METADATA_NAME, "w", encoding="utf-8", newline="") as file:
+        with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
+            table.writerow(("file_name", "caption", *world.columns))
             for index in range(clips):
-                scene = sample_scene(seed, index, split)
-                name = f"clips/{index:06d}.mp4"
-                Clip(torch.from_numpy(render(scene)), FPS).write(partial / name, crf=crf)
-                table.writerow((name, caption(scene, caption_rng(seed, index, split)), scene.to_json()))
+                scene = world.scene(seed, index, split)
+                name = f"clips/{index:06d}{suffix}"
+                world.render(scene).write(partial / name, crf=CRF)
+                caption = world.caption(scene, world.caption_rng(seed, index, split))
+                table.writerow((name, caption, *world.fields(scene).values()))
                 yield folder / name

@@ -7,7 +7,7 @@ import torch
 
 from videogpt.cli import main
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.pipeline.saved_model import ModelParts, save_model
+from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt_tokenizer import Clip
 
 
@@ -22,9 +22,9 @@ def clips(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def model(tiny_parts: ModelParts, tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(tiny_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(folder, tiny_parts)
+    save_model(folder, tiny_model)
     return str(folder)
 
 

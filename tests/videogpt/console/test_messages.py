@@ -7,7 +7,7 @@ import warnings
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from videogpt.console.messages import one_line, say, warnings_as_lines
+from videogpt.console.messages import say, warnings_as_lines, without_line_breaks
 
 
 def test_a_warning_is_one_line_without_the_place_in_our_source(capsys):
@@ -15,7 +15,7 @@ def test_a_warning_is_one_line_without_the_place_in_our_source(capsys):
     with warnings_as_lines():
         warnings.warn("first\n  second", stacklevel=1)
     assert capsys.readouterr().err == "videogpt: warning: first second\n"
-    assert warnings.showwarning is shown and one_line(" a\t b\n") == "a b"
+    assert warnings.showwarning is shown and without_line_breaks(" a\t b\n") == "a b"
 
 
 @pytest.mark.parametrize("rank", [0, 1])

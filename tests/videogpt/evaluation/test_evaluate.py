@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt import Layout, LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
+from videogpt import LayoutConfig, Pipeline, VideoGPT, VideoGPTConfig
 from videogpt.evaluation import Report, evaluate
-from videogpt.evaluation.caption_following import ShapesCheck, find_check
+from videogpt.evaluation.caption_following import find_world
 from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
-from videogpt.pipeline.saved_model import ModelParts
+from videogpt.layouts.task import Example
+from videogpt.layouts.text_to_video import TextToVideo
+from videogpt.pipeline.saved_model import SavedModel
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import Scene
+from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import Clip, TextTokenizer, VideoTokenizer
-from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
@@ -36,7 +39,7 @@ def pipeline() -> Pipeline:
     autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
     tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=(4, 4))))
     text_tokenizer = TextTokenizer.train(["a red circle moves left"], vocab_size=300)
-    layout = Layout(
+    task = TextToVideo(
         LayoutConfig(
             text_vocab_size=text_tokenizer.vocab_size,
             codebook_size=16,
@@ -45,9 +48,9 @@ def pipeline() -> Pipeline:
             latent_width=8,
         )
     )
-    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=1, heads=2, kv_heads=1))
-    parts = ModelParts(tokenizer=tokenizer, text_tokenizer=text_tokenizer, layout=layout, model=model, fps=8.0)
-    return Pipeline(parts, name="tiny")
+    model = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=1, heads=2, kv_heads=1))
+    saved = SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=model, fps=8.0)
+    return Pipeline(saved, name="tiny")
 
 
 def test_a_report_carries_its_protocol(tmp_path):
@@ -64,12 +67,14 @@ def test_a_report_carries_its_protocol(tmp_path):
 
 def test_bits_are_those_of_the_logits(pipeline, clips):
     tokens = tokenize(pipeline, list(ClipFolder(clips))[:2], BadClips(2))
-    parts = pipeline.parts
+    model = pipeline.model
     total = 0.0
     for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True):
-        sequence = parts.layout.pack([parts.text_tokenizer.encode(record.caption)], codes_THW[None])
+        sequence = model.task.pack([Example(model.text_tokenizer.encode(record.caption), codes_THW)])
         with torch.no_grad():
-            logits = parts.model(sequence)[0, sequence.visibility.video_start :, parts.layout.video_ids.start :]
+            logits = model.network(sequence)[
+                0, sequence.visibility.body_start :, model.task.vocabulary.ids["video"].start :
+            ]
         chosen = logits.log_softmax(dim=-1).gather(1, codes_THW.reshape(-1, 1))
         total -= float(chosen.sum()) / math.log(2)
     bits = video_bits(pipeline, tokens)
@@ -80,7 +85,7 @@ def test_bits_are_those_of_the_logits(pipeline, clips):
 def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
     tokens = tokenize(pipeline, list(ClipFolder(clips)), BadClips(3))
     video = Clip.read(ClipFolder(clips)[1].path).video_CTHW()[None]
-    decoded = pipeline.parts.tokenizer.decode(pipeline.parts.tokenizer.encode(video))
+    decoded = pipeline.model.tokenizer.decode(pipeline.model.tokenizer.encode(video))
     mean_square = float((decoded - video).square().mean()) / 4
     assert float(tokens.psnr_B[1]) == pytest.approx(-10 * math.log10(mean_square), abs=1e-3)
     assert reconstruction_scores(tokens).psnr == pytest.approx(float(tokens.psnr_B.mean()))
@@ -88,24 +93,17 @@ def test_reconstruction_scores_agree_with_the_definition(pipeline, clips):
 
 def test_caption_following_is_perfect_for_a_perfect_model(pipeline, clips, monkeypatch):
     records = list(ClipFolder(clips))
-    check = find_check(records)
-    assert isinstance(check, ShapesCheck)
+    world = find_world(records)
+    assert isinstance(world, ShapesWorld)
     scenes = [Scene.from_json(record.fields["scene"]) for record in records]
     perfect = [Clip(torch.from_numpy(render(scene)), 8.0) for scene in scenes]
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: perfect)
-    shares = caption_following(pipeline, records, check)
+    shares = caption_following(pipeline, records, world)
     assert set(shares.values()) == {1.0}
-    assert {f"all attributes, {check.group(record)}" for record in records} <= shares.keys()
+    assert {f"all attributes, {world.group(world.scene_of(record))}" for record in records} <= shares.keys()
     black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
     monkeypatch.setattr(Pipeline, "__call__", lambda *_, **__: [black] * 3)
-    assert caption_following(pipeline, records, check)["all attributes"] == 0.0
-
-
-def test_clips_that_nobody_can_read_have_no_check(clips, tmp_path):
-    plain = [ClipRecord(path=record.path, caption=record.caption) for record in ClipFolder(clips)]
-    assert find_check(plain) is None
-    with pytest.raises(ValueError, match="lack the columns of sprites"):
-        find_check(plain, sheets=tmp_path)
+    assert caption_following(pipeline, records, world)["all attributes"] == 0.0
 
 
 def test_evaluate_measures_a_folder_of_clips(pipeline, clips, tmp_path):

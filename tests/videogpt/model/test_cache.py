@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt.layouts.text_to_video import TokenSequence
+from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
-from videogpt.model.network import VideoGPT, VideoGPTConfig
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
 from videogpt_kernels import TileWindow, Visibility, decode_attention, write_cache
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +45,7 @@ def sequence_of(ids: list[list[int]], start: int, prefixes: list[int], rules: di
     ids_BN = torch.tensor(ids)
     row_N = torch.arange(start, start + ids_BN.shape[1])
     positions_N3 = torch.stack([row_N // FRAME, row_N % FRAME // 2, row_N % 2], dim=-1)
-    visibility = Visibility.text_video(torch.tensor(prefixes, dtype=torch.int32), VIDEO_START, **rules)
+    visibility = Visibility.prefix_body(torch.tensor(prefixes, dtype=torch.int32), VIDEO_START, **rules)
     positions_BN3 = positions_N3.expand(len(ids), -1, 3)
     return TokenSequence(ids_BN=ids_BN, positions_BN3=positions_BN3, visibility=visibility).to(DEVICE)
 

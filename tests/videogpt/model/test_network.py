@@ -8,13 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from videogpt.layouts.text_to_video import Layout, LayoutConfig, TokenSequence
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.sequence import TokenSequence, TrainingSequence
+from videogpt.layouts.task import Example
+from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.cache import KVCache
-from videogpt.model.network import Block, VideoGPT, VideoGPTConfig, rms_norm
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import Block, VideoGPT, rms_norm
 from videogpt.model.rotary import Rotation
 from videogpt_kernels import Visibility, attention, qk_rope
 
-LAYOUT = Layout(
+TASK = TextToVideo(
     LayoutConfig(
         text_vocab_size=20,
         codebook_size=16,
@@ -24,7 +28,8 @@ LAYOUT = Layout(
         latent_width=4,
     )
 )
-CONFIG = VideoGPTConfig(vocab_size=LAYOUT.vocab_size, width=32, depth=2, heads=4, kv_heads=2)
+VIDEO_IDS = TASK.vocabulary.ids["video"]
+CONFIG = VideoGPTConfig(vocab_size=TASK.vocabulary.size, width=32, depth=2, heads=4, kv_heads=2)
 TEXTS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [], [7, 7]]
 
 
@@ -46,6 +51,14 @@ def clips(count: int = len(TEXTS)) -> torch.Tensor:
     return torch.randint(16, (count, 3, 3, 4))
 
 
+def pack(texts: list[list[int]], codes_BTHW: torch.Tensor) -> TrainingSequence:
+    return TASK.pack([Example(text, codes_THW) for text, codes_THW in zip(texts, codes_BTHW, strict=True)])
+
+
+def prompt(texts: list[list[int]]) -> TokenSequence:
+    return TASK.prompt([Example(text) for text in texts], 3).given
+
+
 def some_rows(sequence: TokenSequence, start: int, end: int) -> TokenSequence:
     return TokenSequence(
         ids_BN=sequence.ids_BN[:, start:end],
@@ -55,15 +68,15 @@ def some_rows(sequence: TokenSequence, start: int, end: int) -> TokenSequence:
 
 
 def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tensor) -> torch.Tensor:
-    sequence = LAYOUT.pack(texts, codes_BTHW)
-    return model.logits(model.hidden(sequence)[:, sequence.visibility.video_start :], LAYOUT.video_ids)
+    sequence = pack(texts, codes_BTHW)
+    return model.logits(model.hidden(sequence)[:, sequence.visibility.body_start :], VIDEO_IDS)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 4])
 @pytest.mark.parametrize("chunks", [[16, 1, 35], [17, *[1] * 35], [5, 6, 7, 20, 14], [52]])
 @torch.no_grad()
 def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) -> None:
-    model, sequence = network(kv_heads=kv_heads), LAYOUT.pack(TEXTS, clips())
+    model, sequence = network(kv_heads=kv_heads), pack(TEXTS, clips())
     cache = KVCache.for_model(model.config, prompts=3, prompt_rows=17, rows=35)
     parts = [model(some_rows(sequence, cache.length, cache.length + count), cache) for count in chunks]
     assert cache.length == sequence.ids_BN.shape[1] == 52
@@ -72,12 +85,12 @@ def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) ->
 
 @torch.no_grad()
 def test_a_cache_that_was_reset_gives_the_same_again() -> None:
-    model, prompt = network(), LAYOUT.prompt(TEXTS)
+    model, given = network(), prompt(TEXTS)
     cache = KVCache.for_model(model.config, prompts=3, rows=20)
-    first = model(prompt, cache)
-    model(some_rows(LAYOUT.pack(TEXTS, clips()), 17, 20), cache)
+    first = model(given, cache)
+    model(some_rows(pack(TEXTS, clips()), 17, 20), cache)
     cache.reset()
-    assert torch.equal(model(prompt, cache), first)
+    assert torch.equal(model(given, cache), first)
 
 
 @torch.no_grad()
@@ -110,7 +123,7 @@ def test_the_caption_changes_every_logit() -> None:
 @torch.no_grad()
 def test_text_rows_do_not_see_the_video() -> None:
     model = network()
-    first, second = (model(LAYOUT.pack(TEXTS, clips()))[:, :16] for _ in range(2))
+    first, second = (model(pack(TEXTS, clips()))[:, :16] for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -124,25 +137,25 @@ def test_shorter_clips_are_the_beginning_of_longer_ones() -> None:
 @pytest.mark.parametrize("tie_head", [False, True])
 @torch.no_grad()
 def test_logits_of_a_modality_are_a_slice_of_all(tie_head: bool) -> None:
-    model, sequence = network(tie_head=tie_head), LAYOUT.pack(TEXTS, clips())
+    model, sequence = network(tie_head=tie_head), pack(TEXTS, clips())
     hidden_BND, every = model.hidden(sequence), model(sequence)
-    assert every.shape[-1] == LAYOUT.vocab_size
-    for ids in (LAYOUT.text_ids, LAYOUT.video_ids):
+    assert every.shape[-1] == TASK.vocabulary.size
+    for ids in (TASK.vocabulary.ids["text"], VIDEO_IDS):
         part = model.logits(hidden_BND, ids)
         assert_equal(part, every[..., ids.start : ids.stop])
 
 
 def test_a_tied_head_is_the_embedding_and_counts_once() -> None:
     tied, untied = VideoGPT(dataclasses.replace(CONFIG, tie_head=True)), VideoGPT(CONFIG)
-    assert untied.num_parameters - tied.num_parameters == LAYOUT.vocab_size * CONFIG.width
+    assert untied.num_parameters - tied.num_parameters == TASK.vocabulary.size * CONFIG.width
     with torch.no_grad():
         tied.embedding.weight[5] = 0
-    assert (tied(LAYOUT.prompt(TEXTS))[..., 5] == 0).all()
+    assert (tied(prompt(TEXTS))[..., 5] == 0).all()
 
 
 @pytest.mark.parametrize("tie_head", [False, True])
 def test_gradients_reach_every_parameter(tie_head: bool) -> None:
-    model, sequence = network(tie_head=tie_head).train(), LAYOUT.pack(TEXTS, clips())
+    model, sequence = network(tie_head=tie_head).train(), pack(TEXTS, clips())
     F.cross_entropy(model(sequence).flatten(0, 1), sequence.targets_BN.flatten()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
@@ -152,13 +165,13 @@ def test_autocast_changes_little_and_keeps_the_residual_stream_in_float32() -> N
     model, codes_BTHW = VideoGPT(CONFIG).eval(), clips()
     exact = video_logits(model, TEXTS, codes_BTHW)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.hidden(LAYOUT.prompt(TEXTS)).dtype == torch.float32
+        assert model.hidden(prompt(TEXTS)).dtype == torch.float32
         rounded = video_logits(model, TEXTS, codes_BTHW)
     assert (rounded - exact).norm() < 0.02 * exact.norm()
 
 
 def test_dropout_acts_in_training_only() -> None:
-    model, sequence = VideoGPT(dataclasses.replace(CONFIG, dropout=0.5)), LAYOUT.prompt(TEXTS)
+    model, sequence = VideoGPT(dataclasses.replace(CONFIG, dropout=0.5)), prompt(TEXTS)
     assert not torch.equal(model(sequence), model(sequence))
     model.eval()
     assert torch.equal(model(sequence), model(sequence))
@@ -174,7 +187,7 @@ def test_layers_share_the_scale_of_the_residual_stream() -> None:
 
 
 def test_weights_survive_a_round_trip() -> None:
-    model, sequence = network(), LAYOUT.pack(TEXTS, clips())
+    model, sequence = network(), pack(TEXTS, clips())
     other = VideoGPT(CONFIG).eval()
     assert not torch.equal(other(sequence), model(sequence))
     other.load_state_dict(model.state_dict())
@@ -182,11 +195,11 @@ def test_weights_survive_a_round_trip() -> None:
 
 
 def test_it_learns_four_sequences_by_heart() -> None:
-    model, sequence = VideoGPT(CONFIG), LAYOUT.pack([[index] for index in range(4)], clips(4))
+    model, sequence = VideoGPT(CONFIG), pack([[index] for index in range(4)], clips(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    start, targets = sequence.visibility.video_start, LAYOUT.ids_to_codes(sequence.targets_BN)
+    start, targets = sequence.visibility.body_start, TASK.vocabulary.to_tokens("video", sequence.targets_BN)
     for _ in range(80):
-        logits_BMV = model.logits(model.hidden(sequence)[:, start:], LAYOUT.video_ids)
+        logits_BMV = model.logits(model.hidden(sequence)[:, start:], VIDEO_IDS)
         loss = F.cross_entropy(logits_BMV.flatten(0, 1), targets[:, start:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -210,8 +223,8 @@ def test_every_implementation_gives_the_same_logits_and_gradients(
     impl: str, rope_impl: str, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, packed = network(depth=1).to(device), LAYOUT.pack(TEXTS, clips())
-    visibility = Visibility.text_video(packed.visibility.prefix_B, packed.visibility.video_start, **rules)
+    model, packed = network(depth=1).to(device), pack(TEXTS, clips())
+    visibility = Visibility.prefix_body(packed.visibility.prefix_B, packed.visibility.body_start, **rules)
     sequence = dataclasses.replace(packed, visibility=visibility).to(device)
 
     def logits_and_gradients(impl: str, rope_impl: str) -> list[torch.Tensor]:

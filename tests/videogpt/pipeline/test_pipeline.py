@@ -10,7 +10,7 @@ import torch
 
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.pipeline.saved_model import FILES, ModelParts, load_model, save_model
+from videogpt.pipeline.saved_model import FILES, SavedModel, load_model, save_model
 from videogpt.sampling import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
@@ -18,13 +18,13 @@ PROMPTS = ["a red circle moves left", "", "a blue star spins"]
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_parts: ModelParts) -> Pipeline:
-    return Pipeline(tiny_parts, name="tiny")
+def pipeline(tiny_model: SavedModel) -> Pipeline:
+    return Pipeline(tiny_model, name="tiny")
 
 
 @pytest.fixture
-def folder(tiny_parts: ModelParts, tmp_path: Path) -> Path:
-    save_model(tmp_path / "model", tiny_parts)
+def folder(tiny_model: SavedModel, tmp_path: Path) -> Path:
+    save_model(tmp_path / "model", tiny_model)
     return tmp_path / "model"
 
 
@@ -36,12 +36,12 @@ def same(clips: list[Clip], others: list[Clip], levels: int = 0) -> bool:
 
 def test_clips_come_prompt_by_prompt_with_seeds_counting_up(pipeline: Pipeline) -> None:
     samples = list(pipeline.samples(PROMPTS, seed=[5, 0, 9], num_samples=2))
-    assert [(sample.prompt, sample.seed) for sample in samples] == [
+    assert [(sample.request.text, sample.request.seed) for sample in samples] == [
         *((PROMPTS[0], seed) for seed in (5, 6)),
         *((PROMPTS[1], seed) for seed in (0, 1)),
         *((PROMPTS[2], seed) for seed in (9, 10)),
     ]
-    alone = [pipeline(sample.prompt, seed=sample.seed)[0] for sample in samples]
+    alone = [pipeline(sample.request)[0] for sample in samples]
     assert same([sample.clip for sample in samples], alone, levels=1)
     assert not same(alone[:1], alone[1:2], levels=1)
 
@@ -52,10 +52,10 @@ def test_clips_have_the_models_size_and_rate(pipeline: Pipeline) -> None:
     assert len(pipeline("a red circle moves left", num_frames=5)[0]) == 5
 
 
-def test_batch_size_changes_nothing_and_progress_ends_at_the_total(tiny_parts: ModelParts) -> None:
+def test_batch_size_changes_nothing_and_progress_ends_at_the_total(tiny_model: SavedModel) -> None:
     calls: list[tuple[int, int]] = []
-    small = Pipeline(tiny_parts, batch_size=2)(PROMPTS, progress=lambda *call: calls.append(call))
-    assert same(small, Pipeline(tiny_parts, batch_size=16)(PROMPTS), levels=1)
+    small = Pipeline(tiny_model, batch_size=2)(PROMPTS, progress=lambda *call: calls.append(call))
+    assert same(small, Pipeline(tiny_model, batch_size=16)(PROMPTS), levels=1)
     assert calls == [(done, 54) for done in (12, 24, 36, 42, 48, 54)]
 
 
@@ -107,18 +107,18 @@ def test_a_saved_model_samples_the_same(pipeline: Pipeline, tmp_path: Path) -> N
     assert json.loads(json.dumps(loaded.describe()))["device"] == {"type": "cpu", "dtype": "float32"}
 
 
-def test_float16_halves_the_file_and_loads_as_float32(tiny_parts: ModelParts, folder: Path) -> None:
+def test_float16_halves_the_file_and_loads_as_float32(tiny_model: SavedModel, folder: Path) -> None:
     before = (folder / "model.safetensors").stat().st_size
-    save_model(folder, tiny_parts, dtype="float16")
+    save_model(folder, tiny_model, dtype="float16")
     assert (folder / "model.safetensors").stat().st_size < 0.6 * before
-    for name, weight in load_model(folder).model.state_dict().items():
+    for name, weight in load_model(folder).network.state_dict().items():
         assert weight.dtype == torch.float32
-        assert torch.equal(weight, tiny_parts.model.state_dict()[name].half().float())
+        assert torch.equal(weight, tiny_model.network.state_dict()[name].half().float())
 
 
-def test_settings_are_saved_with_the_model(tiny_parts: ModelParts, tmp_path: Path) -> None:
+def test_settings_are_saved_with_the_model(tiny_model: SavedModel, tmp_path: Path) -> None:
     sampling = SamplingConfig(temperature=0.7, top_p=0.9, guidance_scale=2.5)
-    save_model(tmp_path / "model", dataclasses.replace(tiny_parts, sampling=sampling))
+    save_model(tmp_path / "model", dataclasses.replace(tiny_model, sampling=sampling))
     assert load_model(tmp_path / "model").sampling == sampling
 
 
@@ -139,8 +139,8 @@ def test_a_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
         load_model(folder)
 
 
-def test_another_models_tokenizer_is_refused(other_parts: ModelParts, folder: Path, tmp_path: Path) -> None:
-    save_model(tmp_path / "other", other_parts)
+def test_another_models_tokenizer_is_refused(other_model: SavedModel, folder: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "other", other_model)
     shutil.rmtree(folder / "tokenizer")
     shutil.copytree(tmp_path / "other" / "tokenizer", folder / "tokenizer")
     with pytest.raises(ValueError, match="tokenizer is not the one this model was trained with"):
@@ -209,10 +209,10 @@ def test_a_tokenizer_is_no_model(folder: Path) -> None:
         load_model(folder / "tokenizer")
 
 
-def test_parts_of_two_models_do_not_make_one(tiny_parts: ModelParts) -> None:
-    text_tokenizer = type(tiny_parts.text_tokenizer).train(["another set of words"], vocab_size=270)
+def test_parts_of_two_models_do_not_make_one(tiny_model: SavedModel) -> None:
+    text_tokenizer = type(tiny_model.text_tokenizer).train(["another set of words"], vocab_size=270)
     with pytest.raises(ValueError, match="text_vocab_size"):
-        dataclasses.replace(tiny_parts, text_tokenizer=text_tokenizer)
+        dataclasses.replace(tiny_model, text_tokenizer=text_tokenizer)
 
 
 def test_unknown_models_and_devices_are_refused(folder: Path) -> None:
@@ -223,19 +223,19 @@ def test_unknown_models_and_devices_are_refused(folder: Path) -> None:
             Pipeline.from_pretrained(folder, device=device)
 
 
-def test_saving_replaces_a_model_but_nothing_else(tiny_parts: ModelParts, folder: Path) -> None:
-    save_model(folder, tiny_parts)
+def test_saving_replaces_a_model_but_nothing_else(tiny_model: SavedModel, folder: Path) -> None:
+    save_model(folder, tiny_model)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
     (folder / "thesis.txt").write_text("do not lose me")
     with pytest.raises(ValueError, match="other files .thesis.txt."):
-        save_model(folder, tiny_parts)
+        save_model(folder, tiny_model)
     with pytest.raises(ValueError, match="is a file"):
-        save_model(folder / "thesis.txt", tiny_parts)
+        save_model(folder / "thesis.txt", tiny_model)
 
 
-def test_a_failed_save_leaves_the_old_model(tiny_parts: ModelParts, folder: Path) -> None:
+def test_a_failed_save_leaves_the_old_model(tiny_model: SavedModel, folder: Path) -> None:
     kept = {name: (folder / name).read_bytes() for name in FILES}
     with pytest.raises(TypeError):
-        save_model(folder, dataclasses.replace(tiny_parts, fps=torch.tensor(8.0)))  # type: ignore[arg-type]
+        save_model(folder, dataclasses.replace(tiny_model, fps=torch.tensor(8.0)))  # type: ignore[arg-type]
     assert {name: (folder / name).read_bytes() for name in FILES} == kept
     assert [path.name for path in folder.parent.iterdir()] == ["model"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.pipeline.prompt_files import Prompt, read_prompts
+from videogpt.pipeline.prompt_files import read_prompts
+from videogpt.pipeline.request import Request
 
 
 def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:
@@ -15,13 +16,18 @@ def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:
         "\u4e00\u53ea\u732b",
         '{"prompt": "text"}',
     ]
-    assert read_prompts(path)[0] == Prompt("a red circle", None)
+    assert read_prompts(path)[0] == Request(text="a red circle")
 
 
 def test_json_lines_have_prompts_and_seeds(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a star", "seed": 3}\n\n{"prompt": "", "id": "x"}\n')
-    assert read_prompts(path) == [Prompt("a star", 3), Prompt("", None)]
+    assert read_prompts(path) == [Request(text="a star", seed=3), Request(text="")]
+    asked = Request(seed=8, num_frames=5)
+    assert read_prompts(path, asked) == [
+        Request(text="a star", seed=3, num_frames=5),
+        Request(text="", seed=8, num_frames=5),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt.pipeline.pipeline import Sample
+from videogpt.pipeline.request import Request, Sample
 from videogpt.pipeline.sample_files import SampleWriter, contact_sheet
 from videogpt.sampling import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
@@ -21,8 +21,7 @@ def sample(prompt: str = "a red circle moves left", seed: int = 3, frames: int =
     noise_THWC = torch.randint(0, 256, (frames, 16, 24, 3), dtype=torch.uint8)
     return Sample(
         clip=Clip(noise_THWC, fps=8.0),
-        prompt=prompt,
-        seed=seed,
+        request=Request(text=prompt, seed=seed),
         sampling=SamplingConfig(top_k=7),
         batch_seconds=0.5,
         samples_in_batch=2,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt.runs.config_errors import check_config_files, plain
+from videogpt.runs.config_errors import check_config_files, one_line
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_a_value_that_does_not_fit_is_said_with_its_full_key_and_what_would() ->
     - Expected a <class 'NoneType'>
   Given value type: <class 'jsonargparse._util.NestedArg'>
   Given value: NestedArg(key='size', val='big')"""
-    assert plain(message) == "data.size: big does not fit, it must be a whole number or a list"
+    assert one_line(message) == "data.size: big does not fit, it must be a whole number or a list"
 
 
 def test_a_choice_is_said_with_its_members() -> None:
     message = "Parser key \"resume\":\n  Expected a typing.Literal['auto', 'must', 'never']. Got value: maybe"
-    assert plain(message) == "resume: maybe does not fit, it must be one of auto, must, never"
+    assert one_line(message) == "resume: maybe does not fit, it must be one of auto, must, never"
 
 
 def test_what_a_class_refuses_is_said_in_its_own_words() -> None:
@@ -67,7 +67,7 @@ Errors:
   - Expected a <class 'NoneType'>
 Given value type: <class 'jsonargparse._namespace.Namespace'>
 Given value: Namespace(width=33)"""
-    assert plain(message) == "width 33 is no multiple of heads 2: change either"
+    assert one_line(message) == "width 33 is no multiple of heads 2: change either"
 
 
 def test_a_class_stays_where_it_is_the_mistake() -> None:
@@ -77,4 +77,4 @@ def test_a_class_stays_where_it_is_the_mistake() -> None:
     - Problem with given class_path 'mine.Model':
         Option 'lrr' is not accepted
     - Expected a <class 'NoneType'>"""
-    assert plain(message) == "model: Problem with given class_path 'mine.Model': Option 'lrr' is not accepted"
+    assert one_line(message) == "model: Problem with given class_path 'mine.Model': Option 'lrr' is not accepted"

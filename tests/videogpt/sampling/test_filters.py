@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videogpt.sampling import SamplingConfig
-from videogpt.sampling.filters import filter_logits, gumbel_noise, keep_min_p, keep_top_k, keep_top_p
+from videogpt.sampling.draw import gumbel_noise
+from videogpt.sampling.filters import filter_logits, keep_min_p, keep_top_k, keep_top_p
 
 ROWS = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=12, unique=True)
 

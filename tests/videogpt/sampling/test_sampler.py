@@ -7,11 +7,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from videogpt.layouts.text_to_video import Layout, LayoutConfig
-from videogpt.model.network import VideoGPT, VideoGPTConfig
-from videogpt.pipeline.saved_model import ModelParts
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.task import Example
+from videogpt.layouts.text_to_video import TextToVideo
+from videogpt.model.config import VideoGPTConfig
+from videogpt.model.network import VideoGPT
+from videogpt.pipeline.saved_model import SavedModel
 from videogpt.sampling import SamplingConfig
-from videogpt.sampling.filters import filter_logits, gumbel_noise
+from videogpt.sampling.draw import gumbel_noise
+from videogpt.sampling.filters import filter_logits
 from videogpt.sampling.sampler import VideoSampler
 
 TEXTS = [[7, 8, 9], [], [20 + i for i in range(13)], [5]]
@@ -25,30 +29,32 @@ SETTINGS = [
 
 
 def sample(
-    parts: ModelParts,
+    model: SavedModel,
     config: SamplingConfig,
     texts: list[list[int]] = TEXTS,
     seeds: list[int] = SEEDS,
     latent_frames: int = 3,
 ) -> Tensor:
     """Codes BTHW."""
-    return torch.stack(list(VideoSampler(parts.model, parts.layout, config)(texts, seeds, latent_frames)), dim=1)
+    examples = [Example(text) for text in texts]
+    sampler = VideoSampler(model.network, model.task, config)
+    return torch.stack(list(sampler(examples, seeds, latent_frames)), dim=1)
 
 
-def plain_logits(parts: ModelParts, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
+def plain_logits(model: SavedModel, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
     """Logits over codes (B, N, V) from one forward over whole sequences, without a cache."""
-    sequence = parts.layout.pack(texts, codes_BTHW)
-    hidden_BMD = parts.model.hidden(sequence)[:, sequence.visibility.video_start :]
-    return parts.model.logits(hidden_BMD, parts.layout.video_ids)
+    sequence = model.task.pack([Example(text, codes) for text, codes in zip(texts, codes_BTHW, strict=True)])
+    hidden_BMD = model.network.hidden(sequence)[:, sequence.rows_of("video")]
+    return model.network.logits(hidden_BMD, model.task.vocabulary.ids["video"])
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 @torch.no_grad()
-def test_every_code_is_the_one_a_plain_sampler_draws(tiny_parts: ModelParts, config: SamplingConfig) -> None:
-    codes_BTHW = sample(tiny_parts, config)
-    logits_BNV = plain_logits(tiny_parts, TEXTS, codes_BTHW)
+def test_every_code_is_the_one_a_plain_sampler_draws(tiny_model: SavedModel, config: SamplingConfig) -> None:
+    codes_BTHW = sample(tiny_model, config)
+    logits_BNV = plain_logits(tiny_model, TEXTS, codes_BTHW)
     if config.guidance_scale != 1.0:
-        free_BNV = plain_logits(tiny_parts, [[]] * len(TEXTS), codes_BTHW)
+        free_BNV = plain_logits(tiny_model, [[]] * len(TEXTS), codes_BTHW)
         logits_BNV = free_BNV + config.guidance_scale * (logits_BNV - free_BNV)
     for logits_NV, seed, codes_THW in zip(logits_BNV, SEEDS, codes_BTHW, strict=True):
         generator = torch.Generator().manual_seed(seed)
@@ -58,64 +64,64 @@ def test_every_code_is_the_one_a_plain_sampler_draws(tiny_parts: ModelParts, con
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
-def test_a_sample_does_not_depend_on_its_batch(tiny_parts: ModelParts, config: SamplingConfig) -> None:
-    together = sample(tiny_parts, config)
-    alone = [sample(tiny_parts, config, [text], [seed]) for text, seed in zip(TEXTS, SEEDS, strict=True)]
+def test_a_sample_does_not_depend_on_its_batch(tiny_model: SavedModel, config: SamplingConfig) -> None:
+    together = sample(tiny_model, config)
+    alone = [sample(tiny_model, config, [text], [seed]) for text, seed in zip(TEXTS, SEEDS, strict=True)]
     assert torch.equal(together, torch.cat(alone))
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 def test_sharing_prompts_changes_no_code(
-    tiny_parts: ModelParts, config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
+    tiny_model: SavedModel, config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [TEXTS[0], TEXTS[2], TEXTS[0], TEXTS[1], TEXTS[0]]
-    apart = sample(tiny_parts, config, texts, list(range(5)))
-    monkeypatch.setattr("videogpt.sampling.sampler.shares_prompts", lambda device: True)
-    assert torch.equal(sample(tiny_parts, config, texts, list(range(5))), apart)
+    apart = sample(tiny_model, config, texts, list(range(5)))
+    monkeypatch.setattr("videogpt.sampling.lanes.eager.shares_prompts", lambda device: True)
+    assert torch.equal(sample(tiny_model, config, texts, list(range(5))), apart)
 
 
-def test_prompt_seed_and_guidance_all_matter(tiny_parts: ModelParts) -> None:
-    plain = sample(tiny_parts, SamplingConfig())
+def test_prompt_seed_and_guidance_all_matter(tiny_model: SavedModel) -> None:
+    plain = sample(tiny_model, SamplingConfig())
     assert not torch.equal(plain[0], plain[3])  # the same seed, another prompt
-    assert not torch.equal(plain, sample(tiny_parts, SamplingConfig(), seeds=[4, 5, 6, 7]))
-    assert not torch.equal(plain, sample(tiny_parts, SamplingConfig(guidance_scale=4.0)))
+    assert not torch.equal(plain, sample(tiny_model, SamplingConfig(), seeds=[4, 5, 6, 7]))
+    assert not torch.equal(plain, sample(tiny_model, SamplingConfig(guidance_scale=4.0)))
 
 
-def test_guidance_of_one_is_the_plain_path_without_further_rows(tiny_parts: ModelParts) -> None:
+def test_guidance_of_one_is_the_plain_path_without_further_rows(tiny_model: SavedModel) -> None:
     rows: list[int] = []
-    hook = tiny_parts.model.embedding.register_forward_hook(lambda _m, ids, _o: rows.append(len(ids[0])))
+    hook = tiny_model.network.embedding.register_forward_hook(lambda _m, ids, _o: rows.append(len(ids[0])))
     try:
-        plain = sample(tiny_parts, SamplingConfig(guidance_scale=1.0))
+        plain = sample(tiny_model, SamplingConfig(guidance_scale=1.0))
         assert set(rows) == {4}
-        guided = sample(tiny_parts, SamplingConfig(guidance_scale=1.0 + 1e-9))
+        guided = sample(tiny_model, SamplingConfig(guidance_scale=1.0 + 1e-9))
         assert set(rows) == {4, 8}
     finally:
         hook.remove()
     assert torch.equal(plain, guided)
 
 
-def test_guidance_of_zero_ignores_the_prompt(tiny_parts: ModelParts) -> None:
-    found = sample(tiny_parts, SamplingConfig(guidance_scale=0.0))
-    assert torch.equal(found, sample(tiny_parts, SamplingConfig(), texts=[[]] * 4))
+def test_guidance_of_zero_ignores_the_prompt(tiny_model: SavedModel) -> None:
+    found = sample(tiny_model, SamplingConfig(guidance_scale=0.0))
+    assert torch.equal(found, sample(tiny_model, SamplingConfig(), texts=[[]] * 4))
 
 
-def test_only_codes_come_out_however_hot(tiny_parts: ModelParts) -> None:
-    codes_BTHW = sample(tiny_parts, SamplingConfig(temperature=1e6), [[]] * 64, list(range(64)))
+def test_only_codes_come_out_however_hot(tiny_model: SavedModel) -> None:
+    codes_BTHW = sample(tiny_model, SamplingConfig(temperature=1e6), [[]] * 64, list(range(64)))
     assert codes_BTHW.shape == (64, 3, 2, 3) and codes_BTHW.dtype == torch.int64
     assert codes_BTHW.min() >= 0 and codes_BTHW.max() < 75
     assert len(codes_BTHW.unique()) == 75
 
 
-def test_a_shorter_video_is_the_beginning_of_a_longer_one(tiny_parts: ModelParts) -> None:
+def test_a_shorter_video_is_the_beginning_of_a_longer_one(tiny_model: SavedModel) -> None:
     config = SamplingConfig(guidance_scale=2.0)
-    assert torch.equal(sample(tiny_parts, config, latent_frames=2), sample(tiny_parts, config)[:, :2])
+    assert torch.equal(sample(tiny_model, config, latent_frames=2), sample(tiny_model, config)[:, :2])
 
 
-def test_frames_come_as_they_are_drawn(tiny_parts: ModelParts) -> None:
+def test_frames_come_as_they_are_drawn(tiny_model: SavedModel) -> None:
     steps: list[Any] = []
-    hook = tiny_parts.model.embedding.register_forward_hook(lambda *_: steps.append(None))
+    hook = tiny_model.network.embedding.register_forward_hook(lambda *_: steps.append(None))
     try:
-        frames = VideoSampler(tiny_parts.model, tiny_parts.layout, SamplingConfig())([[]], [0], 3)
+        frames = VideoSampler(tiny_model.network, tiny_model.task, SamplingConfig())([Example([])], [0], 3)
         counts = [len(steps)] + [(next(frames), len(steps))[1] for _ in range(3)]
     finally:
         hook.remove()
@@ -125,12 +131,16 @@ def test_frames_come_as_they_are_drawn(tiny_parts: ModelParts) -> None:
 
 def test_draws_have_the_models_probabilities() -> None:
     """One code a video, 4,000 seeds: the shares of the codes against the softmax of what top-k leaves."""
-    layout = Layout(LayoutConfig(text_vocab_size=4, codebook_size=6, latent_frames=1, latent_height=1, latent_width=1))
-    model = VideoGPT(VideoGPTConfig(vocab_size=layout.vocab_size, width=16, depth=2, heads=2, kv_heads=1)).eval()
+    task = TextToVideo(
+        LayoutConfig(text_vocab_size=4, codebook_size=6, latent_frames=1, latent_height=1, latent_width=1)
+    )
+    network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=2, heads=2, kv_heads=1)).eval()
     config = SamplingConfig(top_k=4, temperature=1.5)
-    codes_B = next(VideoSampler(model, layout, config)([[1, 2]] * 4000, list(range(4000)), 1)).flatten()
+    examples = [Example([1, 2])]
+    codes_B = next(VideoSampler(network, task, config)(examples * 4000, list(range(4000)), 1)).flatten()
     with torch.no_grad():
-        logits_1V = model.logits(model.hidden(layout.prompt([[1, 2]]))[:, -1], layout.video_ids)
+        hidden_1D = network.hidden(task.prompt(examples, 1).given)[:, -1]
+        logits_1V = network.logits(hidden_1D, task.vocabulary.ids["video"])
     expected_V = filter_logits(logits_1V, config).softmax(dim=-1)[0]
     found_V = codes_B.bincount(minlength=6) / 4000
     assert torch.allclose(found_V, expected_V, atol=0.025)  # three standard deviations
@@ -139,10 +149,10 @@ def test_draws_have_the_models_probabilities() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
-def test_a_gpu_draws_the_same_codes(tiny_parts: ModelParts, config: SamplingConfig) -> None:
-    expected = sample(tiny_parts, config)
+def test_a_gpu_draws_the_same_codes(tiny_model: SavedModel, config: SamplingConfig) -> None:
+    expected = sample(tiny_model, config)
     try:
-        tiny_parts.model.cuda()
-        assert torch.equal(sample(tiny_parts, config).cpu(), expected)
+        tiny_model.network.cuda()
+        assert torch.equal(sample(tiny_model, config).cpu(), expected)
     finally:
-        tiny_parts.model.cpu()
+        tiny_model.network.cpu()

@@ -1,6 +1,7 @@
 """Training the language model: the loss is what it says, runs resume exactly, and what does not fit is refused."""
 
 import math
+from itertools import islice
 from typing import Literal
 
 import lightning
@@ -9,11 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from videogpt import Pipeline, VideoGPTConfig
+from videogpt.layouts.config import LayoutRules
 from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.keep_pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
-from videogpt.training.next_token import TextConfig, VideoGPTTraining
+from videogpt.training.captions import TextConfig
+from videogpt.training.next_token import VideoGPTTraining
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder
@@ -39,9 +42,10 @@ def material(tmp_path_factory):
     return root
 
 
-def training(material, kind: Literal["adamw", "muon"] = "adamw", **text) -> VideoGPTTraining:
+def training(material, kind: Literal["adamw", "muon"] = "adamw", settings=None, **text) -> VideoGPTTraining:
     torch.manual_seed(0)
     return VideoGPTTraining(
+        **(settings or {}),
         tokenizer=str(material / "tokenizer"),
         model=VideoGPTConfig(width=32, depth=2, heads=2, kv_heads=1),
         text=TextConfig(vocab_size=300, **text),
@@ -79,13 +83,12 @@ def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tm
     module = training(material, loss_weight=0.3)
     shards = data(material)
     trainer(tmp_path, 1, enable_checkpointing=False).fit(module, shards)
-    batch = next(iter(shards.val_dataloader()))
-    sequence = module.pack(batch)
+    sequence = next(iter(shards.val_dataloader()))
     losses = module.losses(module.model, sequence)
     logits = module.model(sequence)
     total = weights = 0.0
     for row in range(sequence.targets_BN.shape[1]):
-        ids = module.layout.text_ids if row < sequence.visibility.video_start else module.layout.video_ids
+        ids = module.task.vocabulary.ids["text" if row < sequence.visibility.body_start else "video"]
         for clip, target in enumerate(sequence.targets_BN[:, row].tolist()):
             weight = float(sequence.loss_weight_BN[clip, row])
             if weight:
@@ -93,6 +96,53 @@ def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tm
                 total += weight * float(F.cross_entropy(own[None], torch.tensor([target - ids.start])))
                 weights += weight
     assert float(losses.total) == pytest.approx(total / weights, rel=1e-4)
+
+
+def test_documents_without_padding_have_the_losses_of_padded_ones(material, tmp_path):
+    module, packed = training(material), training(material, settings={"without_padding": True})
+    shards, same_shards = data(material), data(material)
+    trainer(tmp_path / "a", 1, enable_checkpointing=False).fit(module, shards)
+    trainer(tmp_path / "b", 1, enable_checkpointing=False).fit(packed, same_shards)
+    padded, joined = (next(iter(each.train_dataloader())) for each in (shards, same_shards))
+    assert len(padded.ids_BN) == 4 and len(joined.ids_BN) == 1
+    found, expected = (module.losses(module.model, sequence) for sequence in (joined, padded))
+    torch.testing.assert_close(found.total, expected.total, rtol=1e-4, atol=0)
+    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_captions_are_dropped_in_the_loader_the_same_in_every_process(material, tmp_path, workers):
+    module = training(material, dropout=0.5)
+    shards = data(material)
+    shards.num_workers = workers
+    trainer(tmp_path, 1, enable_checkpointing=False).fit(module, shards)
+    batches = [batch.visibility.prefix_B.tolist() for batch in islice(shards.train_dataloader(), 6)]
+    again = data(material)
+    again.collate_training = shards.collate_training
+    assert batches == [batch.visibility.prefix_B.tolist() for batch in islice(again.train_dataloader(), 6)]
+    dropped = [length == 2 for batch in batches for length in batch]
+    assert any(dropped) and not all(dropped)
+    assert not any(length == 2 for batch in shards.val_dataloader() for length in batch.visibility.prefix_B.tolist())
+
+
+def test_what_the_layout_is_asked_for_is_saved_with_the_model(material, tmp_path):
+    rules = LayoutRules(bidirectional_prefix=True, window_frames=2)
+    module = training(material, settings={"rules": rules}, loss_weight=0.0)
+    trainer(tmp_path, 2, enable_checkpointing=False).fit(module, data(material))
+    module.save_pretrained(tmp_path / "pretrained")
+    pipeline = Pipeline.from_pretrained(tmp_path / "pretrained")
+    assert pipeline.model.task.config.rules == rules and pipeline.model.task.name == "text_to_video"
+    assert len(pipeline("a red circle", seed=1)[0]) == 5
+
+
+def test_settings_under_which_rows_would_see_what_they_predict_are_refused(material, tmp_path):
+    with pytest.raises(ValueError, match="text.loss_weight is 0.1, but .* set it to 0"):
+        training(material, settings={"rules": LayoutRules(bidirectional_prefix=True)})
+    module = training(material, settings={"rules": LayoutRules(bidirectional_frames=True)})
+    with pytest.raises(ValueError, match="bidirectional_frames is set"):
+        trainer(tmp_path, 1, enable_checkpointing=False).fit(module, data(material))
+    with pytest.raises(ValueError, match="no task 'text_to_smell': choose text_to_video"):
+        training(material, settings={"task": "text_to_smell"})
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -120,7 +170,7 @@ def test_the_saved_folder_samples_and_holds_the_average(material, tmp_path):
     module.save_pretrained(tmp_path / "pretrained")
     pipeline = Pipeline.from_pretrained(tmp_path / "pretrained")
     averaged = module.average.module.state_dict()
-    assert all(torch.equal(tensor, averaged[name]) for name, tensor in pipeline.parts.model.state_dict().items())
+    assert all(torch.equal(tensor, averaged[name]) for name, tensor in pipeline.model.network.state_dict().items())
     assert len(pipeline("a red circle", seed=1)[0]) == 5
 
 
@@ -150,7 +200,7 @@ def test_the_text_tokenizer_of_a_run_is_kept(material, tmp_path):
     kept = (tmp_path / "text.model").read_bytes()
     again = training(material)
     trainer(tmp_path, 1, enable_checkpointing=False).fit(again, data(material))
-    assert again.parts.text_tokenizer.to_bytes() == kept == (tmp_path / "text.model").read_bytes()
+    assert again.saved.text_tokenizer.to_bytes() == kept == (tmp_path / "text.model").read_bytes()
 
 
 def test_a_checkpoint_of_another_kind_of_training_is_refused(material, tmp_path):

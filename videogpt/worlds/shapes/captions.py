@@ -1,30 +1,20 @@
 """Captions of the shapes world: a scene in words, always true, worded in many ways.
 
-    caption(scene, rng)               "on a navy background, a little red disc is sliding left"
-    caption(scene, rng, full=True)    the same, but never leaves out a size or the background
+    shapes_caption(scene, rng)               # "on a navy background, a little red disc is sliding left"
+    shapes_caption(scene, rng, full=True)    # the same, but never leaves out a size or the background
 
 Lower case, no full stop. Every synonym stands for one attribute only, so that a full caption fits no other
 scene. Knows nothing of pixels.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from videogpt.worlds.shapes.scene import Attributes, Scene, pick
+from videogpt.worlds.shapes.scene import Attributes, Scene
+from videogpt.worlds.world import pick
 
 OMITTED = 0.15
 """How often the sizes, and how often the background, go unnamed when the caption need not be full."""
 _TERSE = 0.15  # how often a caption has no articles: "red circle moving left, black background"
-
-
-class Verb(NamedTuple):
-    """One motion in the three forms that captions use."""
-
-    finite: str
-    progressive: str
-    participle: str
-
 
 _SHAPES = {
     "circle": ("circle", "circle", "disc"),
@@ -40,36 +30,17 @@ _SIZES = {
 }
 _BACKGROUNDS = {"grey": ("grey", "gray"), "navy": ("navy", "navy", "dark blue")}
 
-_STILL = (
-    Verb("stays still", "is staying still", "staying still"),
-    Verb("does not move", "is not moving", "not moving"),
-)
-_BOUNCES = (
-    Verb("bounces", "is bouncing", "bouncing"),
-    Verb("bounces around", "is bouncing around", "bouncing around"),
-)
-_SPINS = (
-    Verb("spins", "is spinning", "spinning"),
-    Verb("rotates", "is rotating", "rotating"),
-)
-_GROWS = (
-    Verb("grows", "is growing", "growing"),
-    Verb("gets bigger", "is getting bigger", "getting bigger"),
-)
-_SHRINKS = (
-    Verb("shrinks", "is shrinking", "shrinking"),
-    Verb("gets smaller", "is getting smaller", "getting smaller"),
-)
-_VERBS = {"stays still": _STILL, "bounces": _BOUNCES, "spins": _SPINS, "grows": _GROWS, "shrinks": _SHRINKS}
-_GOES = (
-    Verb("moves", "is moving", "moving"),
-    Verb("moves", "is moving", "moving"),
-    Verb("slides", "is sliding", "sliding"),
-    Verb("goes", "is going", "going"),
-)
+_VERBS_OF_MOTIONS = {  # finite verb and participle
+    "stays still": (("stays still", "staying still"), ("does not move", "not moving")),
+    "bounces": (("bounces", "bouncing"), ("bounces around", "bouncing around")),
+    "spins": (("spins", "spinning"), ("rotates", "rotating")),
+    "grows": (("grows", "growing"), ("gets bigger", "getting bigger")),
+    "shrinks": (("shrinks", "shrinking"), ("gets smaller", "getting smaller")),
+}
+_GOES = (("moves", "moving"), ("moves", "moving"), ("slides", "sliding"), ("goes", "going"))
 
 
-def caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
+def shapes_caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
     """Put a scene into words.
 
     Args:
@@ -103,24 +74,25 @@ def _clause(look: Attributes, rng: np.random.Generator, with_size: bool, tense: 
     words.append(pick(rng, _SHAPES[look.shape]))
     if tense != "participle":
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
-    words.append(getattr(_verb(look, rng, turns), tense))
+    finite, participle = _verb(look, rng, turns)
+    words.append({"finite": finite, "progressive": f"is {participle}", "participle": participle}[tense])
     return " ".join(words)
 
 
-def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> Verb:
+def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> tuple[str, str]:
     if look.second_colour is not None:
         second = _colour(look.second_colour, rng)
         if turns:
-            return Verb(f"turns {second}", f"is turning {second}", f"turning {second}")
+            return f"turns {second}", f"turning {second}"
         change = f"from {_colour(look.colour, rng)} to {second}"
-        return Verb(f"changes {change}", f"is changing {change}", f"changing {change}")
-    if look.motion in _VERBS:
-        return pick(rng, _VERBS[look.motion])
+        return f"changes {change}", f"changing {change}"
+    if look.motion in _VERBS_OF_MOTIONS:
+        return pick(rng, _VERBS_OF_MOTIONS[look.motion])
     direction = look.motion.removeprefix("moves ")
-    verb = pick(rng, _GOES)
+    finite, participle = pick(rng, _GOES)
     if direction in ("left", "right") and rng.random() < 0.25:
         direction = f"to the {direction}"
-    return Verb(*(f"{form} {direction}" for form in verb))
+    return f"{finite} {direction}", f"{participle} {direction}"
 
 
 def _colour(name: str, rng: np.random.Generator) -> str:

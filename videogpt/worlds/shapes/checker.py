@@ -1,7 +1,7 @@
 """Read a clip of the shapes world back into attributes, from its pixels alone.
 
     reading = check(frames_THWC)                  # uint8, RGB
-    agreement = agrees(reading, scene)            # agreement.shape, .motion, ..., and agreement.all
+    agreement(reading, scene)                     # {"count": True, "shape": True, "colour": False, ...}
 
 Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
 was seen, and what explains its pixels best is what it is. So it needs no trained network. Pictures that a
@@ -22,12 +22,11 @@ from einops import rearrange
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Placement, cover
-from videogpt.worlds.shapes.scene import DIRECTIONS, RADII, SHAPES, Attributes, Scene
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Floats, Placement, cover
+from videogpt.worlds.shapes.scene import RADII, SHAPES, STRAIGHT_MOTIONS, Attributes, Scene
 
 # T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
 
-Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 _CONTRAST = 40.0  # distance in RGB from the background at which a pixel belongs to an object
@@ -68,26 +67,7 @@ class SceneReading:
     background: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Which attributes of a scene a reading has right, over all its objects. With a wrong count, none but the
-    background can be right."""
-
-    count: bool
-    shape: bool
-    colour: bool
-    """Both colours, when one changes."""
-    size: bool
-    motion: bool
-    background: bool
-
-    @property
-    def all(self) -> bool:
-        """The clip shows the scene."""
-        return self.count and self.shape and self.colour and self.size and self.motion and self.background
-
-
-class Blob(NamedTuple):
+class _Blob(NamedTuple):
     """One object's pixels."""
 
     alpha_THW: Floats
@@ -98,7 +78,7 @@ class Blob(NamedTuple):
     """Part of the clip's frames in which it is seen; the other fields hold these frames only."""
 
 
-class Fit(NamedTuple):
+class _Fit(NamedTuple):
     """How well a shape explains a blob."""
 
     error_T: Floats
@@ -130,27 +110,27 @@ def check(frames_THWC: NDArray[np.uint8]) -> SceneReading:
     )
 
 
-def agrees(reading: SceneReading, scene: Scene) -> Agreement:
-    """Compare a reading with the scene that a clip was made from, or was to show. Objects match as a set."""
+def agreement(reading: SceneReading, scene: Scene) -> dict[str, bool]:
+    """Which attributes of a scene a reading has right, over all its objects, which match as a set.
+
+    With a wrong count, none but the background can be right.
+    """
     wanted = [one.attributes for one in scene.objects]
-    background = reading.background == scene.background
+    background = {"background": reading.background == scene.background}
     if len(reading.objects) != len(wanted):
-        wrong = dict.fromkeys(("count", "shape", "colour", "size", "motion"), False)
-        return Agreement(**wrong, background=background)
+        return dict.fromkeys(("count", "shape", "colour", "size", "motion"), False) | background
     pairings = [list(zip(reading.objects, order, strict=True)) for order in permutations(wanted)]
-    agreements = [_compare(pairs, background) for pairs in pairings]
-    return max(agreements, key=lambda a: (a.all, a.shape + a.colour + a.size + a.motion))
+    return max((_compare(pairs) for pairs in pairings), key=lambda right: sum(right.values())) | background
 
 
-def _compare(pairs: list[tuple[Attributes, Attributes]], background: bool) -> Agreement:
-    return Agreement(
-        count=True,
-        shape=all(seen.shape == wanted.shape for seen, wanted in pairs),
-        colour=all(seen.colours == wanted.colours for seen, wanted in pairs),
-        size=all(wanted.size in (None, seen.size) for seen, wanted in pairs),
-        motion=all(seen.motion == wanted.motion for seen, wanted in pairs),
-        background=background,
-    )
+def _compare(pairs: list[tuple[Attributes, Attributes]]) -> dict[str, bool]:
+    return {
+        "count": True,
+        "shape": all(seen.shape == wanted.shape for seen, wanted in pairs),
+        "colour": all(seen.colours == wanted.colours for seen, wanted in pairs),  # both, when one changes
+        "size": all(wanted.size in (None, seen.size) for seen, wanted in pairs),
+        "motion": all(seen.motion == wanted.motion for seen, wanted in pairs),
+    }
 
 
 def _background(frames_THWC: NDArray[np.uint8]) -> Floats:
@@ -164,7 +144,7 @@ def _nearest(colour_C: Floats, names: dict[str, tuple[int, int, int]]) -> str:
     return min(names, key=lambda name: float(np.linalg.norm(colour_C - np.array(names[name]))))
 
 
-def _find_blobs(frames_THWC: Floats, background_C: Floats) -> list[Blob]:
+def _find_blobs(frames_THWC: Floats, background_C: Floats) -> list[_Blob]:
     """Connected things in space and time, less specks and short flashes."""
     offset_THWC = frames_THWC - background_C
     contrast_THW = np.linalg.norm(offset_THWC, axis=-1)
@@ -177,7 +157,7 @@ def _find_blobs(frames_THWC: Floats, background_C: Floats) -> list[Blob]:
         if seen_T.sum() >= _LEAST_FRAMES:
             others_THW = (label_THW != 0) & ~own_THW
             alpha_THW, colour_TC = _measure(offset_THWC[seen_T], own_THW[seen_T], others_THW[seen_T])
-            blobs.append(Blob(alpha_THW, colour_TC, float(seen_T.mean())))
+            blobs.append(_Blob(alpha_THW, colour_TC, float(seen_T.mean())))
     return blobs
 
 
@@ -197,7 +177,7 @@ def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Fl
     return alpha_THW, colour_TC
 
 
-def _read_object(blob: Blob, background_C: Floats) -> Attributes:
+def _read_object(blob: _Blob, background_C: Floats) -> Attributes:
     area_T = blob.alpha_THW.sum((1, 2))
     centre_TX = _centres(blob.alpha_THW, area_T)
     weight_T = _weights(blob.alpha_THW, centre_TX, area_T)
@@ -227,7 +207,7 @@ def _read_object(blob: Blob, background_C: Floats) -> Attributes:
     )
 
 
-def _shape(fits: dict[str, Fit], likeliest: str, alpha_THW: Floats) -> str:
+def _shape(fits: dict[str, _Fit], likeliest: str, alpha_THW: Floats) -> str:
     """The likeliest shape, unless the clip begins or ends with another or it is unlike the pixels."""
     third = len(alpha_THW) // 3 + 1
     ends = []
@@ -257,7 +237,7 @@ def _path(centre_TX: Floats) -> str:
     if range_X.min() > _SWAY or detour_X.max() > _DETOUR:
         return "wanders"
     net_X = centre_TX[-1] - centre_TX[0]
-    return max(DIRECTIONS, key=lambda name: float(net_X @ np.array(DIRECTIONS[name])))
+    return max(STRAIGHT_MOTIONS, key=lambda name: float(net_X @ np.array(STRAIGHT_MOTIONS[name])))
 
 
 @lru_cache
@@ -278,7 +258,7 @@ def _weights(alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Floats:
     return (corners_T / ndimage.maximum_filter1d(corners_T, _NEIGHBOURS)) ** _KEENNESS
 
 
-def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weight_T: Floats) -> Fit:
+def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weight_T: Floats) -> _Fit:
     """Paint the shape at every angle over every frame, then find the steady turn with the least error."""
     symmetry = _SYMMETRY[shape]
     angle_K = np.zeros(1) if shape == "circle" else np.arange(_ANGLES) * symmetry / _ANGLES
@@ -289,7 +269,7 @@ def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weigh
     error_TRK = np.take_along_axis(error_TK[:, None], steps_TRK, axis=2)
     total_RK = np.tensordot(weight_T, error_TRK, axes=1)
     rate, angle = np.unravel_index(total_RK.argmin(), total_RK.shape)
-    return Fit(error_TRK[:, rate, angle], weight_T, float(rates_R[rate]))
+    return _Fit(error_TRK[:, rate, angle], weight_T, float(rates_R[rate]))
 
 
 def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from videogpt.worlds.shapes.scene import FRAME_SIZE, NUM_FRAMES, REACH, Scene, SceneObject, Track
+from videogpt.worlds.shapes.scene import FRAME_SIZE, REACH, Scene, SceneObject, Track
+from videogpt.worlds.world import NUM_FRAMES
 
 # T frames, H height, W width, C colours (red, green, blue), S side of a window around an object, X (x, y)
 
@@ -45,7 +46,7 @@ class Placement(NamedTuple):
     """Clockwise, radians."""
 
 
-class Windows(NamedTuple):
+class _Windows(NamedTuple):
     """The covered part of each pixel in a square window around an object."""
 
     coverage_TSS: Floats
@@ -83,7 +84,7 @@ def place(track: Track) -> Placement:
     )
 
 
-def cover(shape: str, placement: Placement, star_waist: float = STAR_WAIST) -> Windows:
+def cover(shape: str, placement: Placement, star_waist: float = STAR_WAIST) -> _Windows:
     """Anti-aliased coverage of one shape, in [0, 1], in windows that just hold it."""
     reach = REACH[shape] * float(placement.radius_T.max())
     side = 2 * math.ceil(reach + 1) + 1
@@ -95,7 +96,7 @@ def cover(shape: str, placement: Placement, star_waist: float = STAR_WAIST) -> W
     x_TSS = cos_T11 * x_TS[:, None, :] + sin_T11 * y_TS[:, :, None]
     y_TSS = cos_T11 * y_TS[:, :, None] - sin_T11 * x_TS[:, None, :]
     distance_TSS = _outline(shape, x_TSS, y_TSS, REACH[shape] * placement.radius_T[:, None, None], star_waist)
-    return Windows(np.clip(0.5 - distance_TSS, 0, 1).astype(np.float32), corner_TX[:, 1], corner_TX[:, 0])
+    return _Windows(np.clip(0.5 - distance_TSS, 0, 1).astype(np.float32), corner_TX[:, 1], corner_TX[:, 0])
 
 
 def _outline(shape: str, x: Floats, y: Floats, reach: Floats, star_waist: float) -> Floats:

@@ -1,8 +1,8 @@
 """The shapes world: what a scene is, and how scenes are drawn at random.
 
     scene = sample_scene(seed=0, index=7)                      # a pure function of its arguments
-    frames_THWC = shapes_render.render(scene)                  # 17 frames of 64x64 at 8 per second
-    text = shapes_captions.caption(scene, caption_rng(0, 7))
+    frames_THWC = render(scene)                                # 17 frames of 64x64 at 8 per second
+    text = shapes_caption(scene, caption_rng(seed=0, index=7))
 
 One or two objects move, turn, grow or change colour on a plain background. Two objects keep to lanes of their
 own, so that they never overlap, and nothing ever touches the edge of the frame. One (shape, colour) pair in
@@ -13,30 +13,27 @@ Refuses unknown splits and negative seeds or indices. Knows nothing of pixels, w
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any
 
 import numpy as np
 
-Split = Literal["train", "held_out"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-Choice = TypeVar("Choice")
+from videogpt.worlds.world import NUM_FRAMES, SPLITS, Split, check_draw, pick
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom: bounds of a centre
 
 FRAME_SIZE = 64  # pixels, height and width
-NUM_FRAMES = 17
-FPS = 8.0
 
 SHAPES = ("circle", "square", "triangle", "star")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white")
-SIZES = ("small", "medium", "large")
+OBJECT_SIZES = ("small", "medium", "large")
 BACKGROUNDS = ("black", "grey", "navy", "brown")
-DIRECTIONS = {
+STRAIGHT_MOTIONS = {
     "moves left": (-1, 0),
     "moves right": (1, 0),
     "moves up": (0, -1),
     "moves down": (0, 1),
 }
-MOTIONS = ("stays still", *DIRECTIONS, "bounces", "spins", "grows", "shrinks", "changes colour")
+MOTIONS = ("stays still", *STRAIGHT_MOTIONS, "bounces", "spins", "grows", "shrinks", "changes colour")
 
 RADII = {"small": 6.5, "medium": 9.4, "large": 13.5}
 """Pixels. The radius of the circle; the other shapes are scaled to look as large, see REACH."""
@@ -65,7 +62,7 @@ class Attributes:
     motion: str
     """One of MOTIONS."""
     size: str | None = None
-    """One of SIZES; None when the object grows or shrinks."""
+    """One of OBJECT_SIZES; None when the object grows or shrinks."""
     second_colour: str | None = None
     """The last colour when the object changes colour, else None."""
 
@@ -88,8 +85,8 @@ class Track:
     """Centre in the first frame."""
     velocity: tuple[float, float] = (0.0, 0.0)
     """Pixels per frame, reflected at the walls of `region`."""
-    region: tuple[float, float, float, float]
-    """Left, top, right and bottom bound of the centre."""
+    region: Box
+    """Where the centre may be."""
     radius: float
     """Radius in the first frame."""
     last_radius: float
@@ -142,7 +139,7 @@ def _track(fields: dict[str, Any]) -> Track:
     return Track(**{**fields, **tuples})
 
 
-def is_held_out(shape: str, colour: str) -> bool:
+def is_held_out_pair(shape: str, colour: str) -> bool:
     """Whether the "train" split never shows this pair.
 
     Colour number 2 s + 1 (mod 7) of shape number s: orange circles, green squares, purple triangles and red
@@ -159,7 +156,7 @@ def sample_scene(seed: int, index: int, split: Split = "train") -> Scene:
     """
     rng = _rng(seed, index, split, stream=0)
     num_objects = int(rng.integers(1, 3))
-    sizes = SIZES if num_objects == 1 else SIZES[:2]
+    sizes = OBJECT_SIZES if num_objects == 1 else OBJECT_SIZES[:2]
     while True:  # until the objects belong to the split and find room
         looks = [_sample_attributes(rng, sizes) for _ in range(num_objects)]
         if not _belongs(looks, split):
@@ -176,22 +173,13 @@ def sample_scene(seed: int, index: int, split: Split = "train") -> Scene:
 
 
 def caption_rng(seed: int, index: int, split: Split = "train") -> np.random.Generator:
-    """The generator for the wording of scene `index`: apart from that of the scene, so that neither disturbs
-    the other."""
+    """Chooses the words for scene `index`. Apart from what draws the scene, so that neither disturbs the other."""
     return _rng(seed, index, split, stream=1)
 
 
 def _rng(seed: int, index: int, split: Split, stream: int) -> np.random.Generator:
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    if seed < 0 or index < 0:
-        raise ValueError(f"seed={seed} and index={index} must not be negative")
+    check_draw(seed, index, split)
     return np.random.default_rng([seed, index, SPLITS.index(split), stream])
-
-
-def pick(rng: np.random.Generator, choices: tuple[Choice, ...]) -> Choice:
-    """One of the choices, each as likely as the others."""
-    return choices[int(rng.integers(len(choices)))]
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -212,7 +200,7 @@ def _belongs(looks: list[Attributes], split: Split) -> bool:
     pairs = [pair for look in looks for pair in look.pairs]
     if len({colour for _, colour in pairs}) < len(pairs):  # two objects never share a colour
         return False
-    return any(is_held_out(*pair) for pair in pairs) == (split == "held_out")
+    return any(is_held_out_pair(*pair) for pair in pairs) == (split == "held_out")
 
 
 def _sample_radii(rng: np.random.Generator, look: Attributes, sizes: tuple[str, ...]) -> tuple[float, float]:
@@ -228,7 +216,7 @@ def _least_travel(look: Attributes, axis: int) -> float:
     """Pixels that the centre must be free to move along x (axis 0) or y (axis 1)."""
     if look.motion == "bounces":
         return _LEAST_BOUNCE
-    return _LEAST_TRAVEL if DIRECTIONS.get(look.motion, (0, 0))[axis] else 0.0
+    return _LEAST_TRAVEL if STRAIGHT_MOTIONS.get(look.motion, (0, 0))[axis] else 0.0
 
 
 def _sample_lanes(
@@ -277,7 +265,7 @@ def _sample_track(rng: np.random.Generator, look: Attributes, radii: tuple[float
 def _sample_line(rng: np.random.Generator, look: Attributes, region: Box) -> tuple[list[float], list[float]]:
     """Start and velocity of a centre that goes one way, or none."""
     start_X, velocity_X = [], []
-    for axis, direction in enumerate(DIRECTIONS.get(look.motion, (0, 0))):
+    for axis, direction in enumerate(STRAIGHT_MOTIONS.get(look.motion, (0, 0))):
         low, high = region[axis], region[axis + 2]
         travel = direction * _uniform(rng, _LEAST_TRAVEL, min(high - low, _MOST_TRAVEL))
         velocity_X.append(round(travel / _STEPS, 4))

@@ -1,18 +1,16 @@
 """Captions of the sprites world: every attribute in words, always true, worded in several ways.
 
-    caption(sprite, rng)      # "facing left, a green orc with red hair, bare-chested in a brown skirt, stabs"
+    sprite_caption(sprite, rng)      # "facing left, a green orc with red hair, bare-chested in a brown skirt, stabs"
 
 Lower case, no full stop. Knows nothing of pixels.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from videogpt.worlds.sprites.scene import Sprite
+from videogpt.worlds.sprites.scene import Sprite
+from videogpt.worlds.world import pick
 
-_VERBS = {
+_VERBS_OF_ACTIONS = {
     "cast": ("casts a spell", "works magic"),
     "thrust": ("thrusts", "stabs"),
     "walk": ("walks", "strides"),
@@ -34,23 +32,23 @@ _ORDERS = (
 _WITHOUT_ARTICLE = ("skin", "hair", "trousers", "armour", "mail")
 
 
-def caption(sprite: "Sprite", rng: np.random.Generator) -> str:
+def sprite_caption(sprite: Sprite, rng: np.random.Generator) -> str:
     """Put a sprite into words; the same state of `rng` gives the same words."""
-    return _pick(rng, _ORDERS).format(
+    return pick(rng, _ORDERS).format(
         person=_person(sprite),
         clothes=_clothes(sprite),
-        verb=_pick(rng, _VERBS[sprite.action]),
-        facing=_pick(rng, _FACING[sprite.direction]),
+        verb=pick(rng, _VERBS_OF_ACTIONS[sprite.action]),
+        facing=pick(rng, _FACING[sprite.direction]),
     )
 
 
-def _person(sprite: "Sprite") -> str:
+def _person(sprite: Sprite) -> str:
     if sprite.body.endswith("skin"):
         return f"a person with {sprite.body} and {_some(sprite.hair)}"
     return f"a {sprite.body} with {_some(sprite.hair)}"
 
 
-def _clothes(sprite: "Sprite") -> str:
+def _clothes(sprite: Sprite) -> str:
     legs, chest = sprite.bottomwear, sprite.topwear
     if legs == "bare legs" and chest == "bare chest":
         return "wearing only shoes"
@@ -64,7 +62,3 @@ def _clothes(sprite: "Sprite") -> str:
 def _some(words: str) -> str:
     """With the article that the words need."""
     return words if words.endswith(_WITHOUT_ARTICLE) else f"a {words}"
-
-
-def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
-    return choices[int(rng.integers(len(choices)))]

@@ -1,8 +1,8 @@
 """Reads a sprite clip back: of all clips of the world, which one do these pixels show?
 
-    checker = SpritesChecker(world)
+    checker = SpritesChecker(sheets)
     match = checker.read(frames_THWC)                  # uint8 RGB, 17 x 64 x 64 x 3
-    match.index, match.sprite, match.error             # number, attributes and distance of the nearest clip
+    match.number, match.sprite, match.error             # number, attributes and distance of the nearest clip
 
 First the nearest of all 68,600 clips in the sum of squared differences, found exactly in a tenth of a
 second: a pixel shows the topmost layer that covers it, so the distance splits into sums over layers, and
@@ -19,12 +19,14 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from videogpt.worlds.sprites.scene import ACTIONS, CELL, DIRECTIONS, LAYERS, NUM_FRAMES, Sprite, SpritesWorld
+from videogpt.worlds.sprites.scene import ACTIONS, DIRECTIONS, LAYERS, Sprite
+from videogpt.worlds.sprites.sheets import CELL, SpriteSheets
+from videogpt.worlds.world import NUM_FRAMES
 
 # V variants of a layer (K, L, M, N for hair, topwear, bottomwear, body), T cells of an action, H/W height and
 # width, C colours (red, green, blue), P pixels of all cells that any layer covers, Q = K*L, R = M*N
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
 
 BLURS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
 """Standard deviations of Gaussian blur tried, in pixels."""
@@ -33,7 +35,7 @@ BLURS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
 class Match(NamedTuple):
     """The clip that some frames show."""
 
-    index: int
+    number: int
     sprite: Sprite
     blur: float
     """One of BLURS: how much the frames are blurred."""
@@ -41,29 +43,28 @@ class Match(NamedTuple):
     """Mean squared difference of the colour values (0 to 255) to the clip so blurred: 0 is the very clip."""
 
 
-class Layer(NamedTuple):
+class _Layer(NamedTuple):
     """All variants of one layer, in the cells of one action and direction."""
 
-    covers_VP: Floats  # 1 where a variant covers what is below it, else 0
-    colour_VPC: Floats
+    covers_VP: Float32s  # 1 where a variant covers what is below it, else 0
+    colour_VPC: Float32s
 
 
-class Cells(NamedTuple):
+class _Cells(NamedTuple):
     """One action and direction."""
 
     used_THW: NDArray[np.bool_]  # pixels that any layer covers; P of them
-    repeats_P: Floats  # how often a clip shows the cell
-    layers: dict[str, Layer]
+    repeats_P: Float32s  # how often a clip shows the cell
+    layers: dict[str, _Layer]
 
 
 class SpritesChecker:
-    """Holds the world's pictures in the form that comparing needs, about 150 MB."""
+    """Holds the sheets in the form that comparing needs, about 150 MB."""
 
-    def __init__(self, world: SpritesWorld) -> None:
-        self.world = world
+    def __init__(self, sheets: SpriteSheets) -> None:
+        self.sheets = sheets
         self._cells = [
-            [_cells_of(world, action, direction) for direction in range(len(DIRECTIONS))]
-            for action in range(len(ACTIONS))
+            [_cells_of(sheets.cells(action, direction)) for direction in range(len(DIRECTIONS))] for action in ACTIONS
         ]
 
     def read(self, frames_THWC: NDArray[np.uint8]) -> Match:
@@ -81,38 +82,38 @@ class SpritesChecker:
         nearest = self._nearest(video_THWC)
         match = min((self._match(video_THWC, nearest, blur) for blur in BLURS), key=_error)
         while match.blur > 0:
-            others = (self._match(video_THWC, other, match.blur) for other in self._neighbours(match.index))
+            others = (self._match(video_THWC, other, match.blur) for other in self._neighbours(match.number))
             better = min(others, key=_error)
             if better.error >= match.error:
                 break
-            match = min((self._match(video_THWC, better.index, blur) for blur in BLURS), key=_error)
+            match = min((self._match(video_THWC, better.number, blur) for blur in BLURS), key=_error)
         return match
 
-    def _nearest(self, video_THWC: Floats) -> int:
+    def _nearest(self, video_THWC: Float32s) -> int:
         """Number of the clip with the least squared distance, out of all."""
         distances = np.array([[_distances(c, video_THWC) for c in of_action] for of_action in self._cells])
         return int(rearrange(distances, "a d n m l k -> n m l k a d").argmin())
 
-    def _neighbours(self, index: int) -> Iterator[int]:
+    def _neighbours(self, number: int) -> Iterator[int]:
         """Clips that differ in one layer."""
-        place = np.unravel_index(index, self.world.shape)
+        place = np.unravel_index(number, self.sheets.shape)
         for layer in range(len(LAYERS)):
-            for variant in set(range(self.world.shape[layer])) - {int(place[layer])}:
+            for variant in set(range(self.sheets.shape[layer])) - {int(place[layer])}:
                 other = (*place[:layer], variant, *place[layer + 1 :])
-                yield int(np.ravel_multi_index(other, self.world.shape))
+                yield int(np.ravel_multi_index(other, self.sheets.shape))
 
-    def _match(self, video_THWC: Floats, index: int, blur: float) -> Match:
-        pictures_THWC = _blurred(self.world.pictures(index), blur)
+    def _match(self, video_THWC: Float32s, number: int, blur: float) -> Match:
+        pictures_THWC = _blurred(self.sheets.pictures(number), blur)
         shown_THWC = pictures_THWC[np.arange(NUM_FRAMES) % len(pictures_THWC)]
         error = float(np.square(video_THWC - shown_THWC).mean())
-        return Match(index, self.world.sprite(index), blur, error)
+        return Match(number, self.sheets.sprite(number), blur, error)
 
 
 def _error(match: Match) -> float:
     return match.error
 
 
-def _blurred(pictures_THWC: Floats, blur: float) -> Floats:
+def _blurred(pictures_THWC: Float32s, blur: float) -> Float32s:
     if blur == 0:
         return pictures_THWC
     offsets_HH = np.subtract.outer(np.arange(CELL), np.arange(CELL)) / blur
@@ -121,28 +122,26 @@ def _blurred(pictures_THWC: Floats, blur: float) -> Floats:
     return np.einsum("ih,jw,thwc->tijc", weights_HH, weights_HH, pictures_THWC, optimize=True)
 
 
-def _cells_of(world: SpritesWorld, action: int, direction: int) -> Cells:
-    row, count = world.row(action, direction), world.num_frames(action)
-    cells = {layer: sheets[:, row, :count] for layer, sheets in world.cells_VRTHWC.items()}
+def _cells_of(cells: dict[str, NDArray[np.uint8]]) -> _Cells:
     used_THW = np.any([cells_VTHWC[..., 3].any(axis=0) for cells_VTHWC in cells.values()], axis=0)
     layers = {}
     for layer, cells_VTHWC in cells.items():
         pixels_VPC = cells_VTHWC[:, used_THW].astype(np.float32)
         alpha_VPC = pixels_VPC[..., 3:] / np.float32(255)
         covers_VP = (alpha_VPC[..., 0] >= 0.5).astype(np.float32)
-        layers[layer] = Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
-    shown = np.bincount(np.arange(NUM_FRAMES) % count).astype(np.float32)
+        layers[layer] = _Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
+    shown = np.bincount(np.arange(NUM_FRAMES) % len(used_THW)).astype(np.float32)
     repeats_P = np.broadcast_to(rearrange(shown, "t -> t 1 1"), used_THW.shape)[used_THW]
-    return Cells(used_THW, repeats_P, layers)
+    return _Cells(used_THW, repeats_P, layers)
 
 
-def _distances(cells: Cells, video_THWC: Floats) -> Floats:
+def _distances(cells: _Cells, video_THWC: Float32s) -> Float32s:
     """Squared distances of a video to all characters, NMLK, less the square of the video itself."""
     count = len(cells.used_THW)
     cells_sum_THWC = np.stack([video_THWC[t::count].sum(axis=0) for t in range(count)])
     sum_PC = cells_sum_THWC[cells.used_THW]
 
-    def costs(layer: Layer) -> Floats:
+    def costs(layer: _Layer) -> Float32s:
         square_VP = np.einsum("vpc,vpc->vp", layer.colour_VPC, layer.colour_VPC)
         return cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", layer.colour_VPC, sum_PC)
 

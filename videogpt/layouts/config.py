@@ -1,0 +1,70 @@
+"""Sizes and rules of a layout: what a model's `config.json` keeps of it.
+
+    config = LayoutConfig(text_vocab_size=512, codebook_size=1000, latent_frames=5, latent_height=8, latent_width=8)
+    config = replace(config, rules=LayoutRules(window_frames=4))
+
+Refuses sizes below the least or above any use, before memory is taken for them.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from videogpt_tokenizer.checks import check_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutRules:
+    """Who sees whom, where that is not: prefix and body each causal, and the body sees the whole prefix."""
+
+    bidirectional_prefix: bool = False
+    """Rows of the prefix see all of it. Text rows then predict nothing: each would see what it is to predict."""
+    bidirectional_frames: bool = False
+    """Rows of the body see their whole latent frame. For tasks that predict a frame's codes from the frame before."""
+    window_frames: int | None = None
+    """Latent frames that rows of the body see: their own and those just before it; none: all."""
+
+    def __post_init__(self) -> None:
+        if self.window_frames is not None:
+            check_whole("window_frames", self.window_frames, 1, 2**20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutConfig:
+    """Sizes of the joint vocabulary and of the clips."""
+
+    text_vocab_size: int
+    """Ids of the text tokenizer."""
+    codebook_size: int
+    """Codes of the video tokenizer."""
+    max_text_tokens: int = 64
+    """Most rows of a caption, counting BOS and EOT; longer captions are cut."""
+    latent_frames: int
+    """Latent frames of the longest clip."""
+    latent_height: int
+    """Codes from top to bottom of a latent frame."""
+    latent_width: int
+    """Codes from left to right of a latent frame."""
+    rules: LayoutRules = LayoutRules()
+    """Who sees whom."""
+
+    def __post_init__(self) -> None:
+        check_whole("text_vocab_size", self.text_vocab_size, 1, 2**24)
+        check_whole("codebook_size", self.codebook_size, 1, 2**31)
+        check_whole("max_text_tokens", self.max_text_tokens, 2, 2**20)
+        check_whole("latent_frames", self.latent_frames, 1, 2**20)
+        check_whole("latent_height", self.latent_height, 1, 2**12)
+        check_whole("latent_width", self.latent_width, 1, 2**12)
+        if isinstance(self.rules, dict):  # as JSON has it
+            object.__setattr__(self, "rules", LayoutRules(**self.rules))
+
+    @property
+    def caption_tokens(self) -> int:
+        """Most tokens of a caption, without BOS and EOT; the rest of a longer one is cut off."""
+        return self.max_text_tokens - 2
+
+    def settings(self) -> dict[str, Any]:
+        """What tells this layout from others; rules at their defaults do not count, which older models do not know."""
+        settings = asdict(self)
+        if self.rules == LayoutRules():
+            del settings["rules"]
+        return settings

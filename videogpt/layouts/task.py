@@ -1,0 +1,139 @@
+"""Tasks: what is given, what is predicted, and in which order. A task is one file in this folder.
+
+    task = find_task("text_to_video")(config)           # the class in layouts/text_to_video.py
+    sequence = task.pack(examples)                       # to train on
+    prompt = task.prompt(examples, latent_frames=5)      # to sample from: what is read first, and what is then drawn
+
+Network, loss and sampler never ask which task it is. `known_tasks` lists the files, so a new one needs no entry in any
+table. Refuses names of no task.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.raster import Raster
+from videogpt.layouts.sequence import TokenSequence, TrainingSequence
+from videogpt.layouts.vocabulary import Vocabulary
+
+# B sequences, M tokens to be drawn, T/H/W latent grid, 3 the axes (t, h, w)
+
+NO_TASKS = ("__init__", "config", "raster", "sequence", "task", "vocabulary")
+"""Files of this folder that hold what tasks are made of."""
+LOSS_WEIGHTS = {"text": 0.1, "video": 1.0}
+"""Weight of predicting a token of each modality, where nothing else is said."""
+
+
+class Example(NamedTuple):
+    """What is known of one clip: all of it in training; when sampling, codes that are None are to be drawn."""
+
+    text: list[int]
+    """Ids of the text tokenizer, of the caption or the prompt."""
+    codes_THW: Tensor | None = None
+    """int64."""
+
+    def without_text(self) -> "Example":
+        """The same with an empty caption: guidance steers away from what the model then predicts."""
+        return self._replace(text=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What is given, and what is to be drawn, in order."""
+
+    given: TokenSequence
+    """Rows to read first; the logits of the last are those of the first token to be drawn. Its visibility is that of
+    the whole sequence."""
+    modality: str
+    """Of the tokens to be drawn."""
+    places: Sequence[int]
+    """The place of each in the raster scan, in the order of drawing: noise and codes belong to places."""
+    positions_1M3: Tensor
+    """int64 positions of their rows."""
+
+
+class Task(ABC):
+    """One way to lay out a sequence, of one set of sizes."""
+
+    def __init__(self, config: LayoutConfig) -> None:
+        """Takes the sizes; ValueError for rules under which a row would see what it is to predict."""
+        self.config = config
+        self.vocabulary = Vocabulary({"text": config.text_vocab_size, "video": config.codebook_size})
+        self.raster = Raster(config.latent_height, config.latent_width)
+
+    @property
+    def name(self) -> str:
+        """The name of the task's file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def pack(
+        self,
+        examples: Sequence[Example],
+        *,
+        loss_weights: Mapping[str, float] = LOSS_WEIGHTS,
+        without_padding: bool = False,
+    ) -> TrainingSequence:
+        """Examples as sequences for training and validation, on the CPU.
+
+        Args:
+            examples: One or more, whose codes are of one shape.
+            loss_weights: Weight of predicting a token of each modality.
+            without_padding: Put all examples into one sequence, one document after the other, each of which sees only
+                itself; else each is a sequence of its own, padded to the longest.
+
+        Raises:
+            ValueError: another grid, or a token that is not its modality's.
+        """
+
+    @abstractmethod
+    def prompt(self, examples: Sequence[Example], latent_frames: int) -> Prompt:
+        """What sampling reads and then draws for each example, on the CPU.
+
+        Args:
+            examples: One or more, whose codes are None.
+            latent_frames: How many to draw, 1 to the layout's number.
+
+        Raises:
+            ValueError: a token that is not its modality's, or no example.
+        """
+
+    def check_codes(self, codes_THW: Tensor) -> None:
+        """Refuse codes of another grid or codebook: ValueError."""
+        found, config = tuple(codes_THW.shape), self.config
+        frames, height, width = config.latent_frames, config.latent_height, config.latent_width
+        if len(found) != 3 or not 1 <= found[0] <= frames or found[1:] != (height, width):
+            raise ValueError(
+                f"codes are of shape {found}, the layout takes (1 to {frames}, {height}, {width}): "
+                "tokenize clips of the size and length that the model is made for"
+            )
+        self.vocabulary.check("video", codes_THW, "code", "codebook_size")
+
+
+def known_tasks() -> list[str]:
+    """Names of the tasks."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NO_TASKS)
+
+
+def find_task(name: str) -> type[Task]:
+    """The class of a task. Raises ValueError where there is none of that name."""
+    if name not in known_tasks():
+        raise ValueError(f"there is no task {name!r}: choose {', '.join(known_tasks())}")
+    module = import_module(f"videogpt.layouts.{name}")
+    classes = (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__)
+    (task,) = (kind for kind in classes if issubclass(kind, Task))
+    return task
+
+
+def stacked(examples: Sequence[Example]) -> Tensor:
+    """The codes of examples, (B, T, H, W), on the CPU."""
+    codes = [example.codes_THW for example in examples]
+    assert all(codes_THW is not None for codes_THW in codes), "to train, codes are given"
+    return torch.stack([codes_THW for codes_THW in codes if codes_THW is not None]).cpu()

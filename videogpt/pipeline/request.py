@@ -1,0 +1,77 @@
+"""What is asked of a model, and what comes back: the same for the command line, Python and files of prompts.
+
+    request = Request(text="a red circle moves left", seed=3)
+    requests = make_requests(["a red circle moves left", request], seed=0, num_samples=2)
+
+Refuses texts that are no strings, seeds out of range, and none at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from videogpt.sampling.config import SamplingConfig
+from videogpt.sampling.draw import SEED_LIMIT
+from videogpt_tokenizer.clips.clip import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One clip to make."""
+
+    text: str = ""
+    """The prompt; the empty one is allowed and stands for any video."""
+    seed: int = 0
+    """Of everything drawn, 0 to 2**32 - 1."""
+    num_frames: int | None = None
+    """Frames of the clip, such as 1 + 4k; None is the model's longest."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ValueError(f"prompt {self.text!r} is not a string")
+        if not 0 <= self.seed < SEED_LIMIT:
+            raise ValueError(f"seed {self.seed} is out of range: it must be from 0 to {SEED_LIMIT - 1}")
+
+
+Prompts = str | Request | Sequence[str | Request]
+"""One or more; a `Request` brings its own seed and number of frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sampled clip and what it came from."""
+
+    clip: Clip
+    request: Request
+    sampling: SamplingConfig
+    batch_seconds: float
+    """Wall time of the batch that the sample was made in, from prompts to frames."""
+    samples_in_batch: int
+
+
+def make_requests(
+    prompts: Prompts, *, seed: int | Sequence[int] = 0, num_samples: int = 1, num_frames: int | None = None
+) -> list[Request]:
+    """Requests for so many samples of each prompt: all of the first prompt, then those of the second, ...
+
+    Args:
+        prompts: One or more.
+        seed: Of the first sample of each prompt, one for all or one for each; sample k of a prompt has seed + k.
+        num_samples: Samples of each prompt.
+        num_frames: See `Request`.
+
+    Raises:
+        ValueError: a prompt is no string or there is none; a seed or num_samples is out of range.
+    """
+    given = [prompts] if isinstance(prompts, str | Request) else list(prompts)
+    if not given:
+        raise ValueError("there is no prompt: give one or more")
+    if num_samples < 1:
+        raise ValueError(f"num_samples is {num_samples}; it must be 1 or more")
+    seeds = [seed] * len(given) if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(given):
+        raise ValueError(f"{len(seeds)} seeds for {len(given)} prompts: give one for all or one for each")
+    firsts = [
+        prompt if isinstance(prompt, Request) else Request(text=prompt, seed=first, num_frames=num_frames)
+        for prompt, first in zip(given, seeds, strict=True)
+    ]
+    return [replace(first, seed=first.seed + k) for first in firsts for k in range(num_samples)]

@@ -1,0 +1,139 @@
+"""Which checkpoint a command starts from, and how the settings stored with it differ from the user's.
+
+    checkpoint, reason = choose_start(Path("runs/tiny"), resume="auto", ckpt_path=None)
+    settings = read_checkpoint(checkpoint)["hyper_parameters"]
+    differences(configured, settings, "model.")
+
+A run is neither begun afresh nor overwritten in silence: choosing refuses what is not clear, and gives its reason in
+a line for the user. Checkpoints are read with `weights_only=True`, always: a file from a stranger cannot run code.
+"""
+
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from videogpt.runs.folder import CONFIG, LAST, find_last
+from videogpt.runs.former_names import rename_classes
+
+Resume = Literal["auto", "must", "never"]
+
+_SHARDED = "meta.pt"  # where a checkpoint is a folder, because every process has written its part of it
+
+
+def choose_start(root: Path | None, resume: Resume, ckpt_path: str | None) -> tuple[Path | None, str]:
+    """Where `fit` begins, given `--resume` and `--ckpt_path`: a checkpoint, None for a new run, and the reason.
+
+    Args:
+        root: the run's folder.
+        resume: `auto` resumes where there is a checkpoint, `must` insists on one, `never` insists on a new run.
+        ckpt_path: a file, or `last` for the newest of the run's folder (as `resume=must`).
+
+    Raises:
+        ValueError: `root` is not given; nothing to resume though it must; something though it must never; `ckpt_path`
+            is no checkpoint.
+        OSError: `root` cannot be written.
+    """
+    if root is None:
+        raise ValueError("trainer.default_root_dir is not set: name the run's folder, for example runs/my-run")
+    _check_writable(root)
+    last = find_last(root)
+    others = sorted((root / LAST.parent).glob("*.ckpt"))
+    if resume == "never" and (last or others):
+        raise ValueError(
+            f"{root} holds a run already ({last or others[0]}) and resume is never: give another "
+            "trainer.default_root_dir, move that run away, or continue it with --resume auto"
+        )
+    if ckpt_path is not None and ckpt_path != "last":
+        given = _existing(ckpt_path)
+        ignored = f"; {last} is not used and will be replaced" if last and given.resolve() != last.resolve() else ""
+        return given, f"starting from {given}{ignored}"
+    if last is not None:
+        return last, f"resuming {last}"
+    if resume == "must" or ckpt_path == "last":
+        raise ValueError(f"there is nothing to resume: {root / LAST} does not exist (a first run needs --resume auto)")
+    if others:
+        raise ValueError(f"{others[0]} is there but no {LAST.name}: choose one to go on from with --ckpt_path")
+    return None, f"starting a new run in {root} (no {LAST} there to resume)"
+
+
+def choose_weights(root: Path | None, ckpt_path: str | None) -> tuple[Path, str]:
+    """Which checkpoint `validate` and `test` take, and the reason: the one given, else the run's newest.
+
+    Raises:
+        ValueError: `ckpt_path` is no checkpoint; there is neither, and figures of random weights say nothing.
+    """
+    if ckpt_path is not None and ckpt_path != "last":
+        return _existing(ckpt_path), f"using {ckpt_path}"
+    last = find_last(root) if root is not None else None
+    if last is None:
+        missing = f"{root / LAST} does not exist" if root else "trainer.default_root_dir is not set"
+        raise ValueError(f"there are no trained weights ({missing}): give a checkpoint with --ckpt_path FILE")
+    return last, f"using {last}"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors (mapped, not read) and settings of a checkpoint; nothing in it is executed.
+
+    Raises:
+        ValueError: truncated, no checkpoint, or it holds objects that only unpickling could restore.
+    """
+    file = path / _SHARDED if path.is_dir() else path
+    file.open("rb").close()  # what the system refuses is no damage
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")
+    return checkpoint
+
+
+def stored_data(root: Path) -> dict[str, Any]:
+    """Settings of the data in the run's `config.yaml`; none where that file is missing."""
+    path = root / CONFIG
+    config = yaml.safe_load(rename_classes(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return config.get("data") or {}
+
+
+def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for every setting that is not the checkpoint's; keys of only one side are left out."""
+    lines = []
+    for key in configured.keys() & stored.keys():
+        name, now, then = f"{prefix}{key}", _listed(configured[key]), _listed(stored[key])
+        if isinstance(now, dict) and isinstance(then, dict):
+            lines += differences(now, then, f"{name}.")
+        elif now != then:
+            lines.append(f"{name} is {now!r}, the checkpoint was trained with {then!r}")
+    return sorted(lines)
+
+
+def _check_writable(root: Path) -> None:
+    """Asked before the first step, which may be long in coming. Leaves nothing behind."""
+    there = next(place for place in (root, *root.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = "it is a file" if there == root and root.is_file() else f"{there}: {error.strerror}"
+        raise OSError(f"cannot write trainer.default_root_dir {root} ({reason}): name another folder") from error
+
+
+def _existing(path: str) -> Path:
+    """The path, if there is a checkpoint: a file, or a folder where it was saved in shards."""
+    if not Path(path).exists():
+        raise ValueError(f"checkpoint {path} does not exist: give the path of a .ckpt file, or last")
+    if Path(path).is_dir() and not (Path(path) / _SHARDED).is_file():
+        raise ValueError(f"checkpoint {path} is a folder that holds none: give the path of a .ckpt file, or last")
+    return Path(path)
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists: in YAML they are the same thing."""
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value

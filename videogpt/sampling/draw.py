@@ -1,0 +1,80 @@
+"""Logits and noise -> tokens. Noise belongs to a seed and a place, whatever is drawn before, beside or again.
+
+    draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8)
+    codes_B = draw(logits_RV, place=0)
+
+The argmax of logits plus Gumbel noise is a draw from their softmax. The noise of a place is fixed, and so is the token
+for given logits: lanes that compute the same logits in another order draw the same tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from videogpt.sampling.config import SamplingConfig
+from videogpt.sampling.filters import filter_logits
+
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), V ids, L places of a line
+
+SEED_LIMIT = 2**32
+"""Seeds are below this: the CPU's generator looks at no more than 32 bits of them."""
+
+
+def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Float32 Gumbel noise on the CPU, drawn in float64, where the tail is fine enough for any vocabulary."""
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return uniform.log_().neg_().log_().neg_().float()
+
+
+class PlaceNoise:
+    """Noise of every place of every sample; places may be asked for in any order, and again until they are done."""
+
+    def __init__(self, seeds: Sequence[int], codebook_size: int, line: int, device: torch.device) -> None:
+        """Takes the seed of each sample and the number of places in a line of the grid.
+
+        A generator gives the noise of a whole line at once, since a step has no time for loops over samples.
+        """
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._shape, self._device = (line, codebook_size), device
+        self._lines_LBV: list[Tensor | None] = []
+        self._left: list[int] = []
+
+    def at(self, place: int) -> Tensor:
+        """Noise (B, V) of one place."""
+        line, column = divmod(place, self._shape[0])
+        while len(self._lines_LBV) <= line:
+            noise_BLV = [gumbel_noise(self._shape, generator) for generator in self._generators]
+            self._lines_LBV.append(torch.stack(noise_BLV, dim=1).to(self._device))
+            self._left.append(self._shape[0])
+        noise_LBV = self._lines_LBV[line]
+        assert noise_LBV is not None, f"place {place} was done"
+        return noise_LBV[column]
+
+    def done(self, place: int) -> None:
+        """The place will not be asked for again: a line all of whose places are done is forgotten."""
+        line = place // self._shape[0]
+        self._left[line] -= 1
+        if not self._left[line]:
+            self._lines_LBV[line] = None
+
+
+class Draw:
+    """Draws tokens of a batch of samples with one set of settings."""
+
+    def __init__(
+        self, config: SamplingConfig, seeds: Sequence[int], codebook_size: int, line: int, device: torch.device
+    ) -> None:
+        self.config = config
+        self.guided = config.guidance_scale != 1.0
+        """Whether logits come twice: with what is given, then without its text."""
+        self.noise = PlaceNoise(seeds, codebook_size, line, device) if config.temperature > 0.0 else None
+
+    def __call__(self, logits_RV: Tensor, place: int) -> Tensor:
+        """Tokens (B,) of one place: draws, or the likeliest at temperature 0."""
+        logits_BV = logits_RV
+        if self.guided:
+            prompted_BV, free_BV = logits_RV.chunk(2)
+            logits_BV = torch.lerp(free_BV, prompted_BV, self.config.guidance_scale)
+        logits_BV = filter_logits(logits_BV, self.config)
+        return (logits_BV if self.noise is None else logits_BV + self.noise.at(place)).argmax(dim=-1)

@@ -1,0 +1,100 @@
+"""The plain lane: one forward pass of the network for every token, in PyTorch as it stands.
+
+    lane = EagerLane(network, task, examples, latent_frames=5, draw=draw)
+
+Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and without prompt as one batch. What every other
+exact lane is held to.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from einops import repeat
+from torch import Tensor
+
+from videogpt.layouts.sequence import TokenSequence
+from videogpt.layouts.task import Example, Task
+from videogpt.model.cache import KVCache
+from videogpt.model.network import VideoGPT
+from videogpt.sampling.draw import Draw
+
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids
+
+logger = logging.getLogger(__name__)
+
+
+class EagerLane:
+    """Draws token after token of a batch; see `Lane`."""
+
+    def __init__(
+        self, network: VideoGPT, task: Task, examples: Sequence[Example], latent_frames: int, draw: Draw
+    ) -> None:
+        self.network, self.task, self.draw = network, task, draw
+        self.device = network.embedding.weight.device
+        rows = [*examples, *(example.without_text() for example in examples if draw.guided)]
+        self.rows = len(rows)
+        texts = [tuple(row.text) for row in rows]
+        different = list(dict.fromkeys(texts)) if shares_prompts(self.device) else texts
+        self.prompt = task.prompt([rows[texts.index(text)] for text in different], latent_frames)
+        self._prompt_of = [different.index(text) for text in texts] if len(different) < self.rows else None
+        self._visibility = task.prompt(rows, latent_frames).given.visibility.to(self.device)
+        self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
+        self._tokens_MB: list[Tensor] = []
+        self._logits_RV: Tensor | None = None
+
+    @property
+    def drawn(self) -> int:
+        """Tokens that every sample has."""
+        return len(self._tokens_MB)
+
+    def start(self) -> None:
+        """Read what is given."""
+        given = self.prompt.given.to(self.device)
+        self.cache = KVCache.for_model(
+            self.network.config,
+            prompts=given.ids_BN.shape[0],
+            prompt_rows=given.ids_BN.shape[1],
+            rows=max(len(self.prompt.places) - 1, 1),  # nothing follows the last token
+            batch=self.rows,
+            dtype=self.network.embedding.weight.dtype,
+            device=self.device,
+        )
+        logger.info("the cache of %d sequences takes %.1f MiB", self.rows, self.cache.memory_bytes / 2**20)
+        self._logits_RV = self._read(given)
+        if self._prompt_of is not None:
+            self.cache.fork(self._prompt_of)
+            self._logits_RV = self._logits_RV[self._prompt_of]
+
+    def step(self) -> None:
+        """Draw the next token of every sample."""
+        logits_RV = self._read(self._last_token()) if self._logits_RV is None else self._logits_RV
+        place = self.prompt.places[self.drawn]
+        self._tokens_MB.append(self.draw(logits_RV, place))
+        self._logits_RV = None
+        if self.draw.noise is not None:
+            self.draw.noise.done(place)
+
+    def tokens(self, numbers: Sequence[int]) -> Tensor:
+        """Tokens of every sample by their number, (B, len(numbers))."""
+        return torch.stack([self._tokens_MB[number] for number in numbers], dim=1)
+
+    def _last_token(self) -> TokenSequence:
+        """The token drawn last, in every row of the network's batch: with and without prompt it is the same."""
+        tokens_B = self._tokens_MB[-1]
+        tokens_R1 = repeat(tokens_B, "b -> (copies b) 1", copies=self.rows // len(tokens_B))
+        return TokenSequence(
+            ids_BN=self.task.vocabulary.to_ids(self.prompt.modality, tokens_R1),
+            positions_BN3=self._positions_1M3[:, self.drawn - 1 : self.drawn],
+            visibility=self._visibility,
+        )
+
+    def _read(self, sequence: TokenSequence) -> Tensor:
+        """Float32 logits (R, V) of what follows the last row."""
+        hidden_RMD = self.network.hidden(sequence, self.cache)
+        return self.network.logits(hidden_RMD[:, -1], self.task.vocabulary.ids[self.prompt.modality]).float()
+
+
+def shares_prompts(device: torch.device) -> bool:
+    """Whether samples of a prompt read it from one place. A CPU reads what lies in one piece sooner."""
+    return device.type != "cpu"

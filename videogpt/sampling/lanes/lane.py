@@ -1,0 +1,39 @@
+"""What a lane is: it reads what is given, then draws tokens, one or more of every sample at each step.
+
+    lane.start()
+    while lane.drawn < len(lane.prompt.places):
+        lane.step()
+
+An exact lane draws, for a seed, the tokens of the eager one: its contract, which a test holds it to.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from videogpt.layouts.task import Prompt
+
+
+class Lane(Protocol):
+    """A batch of samples on its way."""
+
+    prompt: Prompt
+    """What is given and what is to be drawn."""
+
+    @property
+    def drawn(self) -> int:
+        """Tokens that every sample has, in the order of drawing."""
+        ...
+
+    def start(self) -> None:
+        """Read what is given."""
+        ...
+
+    def step(self) -> None:
+        """Draw at least one more token of every sample that is not complete."""
+        ...
+
+    def tokens(self, numbers: Sequence[int]) -> Tensor:
+        """Tokens of every sample by their number in the order of drawing, (B, len(numbers)), each below `drawn`."""
+        ...

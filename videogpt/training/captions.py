@@ -1,0 +1,75 @@
+"""Captions as tokens, and rows of token shards as sequences to train on; the latter in the loader's workers.
+
+    text_tokenizer = find_text_tokenizer(config, run_folder, captions)
+    data.collate_training = partial(pack_rows, task=task, text_tokenizer=text_tokenizer, text=config)
+
+Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model` in the run folder.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videogpt.layouts.sequence import TrainingSequence
+from videogpt.layouts.task import LOSS_WEIGHTS, Example, Task
+from videogpt.tokens.reader import TokenRow
+from videogpt_tokenizer import TextTokenizer
+
+log = logging.getLogger(__name__)
+
+KEPT_NAME = "text.model"
+"""The run's text tokenizer, in its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """How captions become tokens."""
+
+    tokenizer: str | None = None
+    """SentencePiece file; without one a tokenizer is trained on the data set's captions."""
+    vocab_size: int = 512
+    """Room for text tokens in the model, at least the tokenizer's vocabulary."""
+    max_tokens: int = 64
+    """Rows kept for a caption; longer captions are cut."""
+    dropout: float = 0.1
+    """Share of captions replaced by the empty one, which is what guidance steers away from."""
+    loss_weight: float = 0.1
+    """Weight of predicting a text token, where a video token weighs 1."""
+
+
+def pack_rows(
+    rows: Sequence[TokenRow],
+    *,
+    task: Task,
+    text_tokenizer: TextTokenizer,
+    text: TextConfig,
+    without_padding: bool = False,
+) -> TrainingSequence:
+    """Rows -> one batch of sequences. Captions are dropped at random from rows that bring random numbers."""
+    examples = [
+        Example([] if _drops(row, text.dropout) else text_tokenizer.encode(row.caption), row.codes_THW) for row in rows
+    ]
+    weights = {**LOSS_WEIGHTS, "text": text.loss_weight}
+    return task.pack(examples, loss_weights=weights, without_padding=without_padding)
+
+
+def find_text_tokenizer(config: TextConfig, run: Path, captions: Callable[[], list[str]]) -> TextTokenizer:
+    """The user's, else that of the run's folder, else one trained on the captions.
+
+    Raises:
+        ValueError: the user's is no file, or no text tokenizer.
+    """
+    if config.tokenizer is not None:
+        if not Path(config.tokenizer).is_file():
+            raise ValueError(f"model.text.tokenizer {config.tokenizer} is no file: give a SentencePiece model, or none")
+        return TextTokenizer.from_file(config.tokenizer)
+    if (run / KEPT_NAME).is_file():
+        return TextTokenizer.from_file(run / KEPT_NAME)
+    tokenizer = TextTokenizer.train(captions(), vocab_size=config.vocab_size)
+    log.info("trained a text tokenizer of %d tokens on the captions", tokenizer.vocab_size)
+    return tokenizer
+
+
+def _drops(row: TokenRow, share: float) -> bool:
+    return row.draw is not None and float(row.draw.random()) < share
