@@ -1,6 +1,7 @@
 # Everything a person or a machine runs here. `make` alone lists the targets.
 #   make setup PYTHON=python3.12      choose the interpreter of .venv (3.10 to 3.13)
 #   make test ARGS="-k tokenizer"     pass arguments to pytest
+#   make oldest INSTEAD=torch=2.13.0  another version of a dependency, where its oldest cannot be installed
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser lint format types bench gpu clean
+.PHONY: help setup demo test browser lint format types map oldest bench gpu clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +51,16 @@ format: setup  ## mend style and formatting where that is mechanical
 types: setup  ## check the type annotations
 	@$(BIN)/pyright
 
+map: setup  ## write the maps of all files into the packages' READMEs
+	@$(BIN)/python tests/house_map.py
+
+oldest: setup  ## a fast part of the tests on the oldest versions that pyproject.toml allows, in .venv-oldest
+	@$(PYTHON) -m venv $(VENV)-oldest
+	@$(BIN)/python tests/lower_bounds.py $(INSTEAD) > $(VENV)-oldest/pins.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)-oldest/pins.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(VENV)-oldest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" tests/tokenizer tests/videogpt $(ARGS)
+
 bench: setup  ## run every benchmark in its quick form
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file --quick; done
 
@@ -64,5 +75,5 @@ gpu: setup  ## on a machine with CUDA: the GPU tests, those of the kernels compi
 	done
 
 clean:  ## remove caches, build output, .venv and what npm installed; runs/, data/ and samples/ are yours and stay
-	@rm -rf $(VENV) tokenizer/web/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV)-oldest tokenizer/web/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

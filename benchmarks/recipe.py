@@ -35,7 +35,7 @@ from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
 from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.optim.optimization import OptimizerConfig
+from videogpt_tokenizer.optim.configure import OptimizerConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.training.adversarial import AdversarialConfig
 from videogpt_tokenizer.training.code_prior import PriorConfig

@@ -93,6 +93,12 @@ def test_every_module_says_what_it_is():
     assert silent == []
 
 
+def test_the_maps_of_the_files_are_current():
+    command = [sys.executable, str(ROOT / "tests" / "house_map.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def pins() -> list[Requirement]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line) for line in lines if line and not line.startswith("#")]

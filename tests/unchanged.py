@@ -2,6 +2,7 @@
 
     python tests/unchanged.py record before.json      # before the first change
     python tests/unchanged.py compare before.json     # after it: says what differs, exit code 1 if anything does
+    python tests/unchanged.py time ../before          # seconds against a checkout of before, in turns
 
 Codes of 40 prompts (alone, batched, without guidance, likeliest, streamed), the figures of `evaluate --clips 50`,
 the losses of 30 steps of the tiny configurations and of a run that was interrupted and resumed, and the hashes of the
@@ -17,9 +18,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -140,6 +145,57 @@ def losses() -> Found:
     return found
 
 
+def stopwatch() -> dict[str, float]:
+    """Seconds of a guided sample of `shapes`, and of a training step of each tiny configuration: medians."""
+    pipeline = Pipeline.from_pretrained("shapes", device="cpu")
+    samples = [_seconds(partial(pipeline, PROMPTS[0], seed=seed)) for seed in range(7)]
+    found = {"sample": median(samples[1:])}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        videogpt("world", "shapes", "--output", "data/shapes-1k", "--clips", 48, "--seed", 1, folder=folder)
+        few = ("--trainer.log_every_n_steps", 1, "--trainer.max_steps", 60, "--trainer.limit_val_batches", 1)
+        for kind, run in (("tokenizer", "runs/tiny-tokenizer"), ("videogpt", "runs/tiny")):
+            config = ROOT / "configs" / kind / "tiny.yaml"
+            videogpt("fit", "--config", config, *few, "--trainer.accelerator", "cpu", folder=folder)
+            found[f"{kind} step"] = _seconds_per_step(folder / run)
+            if kind == "tokenizer":
+                made = ("--tokenizer", "runs/tiny-tokenizer/pretrained", "--output", "tokens/shapes-1k")
+                videogpt("tokenize", "data/shapes-1k", *made, folder=folder)
+    return found
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _seconds_per_step(run: Path) -> float:
+    """Median time between the steps of a run, by what it logged."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (file,) = run.glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file))
+    events.Reload()
+    name = next(name for name in events.Tags()["scalars"] if name.startswith("train/"))
+    times = [event.wall_time for event in events.Scalars(name)][10:]
+    return median(after - before for before, after in pairwise(times))
+
+
+def compare_times(before: Path, rounds: int = 3) -> None:
+    """Let both checkouts run in turns; prints medians over the rounds, and their ratio."""
+    found: dict[str, dict[Path, list[float]]] = {}
+    for tree in (before.resolve(), ROOT.resolve()) * rounds:
+        path = os.pathsep.join(str(tree / folder) for folder in ("", "tokenizer", "kernels"))
+        command = [sys.executable, str(tree / "tests" / Path(__file__).name), "stopwatch"]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True)
+        for name, seconds in json.loads(done.stdout.splitlines()[-1]).items():
+            found.setdefault(name, {}).setdefault(tree, []).append(seconds)
+    for name, by_tree in found.items():
+        then, now = (median(by_tree[tree]) for tree in (before.resolve(), ROOT.resolve()))
+        print(f"{name}: {then:.4f} s before, {now:.4f} s now: {now / then:.2f}x")
+
+
 def differences(before: Any, after: Any, name: str = "") -> list[str]:
     """A line for everything that is not the same."""
     if isinstance(before, dict) and isinstance(after, dict):
@@ -151,12 +207,20 @@ def differences(before: Any, after: Any, name: str = "") -> list[str]:
 def main() -> int:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("record", "compare"))
-    parser.add_argument("file", type=Path)
+    parser.add_argument("what", choices=("record", "compare", "time", "stopwatch"))
+    parser.add_argument("file", type=Path, nargs="?", help="the record; for time, the checkout of before")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all, unless given")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    if arguments.what == "stopwatch":  # of one checkout, for `time`
+        print(json.dumps(stopwatch()))
+        return 0
+    if arguments.file is None:
+        parser.error("name the file, or for time the checkout")
+    if arguments.what == "time":
+        compare_times(arguments.file)
+        return 0
     after = {part: globals()[part]() for part in arguments.parts}
     if arguments.what == "record":
         arguments.file.write_text(json.dumps(after, indent=1) + "\n")

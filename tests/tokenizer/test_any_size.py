@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from videogpt_tokenizer import any_size as unequal_clips
-from videogpt_tokenizer.any_size import covering_grid, pad_sides
+from videogpt_tokenizer.any_size import decode_pieces, encode_pieces
+from videogpt_tokenizer.grid import fitted
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -52,19 +52,19 @@ def test_it_is_encode_and_decode_of_the_padded_clip(tokenizer):
     assert torch.equal(clip.codes_THW, tokenizer.encode(padded)[0])
     expected = tokenizer.decode(clip.codes_THW[None])[0, :, :38, :13, :20]
     torch.testing.assert_close(tokenizer.decode_clips([clip])[0], expected, atol=1e-5, rtol=0)
-    assert torch.equal(pad_sides(video[None], 8), padded[:, :, :38])
+    assert torch.equal(fitted(tokenizer, video, held=3), padded)
 
 
 @pytest.mark.parametrize("latents_at_once", [1, 3, 100])
-def test_pieces_change_nothing(tokenizer, monkeypatch, latents_at_once):
+def test_pieces_change_nothing(tokenizer, latents_at_once):
     videos = random_videos()
     clips = tokenizer.encode_clips(videos)
-    decoded = tokenizer.decode_clips(clips)
-    monkeypatch.setattr(unequal_clips, "LATENTS_AT_ONCE", latents_at_once)
-    for one, other in zip(clips, tokenizer.encode_clips(videos), strict=True):
-        assert torch.equal(one.codes_THW, other.codes_THW)
-    for one, other in zip(decoded, tokenizer.decode_clips(clips), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    for video, clip, decoded in zip(videos, clips, tokenizer.decode_clips(clips), strict=True):
+        piecewise = encode_pieces(tokenizer, video.split(4 * latents_at_once, dim=1))
+        assert torch.equal(piecewise.codes_THW, clip.codes_THW)
+        assert (piecewise.num_frames, piecewise.height, piecewise.width) == video.shape[1:]
+        again = torch.cat(list(decode_pieces(tokenizer, clip)), dim=1)
+        torch.testing.assert_close(again, decoded, atol=1e-5, rtol=0)
 
 
 def test_clips_that_have_ended_cost_nothing(tokenizer, monkeypatch):
@@ -79,11 +79,6 @@ def test_clips_that_have_ended_cost_nothing(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer.encoder, "forward", counting)
     tokenizer.encode_clips(random_videos([(29, 8, 8), (157, 8, 8), (29, 8, 8)]))
     assert sum(encoded) == 8 + 40 + 8
-
-
-def test_the_grid_is_the_smallest_that_covers(tokenizer):
-    assert covering_grid(tokenizer, 1, 8, 9) == (1, 1, 2)
-    assert [covering_grid(tokenizer, frames, 1, 1).time for frames in (2, 5, 6, 9)] == [2, 2, 3, 3]
 
 
 def test_no_clips_are_none(tokenizer):

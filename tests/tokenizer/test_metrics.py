@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer import metrics
-from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.metrics import codebook_use, decibels, psnr, ssim, ssim_of_frames
 from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
 
 
@@ -17,6 +17,11 @@ def test_psnr_of_a_known_error():
     values = psnr(video, target)
     assert values[0].item() == pytest.approx(10 * math.log10(4 / 0.04), abs=1e-4)
     assert values[1].item() == pytest.approx(100)
+
+
+def test_decibels_are_those_of_psnr():
+    assert decibels(0.04) == pytest.approx(20) and decibels(0) == decibels(1e-12) == pytest.approx(100)
+    assert math.isnan(decibels(math.nan))
 
 
 def test_ssim_is_one_for_equals_and_falls_with_noise():
@@ -33,6 +38,12 @@ def test_ssim_of_two_greys_is_what_its_formula_says():
     grey, other = (torch.full((1, 3, 1, 16, 16), 2 * value - 1) for value in (0.475, 0.55))
     expected = (2 * 0.475 * 0.55 + 0.01**2) / (0.475**2 + 0.55**2 + 0.01**2)
     assert ssim(grey, other).item() == pytest.approx(expected, abs=5e-4)
+
+
+def test_ssim_of_a_frame_is_that_of_a_clip_of_one_frame():
+    video, target = (torch.rand(2, 3, 4, 16, 16) * 2 - 1 for _ in range(2))
+    alone = [ssim(*(clips[:, :, t : t + 1] for clips in (video, target))) for t in range(4)]
+    assert ssim_of_frames(video, target).equal(torch.stack(alone, dim=1))
 
 
 def test_ssim_of_large_pictures_goes_in_pieces(monkeypatch):

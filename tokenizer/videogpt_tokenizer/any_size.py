@@ -1,28 +1,27 @@
-"""Clips of any length and picture size through a tokenizer, in batches.
+"""Clips of any length and picture size through a tokenizer that streams: in batches, or in pieces.
 
     clips = tokenizer.encode_clips(videos)      # list of (3, T, H, W) in [-1, 1] -> list of ClipCodes
     videos = tokenizer.decode_clips(clips)      # the same lengths and sizes again
 
+    codes = encode_pieces(tokenizer, pieces)    # one clip that comes in pieces -> ClipCodes
+    pieces = decode_pieces(tokenizer, codes)    # and back
+
 Sides are padded to the tokenizer's stride by repeating the edge, and cut back; the last frame is held until the count
-fits, and cut off. Nothing looks ahead in time, so what is held changes no earlier code. Clips of equal padded size go
-together, longest first, a few latent frames at a time, and leave the batch as they end: memory besides what is given
-and returned does not grow with their length, and a short clip costs no more beside a long one than alone.
+fits, and cut off. Nothing looks ahead in time, so what is held changes no earlier code. Latent frames go through one by
+one, so memory besides what is given and returned does not grow with the length. Clips of equal padded size go together,
+longest first, and leave the batch as they end: a short clip costs no more beside a long one than alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain, repeat
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt_tokenizer.video_tokenizer import Grid, VideoTokenizer
+from videogpt_tokenizer.grid import Coder, Grid, Piece, Tokenizer, check_frames, fitted, passed, regrouped
 
 # B batch, C colours (3), T frames (of latents where codes are meant), H/W height and width
-
-LATENTS_AT_ONCE = 1
-"""More would take more memory and no less time: latent frames go through the network one by one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,108 +38,120 @@ class ClipCodes:
     """Pixels, from the left."""
 
 
-def covering_grid(tokenizer: VideoTokenizer, num_frames: int, height: int, width: int) -> Grid:
-    """The smallest grid of codes that holds a clip of this size."""
-    time, side = tokenizer.time_stride, tokenizer.space_stride
-    return Grid(1 - (1 - num_frames) // time, -(-height // side), -(-width // side))
+def through(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> Iterator[Piece]:
+    """Pieces of a clip encoded and decoded, each latent frame as soon as it is full; see `Tokenizer.through`."""
+    stream = tokenizer.stream()
+    for video_CTHW, fitted_BCTHW in _by_latent_frame(tokenizer, pieces):
+        yield passed(stream, video_CTHW, fitted_BCTHW)
 
 
-def pad_sides(video_BCTHW: Tensor, side: int) -> Tensor:
-    """Repeat the last row and column until height and width are multiples of `side`."""
-    height, width = video_BCTHW.shape[3:]
-    return F.pad(video_BCTHW, (0, -width % side, 0, -height % side, 0, 0), mode="replicate")
+def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> ClipCodes:
+    """A clip in one piece (3, T, H, W) or more, in [-1, 1] -> its codes, where the pieces are.
+
+    Raises:
+        ValueError: a piece is no video, or of another size than those before it.
+    """
+    stream, codes, num_frames, height, width = tokenizer.stream(), [], 0, 0, 0
+    for video_CTHW, fitted_BCTHW in _by_latent_frame(tokenizer, pieces):
+        codes.append(stream.encode(fitted_BCTHW)[0].to(video_CTHW.device))
+        num_frames += video_CTHW.shape[1]
+        height, width = video_CTHW.shape[2:]
+    assert codes, "a clip has frames"
+    return ClipCodes(codes_THW=torch.cat(codes), num_frames=num_frames, height=height, width=width)
+
+
+def decode_pieces(tokenizer: Tokenizer, clip: ClipCodes) -> Iterator[Tensor]:
+    """Codes -> the clip in pieces (3, T, height, width) in [-1, 1], of one latent frame each, where the tokenizer is.
+
+    Raises:
+        ValueError: the codes do not fit the clip's size, or this tokenizer.
+    """
+    _check_codes(tokenizer, clip, "the clip")
+    stream = tokenizer.stream()
+    for latent, codes_HW in enumerate(clip.codes_THW):
+        video_BCTHW = stream.decode(codes_HW[None, None].to(tokenizer.device))
+        yield _cut(tokenizer, clip, latent, video_BCTHW[0])
 
 
 @torch.no_grad()
-def encode_clips(tokenizer: VideoTokenizer, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
+def encode_clips(tokenizer: Tokenizer, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
     """Videos (3, T, H, W) in [-1, 1] of any T, H and W from 1 on -> their codes, in order, where each video is.
 
     Args:
-        batch_size: Clips at once; they pass through the tokenizer's device a piece at a time.
+        batch_size: Clips at once; they pass through the tokenizer's device a latent frame at a time.
 
     Raises:
         ValueError: something else than (3, T, H, W) in floating point, values outside [-1, 1], or `batch_size` below 1.
     """
     for index, video_CTHW in enumerate(videos):
-        if not isinstance(video_CTHW, Tensor):
-            raise ValueError(f"video {index} is a {type(video_CTHW).__name__}; give a torch tensor")
-        shape = tuple(video_CTHW.shape)
-        if len(shape) != 4 or shape[0] != 3 or 0 in shape or not video_CTHW.is_floating_point():
-            raise ValueError(
-                f"video {index} is {video_CTHW.dtype} of shape {shape}; give floating point (3, frames, height, width)"
-            )
-    device, side = next(tokenizer.parameters()).device, tokenizer.space_stride
-    grids = [covering_grid(tokenizer, *video_CTHW.shape[1:]) for video_CTHW in videos]
-    pieces: list[list[Tensor]] = [[] for _ in videos]
-    for batch in _batches(grids, batch_size):
-        stream = tokenizer.stream()
-        for step in _steps(grids, batch):
-            stream.keep(len(step.clips))
-            first, end = (tokenizer.num_frames(latents) if latents else 0 for latents in (step.first, step.end))
-            frames_T = torch.arange(first, end)
-            held = (videos[index][:, frames_T.clamp(max=videos[index].shape[1] - 1)] for index in step.clips)
-            padded = [pad_sides(video_CTHW[None].to(device), side) for video_CTHW in held]
-            for index, codes_THW in zip(step.clips, stream.encode(torch.cat(padded)), strict=True):
-                pieces[index].append(codes_THW[: grids[index].time - step.first].to(videos[index].device))
+        check_frames(video_CTHW, f"video {index}")
+    grids = [tokenizer.covering_grid(*video_CTHW.shape[1:]) for video_CTHW in videos]
+    coming = [_by_latent_frame(tokenizer, [video_CTHW]) for video_CTHW in videos]
+    codes: list[list[Tensor]] = [[] for _ in videos]
+    for stream, batch, _ in _in_step(tokenizer, grids, batch_size):
+        fitted_BCTHW = torch.cat([next(coming[index])[1] for index in batch])
+        for index, codes_THW in zip(batch, stream.encode(fitted_BCTHW), strict=True):
+            codes[index].append(codes_THW.to(videos[index].device))
     return [
         ClipCodes(codes_THW=torch.cat(parts), num_frames=video.shape[1], height=video.shape[2], width=video.shape[3])
-        for parts, video in zip(pieces, videos, strict=True)
+        for parts, video in zip(codes, videos, strict=True)
     ]
 
 
 @torch.no_grad()
-def decode_clips(tokenizer: VideoTokenizer, clips: Sequence[ClipCodes], batch_size: int = 16) -> list[Tensor]:
+def decode_clips(tokenizer: Tokenizer, clips: Sequence[ClipCodes], batch_size: int = 16) -> list[Tensor]:
     """Codes -> videos (3, num_frames, height, width), clamped to [-1, 1], in order, where each clip's codes are.
 
     Raises:
         ValueError: a clip whose codes do not fit its size or this tokenizer, or `batch_size` below 1.
     """
     for index, clip in enumerate(clips):
-        grid = covering_grid(tokenizer, clip.num_frames, clip.height, clip.width)
-        if tuple(clip.codes_THW.shape) != grid or min(clip.num_frames, clip.height, clip.width) < 1:
-            raise ValueError(
-                f"clip {index} has codes of shape {tuple(clip.codes_THW.shape)}, but {clip.num_frames} frames of "
-                f"{clip.height} x {clip.width} take {tuple(grid)} of this tokenizer: were they made by another?"
-            )
-    device = next(tokenizer.parameters()).device
-    grids = [Grid(*clip.codes_THW.shape) for clip in clips]
+        _check_codes(tokenizer, clip, f"clip {index}")
     pieces: list[list[Tensor]] = [[] for _ in clips]
-    for batch in _batches(grids, batch_size):
-        stream = tokenizer.stream()
-        for step in _steps(grids, batch):
-            stream.keep(len(step.clips))
-            latents_T = torch.arange(step.first, step.end)
-            held = [clips[index].codes_THW[latents_T.clamp(max=grids[index].time - 1)] for index in step.clips]
-            video_BCTHW = stream.decode(torch.stack([codes_THW.to(device) for codes_THW in held]))
-            done = tokenizer.num_frames(step.first) if step.first else 0
-            for index, video_CTHW in zip(step.clips, video_BCTHW, strict=True):
-                clip = clips[index]
-                cut_CTHW = video_CTHW[:, : clip.num_frames - done, : clip.height, : clip.width]
-                pieces[index].append(cut_CTHW.to(clip.codes_THW.device))
+    for stream, batch, latent in _in_step(tokenizer, [Grid(*clip.codes_THW.shape) for clip in clips], batch_size):
+        codes_BHW = torch.stack([clips[index].codes_THW[latent].to(tokenizer.device) for index in batch])
+        for index, video_CTHW in zip(batch, stream.decode(codes_BHW[:, None]), strict=True):
+            piece_CTHW = _cut(tokenizer, clips[index], latent, video_CTHW)
+            pieces[index].append(piece_CTHW.to(clips[index].codes_THW.device))
     return [torch.cat(parts, dim=1) for parts in pieces]
 
 
-class _Step(NamedTuple):
-    """Latent frames `first` to `end` of those clips of a batch that have any of them."""
+def _by_latent_frame(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """A clip in pieces of any length -> the frames of each of its latent frames, as they are and `fitted`."""
+    done, sizes = 0, chain([tokenizer.first_frames], repeat(tokenizer.time_stride))
+    for video_CTHW in regrouped(pieces, sizes):
+        done += video_CTHW.shape[1]
+        held = tokenizer.num_frames(tokenizer.latent_frames(done)) - done
+        yield video_CTHW, fitted(tokenizer, video_CTHW, held)
 
-    clips: list[int]
-    first: int
-    end: int
 
-
-def _batches(grids: Sequence[Grid], batch_size: int) -> Iterator[list[int]]:
-    """Clips of equal height and width together, by their indices, longest first."""
+def _in_step(tokenizer: Tokenizer, grids: Sequence[Grid], batch_size: int) -> Iterator[tuple[Coder, list[int], int]]:
+    """Clips of equal height and width together, longest first: their stream, the indices of those that have not ended,
+    and the latent frame that is next."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
     sizes: dict[tuple[int, int], list[int]] = {}
     for index in sorted(range(len(grids)), key=lambda index: -grids[index].time):
         sizes.setdefault(grids[index][1:], []).append(index)
     for indices in sizes.values():
-        yield from (indices[start : start + batch_size] for start in range(0, len(indices), batch_size))
+        for start in range(0, len(indices), batch_size):
+            batch, stream = indices[start : start + batch_size], tokenizer.stream()
+            for latent in range(grids[batch[0]].time):
+                batch = [index for index in batch if grids[index].time > latent]
+                stream.keep(len(batch))
+                yield stream, batch, latent
 
 
-def _steps(grids: Sequence[Grid], batch: list[int]) -> Iterator[_Step]:
-    longest = grids[batch[0]].time
-    for first in range(0, longest, LATENTS_AT_ONCE):
-        clips = [index for index in batch if grids[index].time > first]
-        yield _Step(clips, first, min(first + LATENTS_AT_ONCE, longest))
+def _cut(tokenizer: Tokenizer, clip: ClipCodes, latent: int, video_CTHW: Tensor) -> Tensor:
+    """What of the decoded frames of a latent frame is the clip."""
+    done = tokenizer.num_frames(latent) if latent else 0
+    return video_CTHW[:, : clip.num_frames - done, : clip.height, : clip.width]
+
+
+def _check_codes(tokenizer: Tokenizer, clip: ClipCodes, name: str) -> None:
+    grid = tokenizer.covering_grid(clip.num_frames, clip.height, clip.width)
+    if tuple(clip.codes_THW.shape) != grid or min(clip.num_frames, clip.height, clip.width) < 1:
+        raise ValueError(
+            f"{name} has codes of shape {tuple(clip.codes_THW.shape)}, but {clip.num_frames} frames of {clip.height} x "
+            f"{clip.width} take {tuple(grid)} codes of this tokenizer: if another made them, tokenize the clip again"
+        )

@@ -1,4 +1,4 @@
-"""What every video tokenizer asks of its input, and every configuration of its numbers, said in one line each.
+"""Checks of a video tokenizer's input and of a configuration's numbers: what is wrong is a ValueError in one line.
 
 check_video(video_BCTHW); check_range(video_BCTHW); check_codes(codes_BTHW, codebook_size=1000)
 check_whole("n_codes", 2048, 1, 2**24)

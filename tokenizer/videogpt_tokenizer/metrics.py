@@ -1,7 +1,10 @@
-"""How close a reconstruction is, and how much of a codebook is at work.
+"""How close a reconstruction is, and how much of a codebook is at work: the one place for these formulas.
 
-All pictures are float in [-1, 1]. PSNR and SSIM are computed per clip and averaged by the caller:
-the mean of the clips' PSNR, not the PSNR of their mean error.
+    psnr(video_BCTHW, target_BCTHW).mean()                  # the mean of the clips' PSNR, not of their mean error
+    ssim_of_frames(video_BCTHW, target_BCTHW)               # (B, T)
+    decibels(0.01)                                          # what a mean squared error is in PSNR
+
+All pictures are float in [-1, 1]: the peak is 2, its square 4.
 """
 
 import math
@@ -11,6 +14,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+# B batch, C colours, T frames, H/W height and width, V codes
+
+PEAK_SQUARED = 4
+LEAST_ERROR = 4e-10
+"""A smaller mean squared error counts as this one: nothing is better than 100 dB."""
+SMALLEST_SSIM_SIDE = 11
+"""Pixels: SSIM looks at windows of 11 x 11."""
 PIXELS_AT_ONCE = 2**20
 """SSIM needs some hundred bytes for each."""
 
@@ -18,11 +28,21 @@ PIXELS_AT_ONCE = 2**20
 def psnr(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each clip in dB, (B,); identical clips give 100 dB."""
     error_B = (video_BCTHW.float() - target_BCTHW.float()).square().mean(dim=(1, 2, 3, 4))
-    return 10 * torch.log10(4 / error_B.clamp(min=4e-10))
+    return 10 * torch.log10(PEAK_SQUARED / error_B.clamp(min=LEAST_ERROR))
+
+
+def decibels(square: float) -> float:
+    """Peak signal-to-noise ratio of one mean squared error; NaN of NaN."""
+    return 10 * math.log10(PEAK_SQUARED / max(LEAST_ERROR, square)) if not math.isnan(square) else math.nan
 
 
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
-    """Structural similarity (Wang et al., 2004) of each clip, mean over frames, (B,); Gaussian window, sigma 1.5."""
+    """Structural similarity of each clip, the mean over its frames, (B,)."""
+    return ssim_of_frames(video_BCTHW, target_BCTHW).mean(dim=1)
+
+
+def ssim_of_frames(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., 2004) of each frame, (B, T); Gaussian window, sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     # From 0 on: what SSIM says of brightness depends on where black is.
@@ -30,13 +50,13 @@ def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
         rearrange(video.float() / 2 + 0.5, "b c t h w -> (b t) c h w") for video in (video_BCTHW, target_BCTHW)
     )
     at_once = max(1, PIXELS_AT_ONCE // math.prod(frames.shape[2:]))
-    per_frame = [
+    parts = [
         structural_similarity_index_measure(*pair, data_range=1.0, reduction="none")
         for pair in zip(frames.split(at_once), target.split(at_once), strict=True)
     ]
     # A single frame comes back without an axis.
-    found = torch.cat([value.reshape(-1) for value in per_frame if isinstance(value, Tensor)])
-    return rearrange(found, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
+    found = torch.cat([part.reshape(-1) for part in parts if isinstance(part, Tensor)])
+    return rearrange(found, "(b t) -> b t", b=video_BCTHW.shape[0])
 
 
 class CodebookUse(NamedTuple):

@@ -1,11 +1,11 @@
-"""Video tokenizer: pixels <-> integer codes, causal in time, exact in chunks.
+"""Video tokenizer: pixels <-> integer codes, causal in time, exact in pieces.
 
     tokenizer = VideoTokenizer.from_pretrained("natural")       # shipped; or the path of a folder
     codes = tokenizer.encode(video)            # (B, 3, 1 + 4k, H, W) in [-1, 1] -> (B, 1 + k, H/8, W/8) int64
     video = tokenizer.decode(codes)            # and back
 
     stream = tokenizer.stream()                # the same, a few frames at a time, in constant memory
-    codes = torch.cat([stream.encode(chunk) for chunk in chunks], dim=1)
+    codes = torch.cat([stream.encode(piece) for piece in pieces], dim=1)
 
     clips = tokenizer.encode_clips(videos)     # list of (3, T, H, W), any lengths and sizes -> list of ClipCodes
     videos = tokenizer.decode_clips(clips)     # and back, each with its own length and size
@@ -15,14 +15,15 @@ padding changes what the codes mean; `encode_clips` pads, and remembers by how m
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from videogpt_tokenizer.any_size import ClipCodes, decode_clips, encode_clips, through
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
 from videogpt_tokenizer.files.checksums import fingerprint_of
 from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
@@ -34,18 +35,16 @@ from videogpt_tokenizer.files.weights_folder import (
     read_pretrained,
     write_pretrained,
 )
+from videogpt_tokenizer.grid import Piece, Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card, write_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig, make_quantizer
 
-if TYPE_CHECKING:
-    from videogpt_tokenizer.any_size import ClipCodes
-
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
 
-FORMAT, VERSION = "videogpt-tokenizer", 1
+TOKENIZER_FORMAT, TOKENIZER_VERSION = "videogpt-tokenizer", 1
 
 
 def shipped_tokenizers() -> dict[str, Path]:
@@ -63,14 +62,6 @@ class TokenizerConfig:
     """Vocabulary."""
 
 
-class Grid(NamedTuple):
-    """Shape of the codes of one clip."""
-
-    time: int
-    height: int
-    width: int
-
-
 class Reconstruction(NamedTuple):
     """A forward pass: what went through the codes, the codes and their latents, and the quantizer's own loss."""
 
@@ -80,55 +71,22 @@ class Reconstruction(NamedTuple):
     quantizer_loss: Tensor
 
 
-class VideoTokenizer(nn.Module):
+class VideoTokenizer(Tokenizer):
     """Causal autoencoder with a quantizer between its halves."""
+
+    streams = True
+    stages: int
+    """Stages that a code can tell of: more than one with a residual quantizer."""
 
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
         self.config = config or TokenizerConfig()
         self.quantizer = make_quantizer(self.config.quantizer)
-        self.encoder = Encoder(self.config.autoencoder, self.quantizer.dim)
-        self.decoder = Decoder(self.config.autoencoder, self.quantizer.dim)
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of different codes."""
-        return self.quantizer.codebook_size
-
-    @property
-    def stages(self) -> int:
-        """Stages that a code can tell of: more than one with a residual quantizer."""
-        return self.quantizer.stages
-
-    @property
-    def time_stride(self) -> int:
-        """Frames per latent frame, the first one excepted."""
-        return self.config.autoencoder.time_stride
-
-    @property
-    def space_stride(self) -> int:
-        """Pixels of height and width per code."""
-        return self.config.autoencoder.space_stride
-
-    def num_frames(self, latent_frames: int) -> int:
-        """Frames of pixels that `latent_frames` latent frames decode to."""
-        return 1 + (latent_frames - 1) * self.time_stride
-
-    def grid(self, frames: int, height: int, width: int) -> Grid:
-        """Shape of the codes of a clip of this size.
-
-        Raises:
-            ValueError: the frame count is not 1 + k * time_stride, or a side is not a multiple of space_stride;
-                the message names the nearest sizes that are.
-        """
-        stride = self.time_stride
-        if frames < 1 or (frames - 1) % stride:
-            below = self.num_frames(max(0, frames - 1) // stride + 1)
-            raise ValueError(
-                f"{frames} frames do not fit the tokenizer, which takes 1 + {stride}k: "
-                f"the nearest counts are {below} and {below + stride}"
-            )
-        return Grid(1 + (frames - 1) // stride, *codes_of_picture(height, width, self.space_stride))
+        network = self.config.autoencoder
+        self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
+        self.codebook_size, self.stages = self.quantizer.codebook_size, self.quantizer.stages
+        self.time_stride, self.space_stride = network.time_stride, network.space_stride
+        self.frames_at_once = self.time_stride  # latent frames go through one by one
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
         """Encode, quantize and decode with gradients, for training; the video is not clamped.
@@ -136,7 +94,8 @@ class VideoTokenizer(nn.Module):
         Args:
             video_BCTHW: (B, 3, 1 + k * time_stride, H, W), values in [-1, 1].
         """
-        self._check_video(video_BCTHW)
+        check_video(video_BCTHW)
+        self.grid(*video_BCTHW.shape[2:])
         config = self.config.autoencoder
         latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
         quantized = self.quantizer(latents)
@@ -153,7 +112,8 @@ class VideoTokenizer(nn.Module):
         Raises:
             ValueError: a size that does not divide (see `grid`), or values outside [-1, 1].
         """
-        self._check_video(video_BCTHW)
+        check_video(video_BCTHW)
+        self.grid(*video_BCTHW.shape[2:])
         return self.stream().encode(video_BCTHW)
 
     @torch.no_grad()
@@ -184,20 +144,20 @@ class VideoTokenizer(nn.Module):
         """
         return self.quantizer.bits_per_code(stages)
 
-    def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> "list[ClipCodes]":
-        """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `unequal_clips.encode_clips`."""
-        from videogpt_tokenizer.any_size import encode_clips
+    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
+        """Pieces (3, T, H, W) of a clip of any length and size, encoded and decoded; see `Tokenizer.through`."""
+        return through(self, pieces)
 
+    def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
+        """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""
         return encode_clips(self, videos, batch_size)
 
-    def decode_clips(self, clips: "Sequence[ClipCodes]", batch_size: int = 16) -> list[Tensor]:
+    def decode_clips(self, clips: Sequence[ClipCodes], batch_size: int = 16) -> list[Tensor]:
         """What `encode_clips` made -> videos (3, T, H, W) of the same lengths and sizes."""
-        from videogpt_tokenizer.any_size import decode_clips
-
         return decode_clips(self, clips, batch_size)
 
     def stream(self) -> "TokenizerStream":
-        """A fresh stream, for encoding or decoding a clip of any length chunk by chunk."""
+        """A fresh stream, for encoding or decoding a clip of any length piece by piece."""
         return TokenizerStream(self)
 
     def fingerprint(self) -> str:
@@ -209,7 +169,7 @@ class VideoTokenizer(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
-        config = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self.config)}
+        config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
         write_card(Path(folder), self.model_card())
 
@@ -243,7 +203,7 @@ class VideoTokenizer(nn.Module):
         shipped = shipped_tokenizers()
         remote = is_hub_name(folder, revision, shipped)
         folder = downloaded(str(folder), revision, "tokenizer") if remote else find_folder(folder, "tokenizer", shipped)
-        config, weights = read_pretrained(folder, FORMAT, ("autoencoder", "quantizer"), VERSION)
+        config, weights = read_pretrained(folder, TOKENIZER_FORMAT, ("autoencoder", "quantizer"), TOKENIZER_VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
         whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)
@@ -277,23 +237,13 @@ class VideoTokenizer(nn.Module):
             token=token,
         )
 
-    def _check_video(self, video_BCTHW: Tensor) -> None:
-        self._check_frames(video_BCTHW)
-        self.grid(*video_BCTHW.shape[2:])
-
-    def _check_frames(self, video_BCTHW: Tensor) -> None:
-        """Everything but their number."""
-        check_video(video_BCTHW)
-        height, width = video_BCTHW.shape[3:]
-        codes_of_picture(height, width, self.space_stride)
-
 
 class TokenizerStream:
-    """Encodes and decodes one clip (or a batch of clips in step) chunk by chunk, equal to doing it whole, to the bit.
+    """Encodes and decodes one clip (or a batch of clips in step) piece by piece, equal to doing it whole, to the bit.
 
     Latent frames go through the network one at a time, in however many they come: in which order libraries add up
     depends on how many rows they are given, and in the last bits so would pixels, and now and then a code. Memory does
-    not grow with the length. Frames that do not fill a latent frame yet wait for the next chunk. Autocast is switched
+    not grow with the length. Frames that do not fill a latent frame yet wait for the next piece. Autocast is switched
     off: codes must not depend on where they are made.
     """
 
@@ -314,9 +264,10 @@ class TokenizerStream:
             ValueError: a side that does not divide, values outside [-1, 1], or another batch or size than before.
         """
         tokenizer = self.tokenizer
-        tokenizer._check_frames(video_BCTHW)
-        check_range(video_BCTHW)
+        check_video(video_BCTHW)
         batch, _, _, height, width = video_BCTHW.shape
+        grid = codes_of_picture(height, width, tokenizer.space_stride)
+        check_range(video_BCTHW)
         self._encoded = _unchanged(self._encoded, (batch, height, width))
         video_BCTHW = video_BCTHW.to(next(tokenizer.parameters()).dtype)
         if self._waiting is not None:
@@ -325,7 +276,6 @@ class TokenizerStream:
         ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
         # A copy: the caller may put the next frames where these were.
         self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
-        grid = codes_of_picture(height, width, tokenizer.space_stride)
         codes = [torch.zeros(batch, 0, *grid, dtype=torch.long, device=video_BCTHW.device)]
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             for end in ends:
@@ -370,7 +320,7 @@ class TokenizerStream:
 
 
 def _unchanged(before: tuple[int, ...] | None, now: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a stream's chunks."""
+    """The shape of a stream's pieces."""
     if before not in (None, now):
         raise ValueError(
             f"a stream that began with (clips, height, width) = {before} goes on with the same, not {now}: "

@@ -33,27 +33,20 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.console.progress import Progress
-    from videogpt.evaluation.reconstruction import (
-        find_clips,
-        mean_of,
-        places_line,
-        reconstruct,
-        report_of,
-        write_report,
-    )
+    from videogpt.evaluation.reconstruction import find_clips, reconstruct
+    from videogpt.evaluation.reconstruction_report import mean_of, places_line, report_of, write_report
     from videogpt.pipeline.names import load_any_tokenizer
-    from videogpt_tokenizer.clips.skipped import BadClips
-    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+    from videogpt_tokenizer.clips.skipped import SkippedClips
 
     if arguments.side_by_side and arguments.output is None:
         raise ValueError("--side-by-side is for files: give an --output, too")
     paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
-    bad = BadClips(len(paths), arguments.max_bad_share)
+    bad = SkippedClips(len(paths), arguments.max_bad_share)
     tokenizer = load_any_tokenizer(
         arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript
     )
-    if not isinstance(tokenizer, VideoTokenizer):
-        frames = tokenizer.clip_frames
+    if not tokenizer.streams:
+        frames = tokenizer.frames_at_once
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
     rows = []
     with Progress("reconstructing", len(paths), unit="clips") as progress:
@@ -65,23 +58,23 @@ def run(arguments: argparse.Namespace) -> None:
             fps=arguments.fps,
             side_by_side=arguments.side_by_side,
             bad=bad,
-            progress=lambda frames: progress.update(len(rows) + len(bad.clips), frames=str(frames)),
+            progress=lambda frames: progress.update(len(rows) + len(bad), frames=str(frames)),
         ):
             rows.append(row)
             progress.say(row.line(), file=sys.stdout)
-            progress.update(len(rows) + len(bad.clips))
+            progress.update(len(rows) + len(bad))
         if rows:
             progress.update(len(paths))
     if rows:
         print(mean_of(rows).line())
-        if isinstance(tokenizer, VideoTokenizer):
-            print(places_line(rows, tokenizer))
+        if tokenizer.streams:
+            print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
-        settings = {"size": arguments.size, "fps": arguments.fps, "left out": [clip.name for clip in bad.clips]}
+        settings = {"size": arguments.size, "fps": arguments.fps, "left out": bad.names}
         report = report_of(rows, tokenizer, arguments.command, settings)
         print(f"figures -> {write_report(report, Path(arguments.output))}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})
-    for clip in bad.clips:
-        print(f"left out: {clip.reason}", file=sys.stderr)
-    if bad.clips:
-        print(f"{len(bad.clips)} of {len(paths)} clips were left out", file=sys.stderr)
+    for reason in bad.reasons:
+        print(f"left out: {reason}", file=sys.stderr)
+    if bad:
+        print(f"{len(bad)} of {len(paths)} clips were left out", file=sys.stderr)

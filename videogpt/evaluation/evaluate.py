@@ -18,13 +18,14 @@ from typing import Any
 
 from videogpt.evaluation.caption_following import find_world
 from videogpt.evaluation.report import Report
-from videogpt.evaluation.scores import caption_following, reconstruction_scores, tokenize, video_bits
+from videogpt.evaluation.scores import caption_following, encode_and_measure, video_bits
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.metrics import codebook_use
 
 WORLD_SEED = 1_000_000
 GENERATED: dict[str, Split] = {"unseen": "train", "held-out combinations": "held_out"}
@@ -104,22 +105,22 @@ def _measure(
 ) -> None:
     """Add the rows of one set of clips."""
     say(f"reconstructing {len(records)} clips: {name}")
-    bad = BadClips(len(records))
-    tokens = tokenize(pipeline, records, bad)
-    if bad.clips:
-        say(f"left out {len(bad.clips)} of {len(records)} clips: {bad.some()}")
-        report.protocol[f"left out of {name}"] = [Path(clip.name).name for clip in bad.clips]
-    scores = reconstruction_scores(tokens)
-    report.add(f"{name}: PSNR of the tokenizer", scores.psnr, "dB")
-    report.add(f"{name}: SSIM of the tokenizer", scores.ssim, "")
-    report.add(f"{name}: codebook in use", 100 * scores.use.share, "%")
-    report.add(f"{name}: codebook perplexity", scores.use.perplexity, "codes")
-    bits = video_bits(pipeline, tokens)
+    bad = SkippedClips(len(records))
+    clips = encode_and_measure(pipeline, records, bad)
+    if bad:
+        say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
+        report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
+    report.add(f"{name}: PSNR of the tokenizer", float(clips.psnr_B.mean()), "dB")
+    report.add(f"{name}: SSIM of the tokenizer", float(clips.ssim_B.mean()), "")
+    use = codebook_use(clips.code_counts_V)
+    report.add(f"{name}: codebook in use", 100 * use.share, "%")
+    report.add(f"{name}: codebook perplexity", use.perplexity, "codes")
+    bits = video_bits(pipeline, clips)
     report.add(f"{name}: bits per video token", bits.per_token, "bits")
     report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
     if world is not None:
-        say(f"sampling {len(tokens.records)} captions: {name}")
-        for attribute, share in caption_following(pipeline, tokens.records, world, seed).items():
+        say(f"sampling {len(clips.records)} captions: {name}")
+        for attribute, share in caption_following(pipeline, clips.records, world, seed).items():
             report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
 
 

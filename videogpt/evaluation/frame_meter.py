@@ -1,7 +1,7 @@
-"""How close a reconstruction is, frame by frame, so that a seam shows where it is.
+"""How close a reconstruction is in 8 bits, frame by frame, so that a seam shows where it is.
 
     meter = FrameMeter()
-    for original_THWC, result_THWC in stretches: meter.add(original_THWC, result_THWC)
+    for original_THWC, result_THWC in pieces: meter.add(original_THWC, result_THWC)
     meter.figures().psnr
 
 Takes a clip a few frames at a time, of which it keeps numbers and one frame of differences. A frame's place is 0 for
@@ -17,19 +17,17 @@ from einops import rearrange
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.metrics import ssim
+from videogpt_tokenizer.metrics import SMALLEST_SSIM_SIDE, decibels, ssim
 
 # B batch, C colours, T frames, H/W height and width
 
-SMALLEST_SSIM_SIDE = 11
-"""SSIM looks at windows of 11 x 11 pixels."""
 LEVELS = 127.5
 """Levels of 8 bits for a step of 1 in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameFigures:
-    """Figures of one clip, or the mean of several."""
+class EightBitFigures:
+    """Figures of one clip of 8-bit frames, or the mean of several; those of floats are in `scores`."""
 
     psnr: float
     """Peak signal-to-noise ratio in dB; 100 where nothing is lost."""
@@ -73,21 +71,21 @@ class FrameMeter:
         self._change_sizes += change_TCHW.abs().mean(dim=(1, 2, 3)).tolist()
         self._last_CHW = error_TCHW[-1].clone()
 
-    def figures(self) -> FrameFigures:
+    def figures(self) -> EightBitFigures:
         """Of all frames so far, one or more."""
-        return FrameFigures(
-            psnr=_psnr(mean(self._squares)),
+        return EightBitFigures(
+            psnr=decibels(mean(self._squares)),
             ssim=mean(self._similarities),
-            temporal_psnr=_psnr(mean(self._change_squares[1:])),
+            temporal_psnr=decibels(mean(self._change_squares[1:])),
             flicker=LEVELS * mean(self._change_sizes[1:]),
-            psnr_T=tuple(map(_psnr, self._squares)),
-            change_psnr_T=(math.nan, *map(_psnr, self._change_squares[1:])),
+            psnr_T=tuple(map(decibels, self._squares)),
+            change_psnr_T=(math.nan, *map(decibels, self._change_squares[1:])),
         )
 
 
-def mean_figures(clips: Sequence[FrameFigures]) -> FrameFigures:
+def mean_figures(clips: Sequence[EightBitFigures]) -> EightBitFigures:
     """The mean of every figure over the clips that have it, each counting once; of a frame, by its index."""
-    return FrameFigures(
+    return EightBitFigures(
         psnr=mean([clip.psnr for clip in clips]),
         ssim=mean([clip.ssim for clip in clips]),
         temporal_psnr=mean([clip.temporal_psnr for clip in clips]),
@@ -97,52 +95,19 @@ def mean_figures(clips: Sequence[FrameFigures]) -> FrameFigures:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlaceFigures:
-    """Mean PSNR by place; NaN where no clip has a frame there."""
+def mean_by_place(clips: Sequence[tuple[float, ...]], time_stride: int) -> list[float]:
+    """The mean over the clips of each one's mean over its frames at place 0, 1, ..., time_stride; NaN of none.
 
-    first: float
-    """Of first frames, in dB, as all others."""
-    frames: tuple[float, ...]
-    """Of frames at place 1, 2, ... of their latent frames."""
-    changes: tuple[float, ...]
-    """Of the change into them: a seam between latent frames makes the first of these lower than the others."""
-
-    def line(self) -> str:
-        """One line for a terminal."""
-        if all(math.isnan(value) for value in self.frames):
-            return f"PSNR by place: {self.first:.2f} dB first"
-        within, changes = (
-            " ".join(f"{value:.2f}" for value in values if not math.isnan(value))
-            for values in (self.frames, self.changes)
-        )
-        return (
-            f"PSNR by place: {self.first:.2f} dB first, {within} within latent frames; of the change into it: {changes}"
-        )
-
-
-def place_figures(clips: Sequence[FrameFigures], time_stride: int) -> PlaceFigures:
-    """The mean over the clips of each one's mean over its frames at that place."""
-
-    def at(values_T: tuple[float, ...], place: int) -> list[float]:
-        return list(values_T[place::time_stride])
-
-    places = range(1, time_stride + 1)
-    return PlaceFigures(
-        first=mean([clip.psnr_T[0] for clip in clips]),
-        frames=tuple(mean([mean(at(clip.psnr_T, place)) for clip in clips]) for place in places),
-        changes=tuple(mean([mean(at(clip.change_psnr_T, place)) for clip in clips]) for place in places),
-    )
+    Of changes into frames, a seam between latent frames makes that into place 1 lower than the others.
+    """
+    places = [slice(0, 1), *(slice(place, None, time_stride) for place in range(1, time_stride + 1))]
+    return [mean([mean(values_T[place]) for values_T in clips]) for place in places]
 
 
 def mean(values: Sequence[float]) -> float:
     """Of those that are numbers; NaN where none is."""
     numbers = [value for value in values if not math.isnan(value)]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
-
-
-def _psnr(square: float) -> float:
-    return 10 * math.log10(4 / max(4e-10, square)) if not math.isnan(square) else math.nan
 
 
 def _mean_by_index(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

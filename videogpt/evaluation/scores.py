@@ -17,8 +17,8 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.world import World
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
-from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
+from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.metrics import psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width,
 # N rows, V ids
@@ -26,24 +26,17 @@ from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 BATCH = 16
 
 
-class TokenizedClips(NamedTuple):
-    """Clips, their codes and what the codes decode to."""
+class MeasuredClips(NamedTuple):
+    """Clips that went through the tokenizer as floats, their codes, and how they came back."""
 
     records: list[ClipRecord]
     codes_BTHW: Tensor
     psnr_B: Tensor
+    """dB."""
     ssim_B: Tensor
     pixels_per_clip: int
-    codebook_size: int
-
-
-class ReconstructionScores(NamedTuple):
-    """Means over clips."""
-
-    psnr: float
-    """dB."""
-    ssim: float
-    use: CodebookUse
+    code_counts_V: Tensor
+    """How often each code occurs."""
 
 
 class VideoBits(NamedTuple):
@@ -54,7 +47,7 @@ class VideoBits(NamedTuple):
 
 
 @torch.inference_mode()
-def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> TokenizedClips:
+def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips) -> MeasuredClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
     Args:
@@ -65,49 +58,45 @@ def tokenize(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -
     """
     if not records:
         raise ValueError("there are no clips to measure on")
+    tokenizer = pipeline.model.tokenizer
     kept, codes, ratios, similarities, shape = [], [], [], [], torch.Size()
     for start in range(0, len(records), BATCH):
         good = list(_readable(pipeline, records[start : start + BATCH], bad))
         bad.check(min(start + BATCH, len(records)))
         if not good:
             continue
-        kept += [one.record for one in good]
-        video = torch.stack([one.video_CTHW for one in good])
+        kept += [record for record, _ in good]
+        video = torch.stack([video_CTHW for _, video_CTHW in good])
         shape = video.shape
-        codes.append(pipeline.model.tokenizer.encode(video))
-        decoded = pipeline.model.tokenizer.decode(codes[-1])
+        codes.append(tokenizer.encode(video))
+        decoded = tokenizer.decode(codes[-1])
         ratios.append(psnr(decoded, video))
         similarities.append(ssim(decoded, video))
-    return TokenizedClips(
+    codes_BTHW = torch.cat(codes)
+    return MeasuredClips(
         records=kept,
-        codes_BTHW=torch.cat(codes),
+        codes_BTHW=codes_BTHW,
         psnr_B=torch.cat(ratios),
         ssim_B=torch.cat(similarities),
         pixels_per_clip=math.prod(shape[2:]),
-        codebook_size=pipeline.model.tokenizer.codebook_size,
+        code_counts_V=torch.bincount(codes_BTHW.flatten(), minlength=tokenizer.codebook_size),
     )
 
 
-def reconstruction_scores(tokens: TokenizedClips) -> ReconstructionScores:
-    """PSNR, SSIM and use of the codebook."""
-    counts_V = torch.bincount(tokens.codes_BTHW.flatten(), minlength=tokens.codebook_size)
-    return ReconstructionScores(float(tokens.psnr_B.mean()), float(tokens.ssim_B.mean()), codebook_use(counts_V))
-
-
 @torch.inference_mode()
-def video_bits(pipeline: Pipeline, tokens: TokenizedClips) -> VideoBits:
+def video_bits(pipeline: Pipeline, clips: MeasuredClips) -> VideoBits:
     """Mean cross-entropy of the codes given the captions, without guidance."""
     model, nats = pipeline.model, 0.0
     examples = [
         Example(model.text_tokenizer.encode(record.caption), codes_THW)
-        for record, codes_THW in zip(tokens.records, tokens.codes_BTHW, strict=True)
+        for record, codes_THW in zip(clips.records, clips.codes_BTHW, strict=True)
     ]
     for start in range(0, len(examples), BATCH):
         sequence = model.task.pack(examples[start : start + BATCH]).to(pipeline.device)
         nats_BN = row_nats(model.network, sequence, model.task.vocabulary)
         nats += float(nats_BN[:, sequence.rows_of("video")].double().sum())
     per_clip = nats / math.log(2) / len(examples)
-    return VideoBits(per_clip / tokens.codes_BTHW[0].numel(), per_clip / tokens.pixels_per_clip)
+    return VideoBits(per_clip / clips.codes_BTHW[0].numel(), per_clip / clips.pixels_per_clip)
 
 
 def caption_following(
@@ -134,14 +123,10 @@ def _share(answers: Sequence[bool]) -> float:
     return sum(answers) / len(answers)
 
 
-class ReadClip(NamedTuple):
-    """A clip as the tokenizer takes it."""
-
-    record: ClipRecord
-    video_CTHW: Tensor
-
-
-def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) -> Iterator[ReadClip]:
+def _readable(
+    pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips
+) -> Iterator[tuple[ClipRecord, Tensor]]:
+    """Clips as the tokenizer takes them (CTHW)."""
     model, frames = pipeline.model, pipeline.max_frames
     side, layout = model.tokenizer.space_stride, model.task.config
     size = (layout.latent_height * side, layout.latent_width * side)
@@ -155,4 +140,4 @@ def _readable(pipeline: Pipeline, records: Sequence[ClipRecord], bad: BadClips) 
         except (ValueError, OSError) as error:
             bad.add(str(record.path), error)
         else:
-            yield ReadClip(record, clip.video_CTHW().to(pipeline.device))
+            yield record, clip.video_CTHW().to(pipeline.device)

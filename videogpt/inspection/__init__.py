@@ -1,1 +1,1 @@
-"""What is this file or folder, and is it sound?"""
+"""What is this file or folder, and is it sound? One describer beside each kind, listed in the table of `inspect`."""

@@ -1,20 +1,21 @@
-"""JSON and YAML files that videogpt writes or reads: which is this one?
+"""Describes documents: JSON and YAML files that videogpt writes or reads.
 
-    print("\\n".join(describe_document(Path("figures.json"))))
+    describe_document(Path("figures.json"))
 
-Refuses what is not sound JSON or YAML, or is of something else.
+What is not sound JSON or YAML, or is of something else, is refused.
 """
 
 from pathlib import Path
 from typing import Any
 
+from videogpt.inspection.found import Inspection
 from videogpt_tokenizer.files.json_files import parse_json
 
 SUFFIXES = (".json", ".yaml", ".yml")
 
 
-def describe_document(path: Path) -> list[str]:
-    """What the file is, a line for each thing to say.
+def describe_document(path: Path) -> Inspection:
+    """A report, a record of a sample, a part of a folder or the configuration of a run.
 
     Raises:
         ValueError: it is damaged, or nothing that is known here.
@@ -28,7 +29,7 @@ def describe_document(path: Path) -> list[str]:
     content = content if isinstance(content, dict) else {}
     for describe in (_report, _sample, _part_of_folder, _run_config):
         if lines := describe(path, content):
-            return lines
+            return Inspection(lines)
     raise ValueError(
         f"{path} is sound, but nothing of videogpt's: known are reports, records of samples and configurations of runs"
     )

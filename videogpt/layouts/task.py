@@ -133,7 +133,9 @@ def find_task(name: str) -> type[Task]:
 
 
 def stacked(examples: Sequence[Example]) -> Tensor:
-    """The codes of examples, (B, T, H, W), on the CPU."""
+    """The codes of examples, (B, T, H, W), on the CPU. Raises ValueError where there is no example."""
+    if not examples:
+        raise ValueError("there is no example: give at least one")
     codes = [example.codes_THW for example in examples]
     assert all(codes_THW is not None for codes_THW in codes), "to train, codes are given"
     return torch.stack([codes_THW for codes_THW in codes if codes_THW is not None]).cpu()

@@ -56,8 +56,10 @@ class TextToVideo(Task):
         for example in examples:
             assert example.codes_THW is not None, "to train, codes are given"
             self.check_codes(example.codes_THW)
-        given = self.prompt(examples, 1).given
-        codes_BM = self.vocabulary.to_ids("video", self.raster.flatten(stacked(examples)))
+        codes_BTHW = stacked(examples)
+        prompt = self.prompt(examples, codes_BTHW.shape[1])
+        given, places_M = prompt.given, torch.tensor(prompt.places)
+        codes_BM = self.vocabulary.to_ids("video", self.raster.flatten(codes_BTHW)[:, places_M])
         next_BR, text_ids = given.ids_BN[:, 1:], self.vocabulary.ids["text"]
         is_text_BR = (next_BR >= text_ids.start) & (next_BR < text_ids.stop)
         is_text_BR &= not self.config.rules.bidirectional_prefix
@@ -65,7 +67,7 @@ class TextToVideo(Task):
         rows, video_rows = given.ids_BN.shape[1] - 1, codes_BM.shape[1]
         return TrainingSequence(
             ids_BN=torch.cat([given.ids_BN, codes_BM[:, :-1]], dim=1),
-            positions_BN3=torch.cat([given.positions_BN3, self._positions(torch.arange(video_rows - 1))], dim=1),
+            positions_BN3=torch.cat([given.positions_BN3, prompt.positions_1M3[:, :-1]], dim=1),
             visibility=given.visibility,
             spans=(Span("text", 0, rows), Span("video", rows, rows + video_rows)),
             targets_BN=torch.cat([next_BR.where(is_text_BR, PAD), codes_BM], dim=1),
@@ -83,13 +85,13 @@ class TextToVideo(Task):
             visibility=Visibility.prefix_body(length_B.int(), body_start, **self._rules()),
             spans=(Span("text", 0, body_start), Span("video", body_start, body_start + 1)),
         )
-        places = range(latent_frames * self.raster.frame_tokens)
-        positions_1M3 = self._positions(torch.arange(len(places)))
+        places = self.order(latent_frames)
+        positions_1M3 = self.config.max_text_tokens + 1 + self.raster.places(torch.tensor(places))[None]
         return Prompt(given=given, modality="video", places=places, positions_1M3=positions_1M3)
 
-    def _positions(self, number_M: Tensor) -> Tensor:
-        """Positions (1, M, 3) of the rows that hold codes, by their number in the scan."""
-        return self.config.max_text_tokens + 1 + self.raster.places(number_M)[None]
+    def order(self, latent_frames: int) -> list[int]:
+        """Places of the raster scan in the order in which their codes are predicted."""
+        return list(range(latent_frames * self.raster.frame_tokens))
 
     def _rules(self) -> dict[str, int | bool | None]:
         """The layout's rules in the words of `Visibility`."""

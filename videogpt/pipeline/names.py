@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from videogpt.runs.folder import refuse_run_folder
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer, is_imported, load_video_tokenizer
+from videogpt_tokenizer.any_tokenizer import is_imported, load_video_tokenizer
 from videogpt_tokenizer.files.names import find_folder, shipped_in
 from videogpt_tokenizer.files.weights_folder import CONFIG_NAME
+from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer, shipped_tokenizers
 
 TOKENIZER_NAME = "tokenizer"
 """The folder of the video tokenizer inside a model's."""
 
-Tokenizer = TypeVar("Tokenizer", bound=nn.Module)
+Loaded = TypeVar("Loaded", bound=Tokenizer)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -73,9 +73,7 @@ def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoToken
     return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(name_or_path)))
 
 
-def load_any_tokenizer(
-    name_or_path: str | Path, device: str = "auto", *, trust_torchscript: bool = False
-) -> AnyTokenizer:
+def load_any_tokenizer(name_or_path: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
     """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others.
 
     Raises:
@@ -89,7 +87,7 @@ def _is_imported(name_or_path: str | Path) -> bool:
     return str(name_or_path) not in shipped() and is_imported(Path(name_or_path))
 
 
-def _on(device: str, tokenizer: Tokenizer) -> Tokenizer:
+def _on(device: str, tokenizer: Loaded) -> Loaded:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return tokenizer.to(torch.device(name))

@@ -7,10 +7,9 @@
 Refuses what `TokenShardReader` refuses, two folders that do not match, and a single clip, which cannot be split.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 from videogpt.tokens.reader import TokenRow, TokenShardReader
 from videogpt.tokens.shards import TokenShardsManifest
 from videogpt_tokenizer.data.loader import ResumableLoader
+from videogpt_tokenizer.data.split import split_by_name
 
 # B batch, T latent frames, H/W latent height and width
 
@@ -31,27 +31,6 @@ Collate = Callable[[Sequence[TokenRow]], Any]
 def collate(rows: Sequence[TokenRow]) -> dict[str, Any]:
     """Stack rows into a batch."""
     return {"codes": torch.stack([row.codes_THW for row in rows]), "caption": [row.caption for row in rows]}
-
-
-class RowSplit(NamedTuple):
-    """Row numbers of the two sides of a split, ascending."""
-
-    training: list[int]
-    validation: list[int]
-
-
-def split_by_clip(clips: Sequence[str], validation_fraction: float) -> RowSplit:
-    """Split rows so that all windows of a clip fall on one side, which depends on the clip's name alone.
-
-    The clip whose name has the lowest hash validates in any case: only a single clip leaves a side empty.
-    """
-    share = {clip: int(hashlib.sha256(clip.encode()).hexdigest()[:13], 16) / 16**13 for clip in clips}
-    limit = max(validation_fraction, min(share.values()))
-    validates = [share[clip] <= limit for clip in clips]
-    return RowSplit(
-        training=[row for row, yes in enumerate(validates) if not yes],
-        validation=[row for row, yes in enumerate(validates) if yes],
-    )
 
 
 class _Side(Dataset[TokenRow]):
@@ -141,10 +120,10 @@ class TokenData(lightning.LightningDataModule):
     def _sides(self) -> tuple[_Side, _Side]:  # that of training, that of validation
         rows = self._rows
         if self.validation_folder is None:
-            split = split_by_clip(rows.clips, self.validation_fraction)
-            if not split.training:
+            training, held = split_by_name(rows.clips, self.validation_fraction)
+            if not training:
                 raise ValueError(f"{self.folder} holds one clip, nothing to split: give a validation_folder")
-            return _Side(rows, split.training, self.seed), _Side(rows, split.validation, None)
+            return _Side(rows, training, self.seed), _Side(rows, held, None)
         validation = TokenShardReader(self.validation_folder, rows.manifest.tokenizer_fingerprint)
         if validation.manifest.grid != rows.manifest.grid:
             raise ValueError(

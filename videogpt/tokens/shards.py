@@ -25,11 +25,10 @@ import torch
 from torch import Tensor
 
 from videogpt.provenance import versions
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import BadClips
+from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.files.json_files import check_version, parse_json
-from videogpt_tokenizer.video_tokenizer import Grid
+from videogpt_tokenizer.grid import Grid, Tokenizer
 
 CODES_NAME = "codes.npy"
 REMEDY = "tokenize the clips again"
@@ -181,7 +180,7 @@ def are_counts(*values: Any) -> bool:
 def usable_clips(
     records: ClipFolder,
     make: Callable[[ClipRecord], Made],
-    bad: BadClips,
+    bad: SkippedClips,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[ClipRecord, Made]]:
     """Every clip with what `make` makes of it; where that is a ValueError or OSError, the clip goes to `bad`.
@@ -201,13 +200,13 @@ def usable_clips(
             progress(done, len(records))
 
 
-def made_from(tokenizer: AnyTokenizer, records: ClipFolder, bad: BadClips) -> dict[str, Any]:
+def made_from(tokenizer: Tokenizer, records: ClipFolder, bad: SkippedClips) -> dict[str, Any]:
     """What a manifest says of where its codes come from."""
     return {
         "tokenizer_fingerprint": tokenizer.fingerprint(),
         "codebook_size": tokenizer.codebook_size,
         "source": records.folder.resolve().name,
-        "skipped": [clip.name for clip in bad.clips],
+        "skipped": bad.names,
         "versions": versions("torch", "av"),
     }
 

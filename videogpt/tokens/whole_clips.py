@@ -12,15 +12,14 @@ stream. To train a model, all rows must be alike: write token shards, see `write
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from videogpt.tokens.shards import (
     CODES_NAME,
-    REMEDY,
     CodesManifest,
     are_counts,
     checked_codes,
@@ -30,15 +29,16 @@ from videogpt.tokens.shards import (
     smallest_type,
     usable_clips,
 )
-from videogpt_tokenizer.any_size import LATENTS_AT_ONCE, ClipCodes, covering_grid, pad_sides
+from videogpt_tokenizer import any_size
+from videogpt_tokenizer.any_size import ClipCodes
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.whole_folder import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
-# B batch (1), C colours, T frames (latent ones where codes are meant), H/W height and width
+# C colours, T frames (latent ones where codes are meant), H/W height and width
 
 _SIZES = ("num_frames", "height", "width")
 
@@ -61,43 +61,17 @@ class CodedClip(NamedTuple):
 
 
 def encode_pieces(pieces: Iterable[Clip], tokenizer: VideoTokenizer) -> TimedCodes:
-    """A clip in one piece or more -> its codes; sides are padded by their edges, the last frame is held."""
-    stream, device = tokenizer.stream(), next(tokenizer.parameters()).device
-    parts, num_frames, last = [], 0, None
-
-    def add(clip: Clip) -> None:
-        video_BCTHW = clip.video_CTHW()[None].to(device)
-        parts.append(stream.encode(pad_sides(video_BCTHW, tokenizer.space_stride))[0].cpu())
-
-    for last in pieces:
-        add(last)
-        num_frames += len(last)
-    assert last is not None, "a clip has frames"
-    missing = (1 - num_frames) % tokenizer.time_stride
-    if missing:
-        add(Clip(last.frames_THWC[-1:].expand(missing, -1, -1, -1), last.fps))
-    codes = ClipCodes(codes_THW=torch.cat(parts), num_frames=num_frames, height=last.height, width=last.width)
-    return TimedCodes(codes, last.fps)
+    """A clip in one piece or more -> its codes; see `any_size.encode_pieces`."""
+    remaining = iter(pieces)
+    first = next(remaining)
+    videos = (piece.video_CTHW() for piece in chain([first], remaining))
+    return TimedCodes(any_size.encode_pieces(tokenizer, videos), first.fps)
 
 
 def decode_pieces(codes: ClipCodes, fps: float, tokenizer: VideoTokenizer) -> Iterator[Clip]:
-    """Codes of a clip -> the clip in pieces, without what was padded.
-
-    Raises:
-        ValueError: the codes do not fit the clip's size, or this tokenizer.
-    """
-    grid = covering_grid(tokenizer, codes.num_frames, codes.height, codes.width)
-    if tuple(codes.codes_THW.shape) != grid:
-        raise ValueError(
-            f"{codes.num_frames} frames of {codes.height} x {codes.width} take {tuple(grid)} codes of this tokenizer, "
-            f"not {tuple(codes.codes_THW.shape)}: {REMEDY}"
-        )
-    stream, device, done = tokenizer.stream(), next(tokenizer.parameters()).device, 0
-    for codes_THW in codes.codes_THW.split(LATENTS_AT_ONCE):
-        video_BCTHW = stream.decode(codes_THW[None].to(device))
-        cut_CTHW = video_BCTHW[0, :, : codes.num_frames - done, : codes.height, : codes.width]
-        yield Clip.from_video(cut_CTHW, fps)
-        done += video_BCTHW.shape[2]
+    """Codes of a clip -> the clip in pieces; see `any_size.decode_pieces`."""
+    for video_CTHW in any_size.decode_pieces(tokenizer, codes):
+        yield Clip.from_video(video_CTHW, fps)
 
 
 def write_clip_codes(
@@ -127,12 +101,12 @@ def write_clip_codes(
     """
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
-    dtype, frames_at_once = smallest_type(tokenizer.codebook_size), LATENTS_AT_ONCE * tokenizer.time_stride
+    bad = SkippedClips(len(records), max_bad_share)
+    dtype = smallest_type(tokenizer.codebook_size)
     tokenizer, codes, lines = tokenizer.eval(), [], []
 
     def encode(record: ClipRecord) -> TimedCodes:
-        return encode_pieces(Clip.read_pieces(record.path, frames_at_once, size=size, fps=fps), tokenizer)
+        return encode_pieces(Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps), tokenizer)
 
     with whole_folder(Path(output)) as partial:
         for record, coded in usable_clips(records, encode, bad, progress):

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from videogpt.tokens.shards import CODES_NAME, TokenShardsManifest, made_from, smallest_type, usable_clips
-from videogpt_tokenizer.any_tokenizer import AnyTokenizer
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, BadClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.whole_folder import whole_folder
-from videogpt_tokenizer.video_tokenizer import Grid
+from videogpt_tokenizer.grid import Grid, Tokenizer
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
 
@@ -40,7 +39,7 @@ class _Window(NamedTuple):
 
 def tokenize_clips(
     source: ClipFolder | str | Path,
-    tokenizer: AnyTokenizer,
+    tokenizer: Tokenizer,
     output: str | Path,
     *,
     num_frames: int,
@@ -78,7 +77,7 @@ def tokenize_clips(
         raise ValueError(f"{batch_size=} and {clips_per_source=} must be at least 1")
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
-    bad = BadClips(len(records), max_bad_share)
+    bad = SkippedClips(len(records), max_bad_share)
     tokenizer, lines = tokenizer.eval(), []
 
     def read(record: ClipRecord) -> Clip:
@@ -102,8 +101,8 @@ def tokenize_clips(
             while batch := list(islice(rows, batch_size)):
                 append(_encode(tokenizer, batch))
                 lines += [window.line for window in batch]
-        if bad.clips:
-            log.warning("%d of %d clips were left out: %s", len(bad.clips), len(records), bad.some())
+        if bad:
+            log.warning("%d of %d clips were left out: %s", len(bad), len(records), bad.first_reasons())
         assert fps is not None, "there is a good clip, or too many are bad"
         manifest = TokenShardsManifest(
             **made_from(tokenizer, records, bad),
@@ -125,7 +124,7 @@ def _first_frames(frames: int, num_frames: int, count: int | Literal["all"]) -> 
     return sorted({round(i * room / max(1, count - 1)) for i in range(count)})
 
 
-def _encode(tokenizer: AnyTokenizer, windows: Sequence[_Window]) -> Tensor:
+def _encode(tokenizer: Tokenizer, windows: Sequence[_Window]) -> Tensor:
     """Codes BTHW of windows, in float32 whatever surrounds it."""
     device = next(tokenizer.parameters()).device
     video_BCTHW = torch.stack([window.clip.video_CTHW() for window in windows]).to(device)

@@ -30,7 +30,9 @@ from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt.sampling import SamplingConfig
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
-from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.optim.averages import averaged
+from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
+from videogpt_tokenizer.optim.precision import fast_autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ class VideoGPTTraining(lightning.LightningModule):
             )
         )
         self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.task.vocabulary.size))
-        self.average = averaged(self.model, self.optimizer_config)
+        self.average = averaged(self.model, self.optimizer_config.ema_decay)
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
         self.saved = SavedModel(

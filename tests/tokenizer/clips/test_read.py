@@ -1,178 +1,156 @@
-"""Files that are wrong inside: cut within a frame, damaged, of changing size, or of a size that no memory holds."""
+"""Clips from files: which frames are picked, and what is refused."""
 
-import struct
-import subprocess
-import sys
-import zlib
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
 
-Stream = Callable[..., bytes]
-Claim = Callable[[int, Path], bytes]
-MOST_MEGABYTES = 100
+GreyLevels = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    """9 frames of noise as a stream without an index: H.264 as it is or in a transport stream, or MPEG-2."""
-    folder = tmp_path_factory.mktemp("streams")
-
-    def make(container: str, codec: str = "libx264", size: tuple[int, int] = (48, 64)) -> bytes:
-        path = folder / "stream"
-        with av.open(str(path), "w", format=container) as output:
-            track = output.add_stream(codec, rate=25)
-            assert isinstance(track, av.VideoStream)
-            track.height, track.width = size
-            track.pix_fmt = "yuv420p"
-            generator = torch.Generator().manual_seed(0)
-            for _ in range(9):
-                noise = torch.randint(0, 256, (*size, 3), generator=generator).to(torch.uint8)
-                output.mux(track.encode(av.VideoFrame.from_ndarray(noise.numpy(), "rgb24")))
-            output.mux(track.encode())
-        return path.read_bytes()
-
-    return make
+def levels(clip: Clip) -> list[int]:
+    """The frame numbers of a video of `grey_levels`."""
+    return [round(float(frame.float().mean()) / 10) for frame in clip.frames_THWC]
 
 
-STREAMS = [("h264", "libx264"), ("mpegts", "libx264"), ("mpegts", "mpeg2video"), ("flv", "flv")]
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
+@pytest.mark.parametrize("factor, expected", [(1, 9), (2, 18), (0.5, 5)])
+def test_resampling_by_a_factor(smooth_clip: Clip, tmp_path: Path, suffix: str, factor: float, expected: int) -> None:
+    path = smooth_clip.write(tmp_path / f"clip{suffix}")
+    stored, resampled = Clip.read(path), Clip.read(path, fps=8 * factor)
+    assert (len(resampled), resampled.fps) == (expected, 8 * factor)
+    which = (torch.arange(expected) / factor).long()
+    assert resampled.frames_THWC.equal(stored.frames_THWC[which])
 
 
-@pytest.mark.parametrize("kind", STREAMS, ids="-".join)
-def test_no_picture_of_a_stream_that_ends_within_a_frame_is_made_up(stream: Stream, tmp_path: Path, kind) -> None:
-    """What ends between two frames cannot be told from a whole stream: there is no length to hold it against."""
-    data = stream(*kind)
-    (tmp_path / "whole").write_bytes(data)
-    whole, refused = Clip.read(tmp_path / "whole").frames_THWC, 0
-    for percent in range(25, 100, 3):
-        (tmp_path / "cut").write_bytes(data[: len(data) * percent // 100])
-        try:
-            clip = Clip.read(tmp_path / "cut")
-        except ValueError as error:
-            refused += 1
-            assert "cut: cannot be decoded (incomplete" in str(error)
-        else:
-            assert clip.frames_THWC.equal(whole[: len(clip)])
-    assert refused >= 15  # of 25
+def test_variable_rate_is_resampled_by_time(grey_levels: GreyLevels) -> None:
+    path = grey_levels("variable.mp4", [0, 40, 400, 500, 1000, 1100])
+    assert levels(Clip.read(path)) == [0, 1, 2, 3, 4, 5]
+    assert levels(Clip.read(path, fps=10, num_frames=12)) == [0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 4, 5]
+    assert levels(Clip.read(path, fps=4, start=0.3, num_frames=4)) == [1, 3, 3, 4]
 
 
-def test_a_damaged_frame_is_refused_and_those_before_it_can_be_read(stream: Stream, tmp_path: Path) -> None:
-    data = bytearray(stream("h264"))
-    (tmp_path / "whole").write_bytes(data)
-    middle = len(data) // 2
-    data[middle : middle + 40] = bytes(byte ^ 0x5A for byte in data[middle : middle + 40])
-    (tmp_path / "damaged").write_bytes(data)
-    with pytest.raises(ValueError, match=r"damaged: cannot be decoded \(incomplete or damaged at"):
-        Clip.read(tmp_path / "damaged")
-    whole = Clip.read(tmp_path / "whole")
-    assert len(whole) == 9
-    assert Clip.read(tmp_path / "damaged", num_frames=1).frames_THWC.equal(whole.frames_THWC[:1])
+@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9")])
+def test_variable_rate_keeps_its_duration(grey_levels: GreyLevels, suffix: str, codec: str) -> None:
+    """The headers know of a rate of 1000 or 6.7; frames are on display for 1.1 s and a last frame's time."""
+    path = grey_levels(f"screen{suffix}", [0, 40, 400, 500, 1000, 1100], codec=codec)
+    assert Clip.read(path).duration == pytest.approx(1.1, abs=0.01)
+    assert Clip.read(path, start=0.45).duration == pytest.approx(0.6, abs=0.11)
 
 
-def test_a_picture_that_changes_size_needs_a_size(stream: Stream, tmp_path: Path) -> None:
-    path = tmp_path / "joined.h264"
-    path.write_bytes(stream("h264") + stream("h264", size=(64, 48)))
-    with pytest.raises(ValueError, match=r"joined\.h264: the picture changes size at frame 9; give a size"):
+def test_time_stamps_that_do_not_begin_at_zero(grey_levels: GreyLevels) -> None:
+    path = grey_levels("late.webm", [5000, 5100, 5200, 5300], codec="libvpx-vp9")
+    assert levels(Clip.read(path, fps=20, num_frames=4)) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("fps", [None, 10])
+def test_start_jumps_to_the_right_frame(grey_levels: GreyLevels, suffix: str, fps: float | None) -> None:
+    codec = "libx264" if suffix == ".mp4" else "libvpx-vp9"
+    path = grey_levels(f"long{suffix}", range(0, 2400, 100), codec=codec)
+    assert levels(Clip.read(path, fps=fps, start=1.7, num_frames=3)) == [17, 18, 19]
+    assert levels(Clip.read(path, fps=fps, start=0.3, num_frames=2)) == [3, 4]
+
+
+def test_reading_holds_no_more_than_it_returns(grey_levels: GreyLevels) -> None:
+    path = grey_levels("many.mp4", range(0, 4000, 20))
+    Clip.read(path)
+    tracemalloc.start()
+    clip = Clip.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    few = Clip.read(path, num_frames=3)
+    peak_of_few = tracemalloc.get_traced_memory()[1] - clip.frames_THWC.nbytes * 1.125
+    tracemalloc.stop()
+    assert (len(clip), len(few)) == (200, 3)
+    assert peak < 1.25 * clip.frames_THWC.nbytes + 50_000
+    assert peak_of_few < 100_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc")
+def test_files_are_closed_also_after_an_error(clip_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(clip_file.read_bytes()[:-500])
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        Clip.read(clip_file, num_frames=2)
+        with pytest.raises(ValueError):
+            Clip.read(tmp_path / "cut.mp4")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_real_mpeg1_files(real_data: Path) -> None:
+    paths = sorted((real_data / "grid_faces" / "original_mpeg1").glob("*.mpg"))
+    assert paths
+    for path in paths[:3]:
+        clip = Clip.read(path, size=64, num_frames=17)
+        assert (clip.frames_THWC.shape, clip.fps) == ((17, 64, 64, 3), 25)
+
+
+@pytest.mark.parametrize("name", ["50%d off.png", "a:b.png", "file*?[1].png", "'\"\n.png", "图.png"])
+def test_a_name_is_only_a_name(smooth_clip: Clip, tmp_path: Path, name: str) -> None:
+    still = Clip(smooth_clip.frames_THWC[:1], 8)
+    assert Clip.read(still.write(tmp_path / name)).frames_THWC.equal(still.frames_THWC)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("missing.mp4", None, "no such file"),
+        ("empty.mp4", b"", "is empty"),
+        ("text.mp4", b"these are words and no video\n" * 50, "cannot be decoded"),
+        ("notes.txt", b"a text is not a film of letters\n" * 50, "cannot be decoded"),
+        ("noise.mp4", bytes(range(256)) * 40, "cannot be decoded"),
+        ("list.mp4", b"#EXTM3U\n#EXTINF:1,\n/etc/other.mp4\n", "cannot be decoded"),
+        ("parts.mp4", b"ffconcat version 1.0\nfile other.mp4\n", "cannot be decoded"),
+    ],
+)
+def test_what_is_no_video_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}: .*{message}"):
         Clip.read(path)
-    with pytest.raises(ValueError, match="changes size at frame 9"):
-        list(Clip.read_pieces(path, 4))
-    assert Clip.read(path, size=32).frames_THWC.shape == (18, 32, 32, 3)
 
 
-def png(side: int, folder: Path) -> bytes:
-    """The first hundred black rows: the decoder would take memory for all."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(100 * (1 + 3 * side)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def gif(side: int, folder: Path) -> bytes:
-    pixel = b",\0\0\0\0\1\0\1\0\0\2\2D\1\0"
-    return b"GIF89a" + struct.pack("<HH", side, side) + b"\x80\0\0" + bytes(6) + pixel + b";"
+def test_a_folder_and_a_sound_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a file"):
+        Clip.read(tmp_path)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        assert isinstance(stream, av.AudioStream)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match="sound.mp4: has no video stream"):
+        Clip.read(tmp_path / "sound.mp4")
 
 
-def bmp(side: int, folder: Path) -> bytes:
-    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header + bytes(1000)
-
-
-def patched(name: str, frames: int, where: Callable[[bytes], int], numbers: Callable[[int], bytes]) -> Claim:
-    """A file of 32 x 32 whose header is made to claim another size."""
-
-    def make(side: int, folder: Path) -> bytes:
-        clip = Clip(torch.randint(0, 256, (frames, 32, 32, 3)).to(torch.uint8), 8)
-        data = bytearray(clip.write(folder / name).read_bytes())
-        begin, claim = where(data), numbers(side)
-        data[begin : begin + len(claim)] = claim
-        return bytes(data)
-
-    return make
-
-
-CLAIMS: dict[str, Claim] = {
-    "png": png,
-    "gif": gif,
-    "bmp": bmp,
-    "jpg": patched("s.jpg", 1, lambda data: data.index(b"\xff\xc0") + 5, lambda side: struct.pack(">HH", side, side)),
-    "avi": patched("s.avi", 2, lambda data: data.index(b"strf") + 12, lambda side: struct.pack("<ii", side, side)),
-    "webp": patched("s.webp", 2, lambda data: 24, lambda side: 2 * struct.pack("<I", side - 1)[:3]),
-}
-
-MEASURED = """
-import resource, sys
-from videogpt_tokenizer.clips import read as clip_reader  # so that what it imports does not count
-from videogpt_tokenizer.clips.clip import Clip
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for path in sys.argv[1:]:
-    try:
-        Clip.read(path)
-    except ValueError as error:
-        print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-
-
-def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
-    """What FFmpeg refuses by itself, 60,000, and what it would decode into gigabytes, 15,000."""
-    pytest.importorskip("resource", reason="measures memory as only Unix can")
-    paths = []
-    for name, make in CLAIMS.items():
-        for side in (15_000, 60_000):
-            paths.append(tmp_path / f"{side}.{name}")
-            paths[-1].write_bytes(make(side, tmp_path))
-    command = [sys.executable, "-c", MEASURED, *map(str, paths)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    for path, line in zip(paths, lines, strict=False):
-        assert line.startswith(f"{path}: ") and "67 million pixels" in line
-    assert len(lines) == len(paths) + 1 and int(lines[-1]) < MOST_MEGABYTES
-
-
-def test_a_real_film_of_too_large_a_picture_is_refused_by_its_size(tmp_path: Path) -> None:
-    path = tmp_path / "large.mp4"
-    with av.open(str(path), "w") as output:
-        track = output.add_stream("libx264", rate=8, options={"preset": "ultrafast"})
-        assert isinstance(track, av.VideoStream)
-        track.width, track.height, track.pix_fmt = 8256, 8192, "yuv420p"
-        output.mux(track.encode(av.VideoFrame(8256, 8192, "yuv420p")))
-        output.mux(track.encode())
-    with pytest.raises(ValueError, match=r"large\.mp4: claims pictures of 8256 x 8192, more than 67 million pixels"):
-        Clip.read(path, size=64)
-
-
-def test_a_ribbon_is_not_enlarged_beyond_memory(tmp_path: Path) -> None:
-    path = Clip(torch.zeros(1, 1, 9000, 3, dtype=torch.uint8), 8).write(tmp_path / "ribbon.png")
-    assert Clip.read(path).width == 9000
-    with pytest.raises(ValueError, match="is 9000 x 1, too long and narrow to cover 100 x 100; cut it first"):
-        Clip.read(path, size=100)
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"fps": 0}, "fps=0"),
+        ({"fps": float("nan")}, "fps=nan"),
+        ({"size": 0}, "size=0"),
+        ({"start": -1}, "start=-1"),
+        ({"num_frames": 0}, "num_frames=0"),
+        ({"start": 9}, "ends before 9 s"),
+        ({"start": 9, "fps": 4}, "ends before 9 s"),
+    ],
+)
+def test_impossible_requests_are_refused(clip_file: Path, settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Clip.read(clip_file, **settings)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,21 @@ class NumbersOfEpoch(Numbers):
         return 100.0 * epoch + index
 
 
+class Draws:
+    """All that is asked of a data set whose items differ from epoch to epoch."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def item(self, index: int, epoch: int) -> tuple[int, int]:
+        return index, epoch
+
+
+def packed(items: list[tuple[int, int]]) -> dict[str, Any]:
+    """A batch that tells which process packed it."""
+    return {"items": items, "by": multiprocessing.current_process().pid}
+
+
 def lists(batches: Any) -> list[list[float]]:
     return [batch.tolist() for batch in batches]
 
@@ -75,6 +90,16 @@ def test_resumes_in_the_middle_of_an_epoch(seen: int, num_workers: int) -> None:
     assert lists(resumed) == expected[seen : seen + 3]
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_items_are_asked_by_epoch_and_packed_where_they_are_loaded(num_workers: int) -> None:
+    loader = ResumableLoader(Draws(), batch_size=3, num_workers=num_workers, collate_fn=packed)
+    for epoch in range(2):
+        batches = list(loader)
+        assert sorted(item for batch in batches for item in batch["items"]) == [(index, epoch) for index in range(6)]
+        assert len({batch["by"] for batch in batches}) == max(1, num_workers)
+        assert (batches[0]["by"] == multiprocessing.current_process().pid) == (num_workers == 0)
+
+
 def test_part_of_an_epoch_at_a_time_still_sees_every_item() -> None:
     loader = ResumableLoader(Numbers(12), batch_size=2)
     seen = [batch for _ in range(3) for batch in lists(islice(loader, 2))]
@@ -110,26 +135,19 @@ def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
         ResumableLoader(Numbers(8), **settings)
 
 
-def batches_of_process(rank: int, store: Path, answers: Any) -> None:
+def batches_of_process(rank: int, store: Path) -> list[list[float]]:
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    answers.put((rank, lists(ResumableLoader(Numbers(9), batch_size=2))))
+    batches = lists(ResumableLoader(Numbers(9), batch_size=2))
     distributed.destroy_process_group()
+    return batches
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="starts processes as only Linux can")
 def test_two_processes_share_an_epoch(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    processes = [
-        context.Process(target=batches_of_process, args=(rank, tmp_path / "store", answers)) for rank in (0, 1)
-    ]
-    for process in processes:
-        process.start()
-    shares = dict(answers.get() for _ in processes)
-    for process in processes:
-        process.join()
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # which raises here what is raised there
+        shares = pool.starmap(batches_of_process, [(rank, tmp_path / "store") for rank in (0, 1)], chunksize=1)
     assert [len(batch) for batch in shares[0]] == [len(batch) for batch in shares[1]] == [2, 2, 1]
-    numbers = sorted(number for share in shares.values() for batch in share for number in batch)
+    numbers = sorted(number for share in shares for batch in share for number in batch)
     assert sorted(set(numbers)) == list(range(9)) and len(numbers) == 10
 
 

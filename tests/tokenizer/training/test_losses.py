@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.optim.optimization import OptimizerConfig
+from videogpt_tokenizer.optim.configure import OptimizerConfig
 from videogpt_tokenizer.quantizers.quantizers import FiniteScalarQuantizer, QuantizerConfig
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary, PatchDiscriminator
 from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
@@ -135,7 +135,7 @@ def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_adversary_is_finite_at_every_size_where_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU it stays out of bfloat16: gradients of its convolutions are wrong there from 128 pixels on."""
-    monkeypatch.setattr("videogpt_tokenizer.optim.optimization.bfloat16_is_fast", lambda _: True)
+    monkeypatch.setattr("videogpt_tokenizer.optim.precision.bfloat16_is_fast", lambda _: True)
     module = training(adversarial=AdversarialConfig(start_step=0, ramp_steps=0))
     module.log = module.log_dict = lambda *_, **__: None
     video = torch.rand(1, 3, 5, 128, 128) * 2 - 1

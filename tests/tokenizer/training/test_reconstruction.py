@@ -8,7 +8,7 @@ from torch.utils.data import Dataset, default_collate
 from videogpt.runs.checkpoint import RandomState
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.optim.optimization import OptimizerConfig
+from videogpt_tokenizer.optim.configure import OptimizerConfig
 from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer

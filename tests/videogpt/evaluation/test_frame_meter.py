@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from videogpt.evaluation.frame_meter import FrameFigures, FrameMeter, mean_figures, place_figures
+from videogpt.evaluation.frame_meter import EightBitFigures, FrameMeter, mean_by_place, mean_figures
+from videogpt.evaluation.reconstruction_report import places_line
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 
@@ -14,7 +15,7 @@ def random_frames(frames: int, height: int = 16, width: int = 24) -> torch.Tenso
     return torch.randint(0, 256, (frames, height, width, 3)).to(torch.uint8)
 
 
-def measured(original: torch.Tensor, result: torch.Tensor, sizes: list[int] | None = None) -> FrameFigures:
+def measured(original: torch.Tensor, result: torch.Tensor, sizes: list[int] | None = None) -> EightBitFigures:
     meter = FrameMeter()
     for pair in zip(original.split(sizes or len(original)), result.split(sizes or len(original)), strict=True):
         meter.add(*pair)
@@ -22,7 +23,7 @@ def measured(original: torch.Tensor, result: torch.Tensor, sizes: list[int] | No
     return meter.figures()
 
 
-def with_errors(levels: list[int]) -> FrameFigures:
+def with_errors(levels: list[int]) -> EightBitFigures:
     """Of a grey clip whose every frame is off by so many levels."""
     original = torch.full((len(levels), 16, 16, 3), 100, dtype=torch.uint8)
     return measured(original, original + torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1))
@@ -66,15 +67,16 @@ def test_a_constant_error_is_no_flicker() -> None:
 def test_places_show_a_seam_between_latent_frames() -> None:
     """The error steps by 8 levels with every latent frame of four, after the first frame's own."""
     figures = with_errors([1] + [9] * 4 + [17] * 4 + [25] * 4)
-    places = place_figures([figures], time_stride=4)
-    assert places.first == pytest.approx(of_error(1), abs=1e-3)
-    assert places.changes == pytest.approx((of_error(8), 100, 100, 100), abs=1e-3)
-    assert len(set(places.frames)) == 1
+    first, *within = mean_by_place([figures.psnr_T], time_stride=4)
+    assert first == pytest.approx(of_error(1), abs=1e-3)
+    assert len(within) == 4 and len(set(within)) == 1
+    first, *within = mean_by_place([figures.change_psnr_T], time_stride=4)
+    assert math.isnan(first) and within == pytest.approx([of_error(8), 100, 100, 100], abs=1e-3)
 
 
 def test_a_frame_that_differs_by_its_place_shows() -> None:
     figures = with_errors([4] + [2, 4, 8, 16] * 2)
-    assert place_figures([figures], 4).frames == pytest.approx([of_error(e) for e in (2, 4, 8, 16)], abs=1e-3)
+    assert mean_by_place([figures.psnr_T], 4)[1:] == pytest.approx([of_error(e) for e in (2, 4, 8, 16)], abs=1e-3)
 
 
 def test_means_count_each_clip_once_and_only_clips_that_have_the_frame() -> None:
@@ -83,15 +85,14 @@ def test_means_count_each_clip_once_and_only_clips_that_have_the_frame() -> None
     assert figures.psnr == pytest.approx((of_error(2) + of_error(4)) / 2, abs=1e-3)
     assert figures.psnr_T[0] == figures.psnr and figures.psnr_T[1:] == long.psnr_T[1:]
     assert (figures.temporal_psnr, figures.flicker) == (100, 0)  # of the long one alone
-    assert place_figures([short, long], 4).first == figures.psnr
+    assert mean_by_place([short.psnr_T, long.psnr_T], 4)[0] == figures.psnr
 
 
 def test_what_is_not_there_is_no_number() -> None:
     figures = measured(random_frames(1, 8, 8), random_frames(1, 8, 8))
     assert all(map(math.isnan, (figures.ssim, figures.temporal_psnr, figures.flicker)))
-    line = place_figures([figures], 4).line()
-    assert line == f"PSNR by place: {figures.psnr:.2f} dB first"
+    assert places_line([figures], 4) == f"PSNR by place: {figures.psnr:.2f} dB first"
 
 
 def test_places_that_no_clip_has_are_left_out_of_the_line() -> None:
-    assert "nan" not in place_figures([with_errors([4, 2, 4])], 4).line()
+    assert "nan" not in places_line([with_errors([4, 2, 4])], 4)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from videogpt.cli import main
 from videogpt.evaluation import reconstruction
-from videogpt.evaluation.reconstruction import find_clips, mean_of, reconstruct, reconstruct_clip, reconstruct_pieces
+from videogpt.evaluation.reconstruction import find_clips, reconstruct, reconstruct_clip, reconstruct_pieces
+from videogpt.evaluation.reconstruction_report import mean_of
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.clips.skipped import BadClips
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
@@ -45,15 +45,15 @@ def levels_apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a.int() - b.int()).abs().float()
 
 
-@pytest.mark.parametrize("latents_at_once", [1, 2, 3, 8, 100])
-def test_in_pieces_equals_whole(latents_at_once: int, tokenizer: VideoTokenizer, monkeypatch) -> None:
-    monkeypatch.setattr(reconstruction, "LATENTS_AT_ONCE", latents_at_once)
+@pytest.mark.parametrize("latents", [1, 2, 3, 8, 100])
+def test_in_pieces_equals_whole(latents: int, tokenizer: VideoTokenizer) -> None:
     clip = random_clip(33, 16, 16)
     codes_BTHW = tokenizer.encode(clip.video_CTHW()[None])
     expected = Clip.from_video(tokenizer.decode(codes_BTHW)[0], 8).frames_THWC
-    result, num_codes = reconstruct_clip(clip, tokenizer)
-    assert num_codes == codes_BTHW.numel()
-    assert result.frames_THWC.equal(expected)
+    parts = (Clip(part, 8) for part in clip.frames_THWC.split(latents * tokenizer.frames_at_once))
+    _, results, num_codes = zip(*reconstruct_pieces(parts, tokenizer), strict=True)
+    assert sum(num_codes) == codes_BTHW.numel()
+    assert torch.cat([result.frames_THWC for result in results]).equal(expected)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -61,12 +61,11 @@ def test_in_pieces_equals_whole(latents_at_once: int, tokenizer: VideoTokenizer,
 def test_pieces_of_any_sizes_equal_whole(tokenizer: VideoTokenizer, cuts: list[int]) -> None:
     clip = random_clip(25, 13, 9)
     parts = clip.frames_THWC.tensor_split(sorted(cuts))
-    stretches = list(reconstruct_pieces((Clip(part, 8) for part in parts), tokenizer))
-    assert torch.cat([stretch.original.frames_THWC for stretch in stretches]).equal(clip.frames_THWC)
-    whole, num_codes = reconstruct_clip(clip, tokenizer)
-    apart = levels_apart(torch.cat([stretch.result.frames_THWC for stretch in stretches]), whole.frames_THWC)
-    assert apart.max() <= 1 and apart.mean() < 1e-3
-    assert sum(stretch.num_codes for stretch in stretches) == num_codes
+    originals, results, num_codes = zip(*reconstruct_pieces((Clip(part, 8) for part in parts), tokenizer), strict=True)
+    assert torch.cat([original.frames_THWC for original in originals]).equal(clip.frames_THWC)
+    whole, num_codes_of_whole = reconstruct_clip(clip, tokenizer)
+    assert torch.cat([result.frames_THWC for result in results]).equal(whole.frames_THWC)
+    assert sum(num_codes) == num_codes_of_whole
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (6, 16, 9), (40, 13, 16)])
@@ -82,18 +81,18 @@ def test_it_pads_and_cuts_as_encode_clips_does(shape: tuple[int, int, int], toke
 
 def test_frames_come_out_before_the_next_piece_is_read(tokenizer: VideoTokenizer) -> None:
     """So that no more than a piece and a latent frame is in memory."""
-    read = 0
+    read = out = 0
 
     def pieces() -> Iterator[Clip]:
         nonlocal read
         for _ in range(20):
+            assert read - out < 4
             read += 5
             yield random_clip(5, 8, 8)
 
-    out = 0
-    for stretch in reconstruct_pieces(pieces(), tokenizer):
-        out += len(stretch.result)
-        assert read - out < 4 and len(stretch.original) == len(stretch.result)
+    for original, result, _ in reconstruct_pieces(pieces(), tokenizer):
+        out += len(result)
+        assert len(original) == len(result) <= 4
     assert read == out == 100
 
 
@@ -273,11 +272,3 @@ def test_side_by_side_needs_an_output(folder: Path, capsys) -> None:
     tokenizer = str(folder / "tokenizer")
     assert main(["reconstruct", str(folder / "clips"), "--tokenizer", tokenizer, "--side-by-side"]) == 2
     assert "--side-by-side is for files: give an --output, too" in capsys.readouterr().err
-
-
-def test_clips_that_are_all_bad_are_refused() -> None:
-    bad = BadClips(total=2, max_share=1)
-    for name in ("same", "same"):
-        bad.add(name, ValueError("too short"))
-    with pytest.raises(ValueError, match="none of 2 clips can be used: too short; too short"):
-        bad.check(2)

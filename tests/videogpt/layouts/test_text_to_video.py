@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_with_its_value(text: list[int], clip: Tens
 
 
 def test_no_example_is_refused() -> None:
-    with pytest.raises(ValueError, match="no caption"):
+    with pytest.raises(ValueError, match="there is no example"):
         TASK.pack([])
 
 

@@ -5,23 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt.tokens.batches import TokenData, split_by_clip
+from videogpt.tokens.batches import TokenData
 from videogpt.tokens.reader import TokenShardReader
 from videogpt.tokens.shards import TokenShardsManifest
 from videogpt.tokens.writer import tokenize_clips
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 NUM_CLIPS = 7
-
-
-def test_windows_of_a_clip_stay_on_one_side() -> None:
-    clips = [f"{i // 5}.mp4" for i in range(1000)]
-    split = split_by_clip(clips, 0.2)
-    assert sorted(split.training + split.validation) == list(range(1000))
-    assert not {clips[i] for i in split.training} & {clips[i] for i in split.validation}
-    assert 150 < len(split.validation) < 250
-    alone = split_by_clip(["a", "b"], 0.01)
-    assert len(alone.training) == len(alone.validation) == 1
 
 
 def test_batches(shards: Path) -> None:

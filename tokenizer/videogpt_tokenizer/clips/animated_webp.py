@@ -1,6 +1,6 @@
 """Animated WebP files: FFmpeg's libraries decode the still pictures in them, but not the animation around.
 
-    pictures = webp_pictures(file)                         # .frames: rgb_HWC, begin and end of each, lazily
+    pictures, fps = webp_pictures(file)                    # rgb_HWC, begin and end of each, lazily
     write_webp(file, stills, durations_ms, width, height)  # stills: whole WebP files, one a frame
 
 The container is RIFF: chunks of a four-letter name, a 32-bit size and a content padded to an even length. An
@@ -14,29 +14,21 @@ from typing import BinaryIO, NamedTuple, cast
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+
+from videogpt_tokenizer.clips.scaling import KEEP, MAX_PIXELS, MOST_PIXELS
 
 # H height, W width, C colours
 
-MAX_PIXELS = 2**26
-"""The most pixels of a picture that is decoded, 8192 x 8192."""
 ANIMATION_FLAG = 0x02  # in VP8X
 ALPHA_FLAG = 0x10  # in VP8X
 NO_BLENDING = 0x02  # in ANMF
 CLEAR_AFTERWARDS = 0x01  # in ANMF
-SMOOTH_COLOUR = Interpolation.BILINEAR | 0x40000 | 0x2000
-"""How half-size colour planes are enlarged: SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT of libswscale."""
 
 
-class Picture(NamedTuple):
+class _Picture(NamedTuple):
     rgb_HWC: np.ndarray  # uint8, composited on black
     begin: float  # seconds
     end: float
-
-
-class Pictures(NamedTuple):
-    frames: Iterator[Picture]
-    fps: float  # the average
 
 
 class _Frame(NamedTuple):
@@ -55,14 +47,14 @@ def is_animated_webp(file: BinaryIO) -> bool:
     return len(head) == 21 and head[8:16] == b"WEBPVP8X" and bool(head[20] & ANIMATION_FLAG)
 
 
-def webp_pictures(file: BinaryIO) -> Pictures:
-    """Decode an animation, one picture at a time.
+def webp_pictures(file: BinaryIO) -> tuple[Iterator[_Picture], float]:
+    """Decode an animation, one picture at a time; with the average number of them per second.
 
     Raises av.FFmpegError, EOFError or ValueError, while iterating, at a damaged frame or where the canvas has more
     than MAX_PIXELS; frames that the file is too short for are left out.
     """
     durations = [frame.duration_ms for frame in _frames(file)]
-    return Pictures(_composited(file), 1000 * len(durations) / max(sum(durations), 1))
+    return _composited(file), 1000 * len(durations) / max(sum(durations), 1)
 
 
 def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[int], width: int, height: int) -> None:
@@ -79,12 +71,12 @@ def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[i
     file.write(struct.pack("<I", length - 8))
 
 
-def _composited(file: BinaryIO) -> Iterator[Picture]:
+def _composited(file: BinaryIO) -> Iterator[_Picture]:
     """Lay each still over the canvas, as its flags say."""
     canvas_height, canvas_width = _canvas_size(file)
     if canvas_height * canvas_width > MAX_PIXELS:
-        most = f"{MAX_PIXELS // 10**6} million pixels"
-        raise ValueError(f"{file.name}: claims {canvas_width} x {canvas_height}, more than {most}; make it smaller")
+        claim = f"claims {canvas_width} x {canvas_height}, more than {MOST_PIXELS}"
+        raise ValueError(f"{file.name}: {claim}; make it smaller")
     canvas_HWC = np.zeros((canvas_height, canvas_width, 4), np.float32)
     begin_ms = 0
     for frame in _frames(file):
@@ -97,7 +89,7 @@ def _composited(file: BinaryIO) -> Iterator[Picture]:
         rgba_HWC[..., :3] *= rgba_HWC[..., 3:]
         area_HWC[...] = rgba_HWC + (0 if frame.flags & NO_BLENDING else (1 - rgba_HWC[..., 3:]) * area_HWC)
         end_ms = begin_ms + frame.duration_ms
-        yield Picture((canvas_HWC[..., :3] * 255).round().astype(np.uint8), begin_ms / 1000, end_ms / 1000)
+        yield _Picture((canvas_HWC[..., :3] * 255).round().astype(np.uint8), begin_ms / 1000, end_ms / 1000)
         begin_ms = end_ms
         if frame.flags & CLEAR_AFTERWARDS:
             area_HWC[...] = 0
@@ -114,7 +106,7 @@ def _decode_still(still: bytes) -> np.ndarray:
     frames = decoder.decode(av.Packet(_riff(still)))
     if not frames:
         raise EOFError("a frame of the animation is incomplete")
-    return frames[0].reformat(format="rgba", interpolation=SMOOTH_COLOUR).to_ndarray()
+    return frames[0].reformat(format="rgba", interpolation=KEEP).to_ndarray()
 
 
 def _canvas_size(file: BinaryIO) -> tuple[int, int]:

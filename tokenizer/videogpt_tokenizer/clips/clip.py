@@ -8,7 +8,7 @@
 Reads whatever FFmpeg's libraries read of the usual containers (mp4, webm, avi, mpeg, gif, animated webp, ...)
 and images (png, jpg, webp, ...) as clips of one frame. Refuses, with a ValueError that names the path and the
 remedy: files that are missing, empty, cut short, damaged, hold no picture, or claim one of more than 67 million
-pixels. Sound is ignored.
+pixels. Sound is ignored. PyAV is imported with the first file, so that all else needs torch alone.
 """
 
 import math
@@ -103,8 +103,7 @@ class Clip:
         """
         from videogpt_tokenizer.clips.read import read_frames
 
-        decoded = read_frames(Path(path), fps=fps, size=size, start=start, num_frames=num_frames)
-        return cls(decoded.frames_THWC, decoded.fps)
+        return cls(*read_frames(Path(path), fps=fps, size=size, start=start, num_frames=num_frames))
 
     @classmethod
     def read_pieces(
@@ -125,8 +124,8 @@ class Clip:
         """
         from videogpt_tokenizer.clips.read import read_pieces
 
-        for decoded in read_pieces(Path(path), num_frames, fps=fps, size=size):
-            yield cls(decoded.frames_THWC, decoded.fps)
+        for frames_THWC, rate in read_pieces(Path(path), num_frames, fps=fps, size=size):
+            yield cls(frames_THWC, rate)
 
     def write(self, path: str | os.PathLike[str], *, crf: int = 18) -> Path:
         """Write the clip; the suffix decides the format. No half-written file is left under the final name.
@@ -164,7 +163,7 @@ class Clip:
             ValueError: another suffix, no piece, one of another size or rate, or a folder that does not exist.
             OSError: the disk is full or the folder cannot be written.
         """
-        from videogpt_tokenizer.clips.write import write_stream
+        from videogpt_tokenizer.clips.write import write_movie
 
         remaining = iter(pieces)
         first = next(remaining, None)
@@ -177,7 +176,7 @@ class Clip:
                     raise ValueError(f"{path}: the pieces differ in size or rate; scale them first")
                 yield from piece.frames_THWC
 
-        return write_stream(Path(path), frames(), (first.height, first.width), first.fps, crf=crf)
+        return write_movie(Path(path), frames(), (first.height, first.width), first.fps, crf=crf)
 
     def video_CTHW(self) -> Tensor:
         """The frames as float32 in [-1, 1]."""

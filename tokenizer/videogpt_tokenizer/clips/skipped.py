@@ -1,79 +1,80 @@
-"""Clips that cannot be used: left out, counted and named; too many of them are refused.
+"""Clips that cannot be used are skipped, counted and named; too many of them are refused.
 
-bad = BadClips(total=len(paths), max_share=0.05)
+skipped = SkippedClips(total=len(paths), max_share=0.05)
 for done, path in enumerate(paths, start=1):
     try:
         clip = Clip.read(path)
     except (ValueError, OSError) as error:
-        bad.add(str(path), error)
-        bad.check(done)                            # or once, at the end
+        skipped.add(str(path), error)
+        skipped.check(done)                        # or once, at the end
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+
+from videogpt_tokenizer.files.wording import some_of
 
 MAX_BAD_SHARE = 0.05
-"""Share of the clips that may be bad where nothing else is said."""
+"""Share of the clips that may be skipped where nothing else is said."""
+NAMED_CLIPS = 10
+"""How many skipped clips a message names; the others are counted."""
 
 
-class BadClip(NamedTuple):
-    """One that is left out, and why."""
+def check_max_bad_share(share: float) -> None:
+    """ValueError unless it is a share."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"max_bad_share={share:g} must lie between 0 and 1, for example {MAX_BAD_SHARE}")
 
-    name: str
-    reason: str
 
-
-class BadClips:
-    """The account of one job."""
+class SkippedClips:
+    """The account of one job; its length is the number of clips skipped so far."""
 
     def __init__(self, total: int, max_share: float = MAX_BAD_SHARE) -> None:
         """Begin with none.
 
         Args:
             total: Clips of the job, good or bad.
-            max_share: Share of them that may be bad, 0 to 1.
+            max_share: Share of them that may be skipped, 0 to 1.
 
         Raises:
             ValueError: `max_share` is out of range.
         """
-        if not 0 <= max_share <= 1:
-            raise ValueError(f"max_bad_share={max_share:g} must lie between 0 and 1, for example {MAX_BAD_SHARE}")
+        check_max_bad_share(max_share)
         self.total = total
         self.max_share = max_share
-        self.clips: list[BadClip] = []
-        """Those left out so far."""
+        self.names: list[str] = []
+        self.reasons: list[str] = []
+        """Why, of each name."""
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def add(self, name: str, error: Exception) -> None:
-        """Leave a clip out."""
-        self.clips.append(BadClip(name, str(error)))
+        """Skip a clip."""
+        self.names.append(name)
+        self.reasons.append(str(error))
 
     def check(self, done: int, required: Collection[str] = ()) -> None:
         """Refuse to go on, or to call it a success.
 
         Args:
             done: Clips looked at so far.
-            required: Names of clips that may not be bad at all.
+            required: Names of clips that may not be skipped at all.
 
         Raises:
-            ValueError: one of `required` is bad, all are, or more than the allowed share.
+            ValueError: one of `required` is skipped, all are, or more than the allowed share.
         """
-        named = [clip for clip in self.clips if clip.name in required]
-        if named:
-            raise ValueError(_some(named))
-        if len(self.clips) == self.total:
-            raise ValueError(f"none of {self.total} clips can be used: {self.some()}")
-        if len(self.clips) > self.max_share * self.total:
+        missed = [reason for name, reason in zip(self.names, self.reasons, strict=True) if name in required]
+        if missed:
+            raise ValueError(some_of(missed, NAMED_CLIPS, "; "))
+        if len(self) == self.total:
+            raise ValueError(f"none of {self.total} clips can be used: {self.first_reasons()}")
+        if len(self) > self.max_share * self.total:
             of = f"{self.total}" if done == self.total else f"the first {done}"
             raise ValueError(
-                f"{len(self.clips)} of {of} clips cannot be used, more than max_bad_share={self.max_share:g} of all "
-                f"{self.total}: {self.some()}. Mend or remove them, or raise max_bad_share"
+                f"{len(self)} of {of} clips cannot be used, more than max_bad_share={self.max_share:g} of all "
+                f"{self.total}: {self.first_reasons()}. Mend or remove them, or raise max_bad_share"
             )
 
-    def some(self) -> str:
-        """The first few reasons in words."""
-        return _some(self.clips)
-
-
-def _some(clips: list[BadClip], limit: int = 10) -> str:
-    more = f"; and {len(clips) - limit} more" if len(clips) > limit else ""
-    return "; ".join(clip.reason for clip in clips[:limit]) + more
+    def first_reasons(self) -> str:
+        """The first reasons in one line, and how many more there are."""
+        return some_of(self.reasons, NAMED_CLIPS, "; ")

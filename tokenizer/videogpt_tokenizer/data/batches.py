@@ -4,14 +4,14 @@
     batch = next(iter(data.train_dataloader()))
     batch["video"], batch["caption"]          # float32 (B, 3, T, H, W) in [-1, 1]; list of str
 
-Decides which clips train and which validate, by the hash of their names and never by their order, so that a
-clip stays on its side when others are added. What is cut out of a clip is the business of `clip_dataset`.
+Puts together what others do: `ClipFolder` finds the clips, `split_by_name` decides which of them validate,
+`ClipDataset` cuts a window out of each, `ResumableLoader` orders them.
 """
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 import lightning
 import torch
@@ -20,20 +20,19 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import unit_range
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, check_max_bad_share
 from videogpt_tokenizer.data.loader import ResumableLoader
+from videogpt_tokenizer.data.split import split_by_name
 from videogpt_tokenizer.data.windows import ClipDataset, ClipItem, ClipWindow
 
 # B batch, T frames, H height, W width, C colours
 
 
 class ClipBatch(TypedDict):
+    """Several windows."""
+
     video: Tensor  # BCTHW float32 in [-1, 1]
     caption: list[str]
-
-
-class ClipSplit(NamedTuple):
-    training: list[ClipRecord]
-    validation: list[ClipRecord]
 
 
 class ClipDataModule(lightning.LightningDataModule):
@@ -56,7 +55,7 @@ class ClipDataModule(lightning.LightningDataModule):
         crop_margin: Pixels by which training clips are kept larger than `size`, for a window to be drawn.
         cache: Decode every clip once and keep its frames in memory as uint8 (64 x 64 takes 12 kB a frame);
             otherwise whenever it is asked for.
-        max_bad_share: The share of clips that may fail to decode; more stop the run.
+        max_bad_share: The share of clips that may be skipped since they cannot be decoded; more stop the run.
         seed: Of the order and of everything drawn.
         num_workers: Loading processes; 0 loads in the training process, which is enough for cached clips.
     """
@@ -78,21 +77,19 @@ class ClipDataModule(lightning.LightningDataModule):
         flip: bool = False,
         crop_margin: int = 0,
         cache: bool = True,
-        max_bad_share: float = 0.05,
+        max_bad_share: float = MAX_BAD_SHARE,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < validation_fraction < 1:
             raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
-        if not 0 <= max_bad_share <= 1:
-            raise ValueError(f"max_bad_share={max_bad_share} must lie between 0 and 1")
+        check_max_bad_share(max_bad_share)
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.folder, self.validation_folder = folder, validation_folder
         self.file_column, self.caption_column = file_column, caption_column
         self.validation_fraction, self.validation_column = validation_fraction, validation_column
-        self.validation_window = ClipWindow(num_frames=num_frames, size=size, fps=fps, seed=None)
         self.training_window = ClipWindow(
             num_frames=num_frames,
             size=size,
@@ -102,6 +99,7 @@ class ClipDataModule(lightning.LightningDataModule):
             crop_margin=crop_margin,
             seed=seed,
         )
+        self.validation_window = replace(self.training_window, seed=None)  # which draws nothing
         self.batch_size, self.num_workers = batch_size, num_workers
         self.cache, self.max_bad_share, self.seed = cache, max_bad_share, seed
 
@@ -120,7 +118,7 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def captions(self) -> list[str]:
         """Captions of the training clips, to train a text tokenizer on. Opens no clip."""
-        return [record.caption for record in self._split.training]
+        return [record.caption for record in self._sides[0]]
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled anew in every epoch; resumes within one."""
@@ -136,22 +134,23 @@ class ClipDataModule(lightning.LightningDataModule):
 
     @cached_property
     def training(self) -> ClipDataset:
-        return self._dataset(self._split.training, self.training_window)
+        return self._dataset(self._sides[0], self.training_window)
 
     @cached_property
     def validation(self) -> ClipDataset:
-        return self._dataset(self._split.validation, self.validation_window)
+        return self._dataset(self._sides[1], self.validation_window)
 
     @cached_property
-    def _split(self) -> ClipSplit:
+    def _sides(self) -> tuple[list[ClipRecord], list[ClipRecord]]:
+        """Clips to train on, and clips to validate on."""
         clips = self._clips(self.folder)
         if self.validation_folder is not None:
-            return ClipSplit(list(clips), list(self._clips(self.validation_folder)))
+            return list(clips), list(self._clips(self.validation_folder))
         groups = [self._group(clips, record) for record in clips]
-        split = split_by_name(clips, groups, self.validation_fraction)
-        if not split.training:
+        training, validation = split_by_name(groups, self.validation_fraction)
+        if not training:
             raise ValueError(f"{self.folder}: {len(clips)} clips of one kind cannot be split; give a validation_folder")
-        return split
+        return [clips[index] for index in training], [clips[index] for index in validation]
 
     def _clips(self, folder: str) -> ClipFolder:
         return ClipFolder(folder, self.file_column, self.caption_column)
@@ -166,9 +165,8 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def _dataset(self, records: list[ClipRecord], window: ClipWindow) -> ClipDataset:
         # A share of the whole folder: one bad clip among the few for validation is no reason to stop.
-        total = len(records) if self.validation_folder is not None else sum(map(len, self._split))
-        allowed_bad = int(self.max_bad_share * total)
-        return ClipDataset(records, window, cache=self.cache, allowed_bad=allowed_bad)
+        total = len(records) if self.validation_folder is not None else sum(map(len, self._sides))
+        return ClipDataset(records, window, cache=self.cache, skipped=SkippedClips(total, self.max_bad_share))
 
     def _loader(self, clips: ClipDataset, *, shuffle: bool) -> ResumableLoader:
         return ResumableLoader(
@@ -179,20 +177,6 @@ class ClipDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=collate,
         )
-
-
-def split_by_name(records: Sequence[ClipRecord], groups: Sequence[str], fraction: float) -> ClipSplit:
-    """Split so that the clips of a group fall on the same side; the side depends on the group's name alone.
-
-    The group whose name has the lowest hash validates in any case.
-    """
-    share = {group: int(hashlib.sha256(group.encode()).hexdigest()[:13], 16) / 16**13 for group in groups}
-    limit = max(fraction, min(share.values()))
-    validates = [share[group] <= limit for group in groups]
-    return ClipSplit(
-        training=[record for record, yes in zip(records, validates, strict=True) if not yes],
-        validation=[record for record, yes in zip(records, validates, strict=True) if yes],
-    )
 
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:

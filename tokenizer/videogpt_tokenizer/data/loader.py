@@ -1,17 +1,19 @@
 """A data loader that goes on exactly where a checkpoint left it, in the middle of an epoch, with workers too.
 
-    loader = ResumableLoader(dataset, batch_size=16, seed=0)
+    loader = ResumableLoader(dataset, batch_size=16, seed=0, num_workers=4, collate_fn=pack)
     for batch in loader: ...
     state = loader.state_dict()              # the Lightning trainer keeps it in its checkpoints by itself
     loader.load_state_dict(state)            # the next batch is the one that would have come next
 
-The order is a pure function of (seed, epoch), and what counts as seen is what was handed out, not what
-workers have fetched ahead. Under `torch.distributed` every process gets its own share of each epoch.
+The data set has a length and either `dataset[index]` or, where items differ from epoch to epoch, `item(index, epoch)`.
+With `num_workers` the loading processes ask for the items and `collate_fn` packs them there: the training process gets
+whole batches. The order is a pure function of (seed, epoch), and what counts as seen is what was handed out, not what
+was fetched ahead. Under `torch.distributed` every process gets its own share of each epoch.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,26 +21,20 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 
-class LoaderState(TypedDict):
-    """Where a loader stands, and what that place refers to."""
-
-    epoch: int
-    batch: int
-    """Batches of the epoch that were handed out."""
-    num_items: int
-    batch_size: int
-    num_processes: int
-    seed: int
-
-
 @runtime_checkable
 class EpochDataset(Protocol):
-    """A data set whose items differ from epoch to epoch, by random augmentation for example."""
+    """A data set whose items differ from epoch to epoch, by what is drawn for each: it needs these two, no base class.
+
+    A `Subset` of one has no `item`, and gives what `dataset[index]` gives.
+    """
 
     def __len__(self) -> int: ...
 
     def item(self, index: int, epoch: int) -> Any:
-        """A pure function of its arguments, or a resumed run would differ from an uninterrupted one."""
+        """A pure function of its arguments, or a resumed run would differ from an uninterrupted one.
+
+        Runs in a loading process if there are any. Draw from a generator seeded with (seed, epoch, index).
+        """
         ...
 
 
@@ -53,15 +49,13 @@ class ResumableLoader:
     devices; this one shares the items out by itself.
 
     Args:
-        dataset: Anything with `__len__` and `__getitem__`; an `EpochDataset` is asked for `item(index,
-            epoch)`.
+        dataset: Anything with `__len__` and `__getitem__`, or an `EpochDataset`.
         batch_size: Items in a batch, for each process.
         shuffle: A new order in every epoch.
         seed: Of the order.
         drop_last: Leave out the last batch of an epoch when it is smaller.
         num_workers: Loading processes; 0 loads in this one.
-        collate_fn: Items -> batch; None stacks tensors and numbers.
-        pin_memory: Put tensors where a GPU can fetch them by itself.
+        collate_fn: Items -> batch, in the loading process; None stacks tensors and numbers.
 
     Raises ValueError when a setting is out of range or the data set gives no batch.
     """
@@ -76,14 +70,13 @@ class ResumableLoader:
         drop_last: bool = False,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
-        pin_memory: bool = False,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)):
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
         self.dataset: Any = dataset
         self.batch_size, self.shuffle, self.seed, self.drop_last = batch_size, shuffle, seed, drop_last
-        self.num_workers, self.collate_fn, self.pin_memory = num_workers, collate_fn, pin_memory
+        self.num_workers, self.collate_fn = num_workers, collate_fn
         self._epoch, self._batch = 0, 0
         self._resumes = False
         if not len(self):
@@ -104,7 +97,6 @@ class ResumableLoader:
             batch_sampler=self._next_batches(length),
             num_workers=self.num_workers,
             collate_fn=self.collate_fn or default_collate,
-            pin_memory=self.pin_memory,
             # Its own generator: loading draws no number from the one that the model uses.
             generator=torch.Generator().manual_seed(self.seed),
         )
@@ -113,7 +105,15 @@ class ResumableLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(self._state())
+        """Where the loader stands, epoch and batches of it that were handed out, and what that place refers to."""
+        return {
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "num_items": len(self.dataset),
+            "batch_size": self.batch_size,
+            "num_processes": _num_processes(),
+            "seed": self.seed,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a saved place.
@@ -121,23 +121,13 @@ class ResumableLoader:
         Where the data, the batch size or the number of processes have changed since, there is no such place:
         the next epoch is begun instead, and a warning says so.
         """
-        now = self._state()
+        now = self.state_dict()
         changed = [name for name in now if name not in ("epoch", "batch") and state_dict[name] != now[name]]
         self._epoch, self._batch, self._resumes = state_dict["epoch"], state_dict["batch"], True
         if changed and self._batch:
             what = ", ".join(f"{name} was {state_dict[name]} and is {now[name]}" for name in changed)
             warnings.warn(f"the interrupted epoch cannot be finished, a new one begins: {what}", stacklevel=2)
             self._epoch, self._batch = self._epoch + 1, 0
-
-    def _state(self) -> LoaderState:
-        return LoaderState(
-            epoch=self._epoch,
-            batch=self._batch,
-            num_items=len(self.dataset),
-            batch_size=self.batch_size,
-            num_processes=_num_processes(),
-            seed=self.seed,
-        )
 
     def _next_batches(self, count: int) -> list[list[tuple[int, int]]]:
         """(epoch, index) of every item in the next `count` batches."""
@@ -164,9 +154,6 @@ class _Keyed(Dataset[Any]):
     def __init__(self, dataset: Dataset[Any] | EpochDataset) -> None:
         self.dataset: Any = dataset
         self.differs_by_epoch = isinstance(dataset, EpochDataset)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, index = key

@@ -53,8 +53,8 @@ class ClipMixture(lightning.LightningDataModule):
         """Captions of all training clips."""
         return [caption for part in self.parts for caption in part.captions()]
 
-    def train_dataloader(self) -> "MixtureLoader":
-        return MixtureLoader([part.train_dataloader() for part in self.parts], self.weights)
+    def train_dataloader(self) -> "_MixtureLoader":
+        return _MixtureLoader([part.train_dataloader() for part in self.parts], self.weights)
 
     def val_dataloader(self) -> ResumableLoader:
         """The first part's."""
@@ -65,7 +65,7 @@ class ClipMixture(lightning.LightningDataModule):
         return self.val_dataloader()
 
 
-class MixtureLoader:
+class _MixtureLoader:
     """Batches of shuffled loaders in turn, each as often as its weight says; resumes exactly.
 
     At every step the loader comes next that lags furthest behind its share, the first of several: a function of the

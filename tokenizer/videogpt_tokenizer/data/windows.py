@@ -1,10 +1,10 @@
 """Clips held in memory, and the window that is cut out of each for one training step.
 
-    clips = ClipDataset(ClipFolder("my_clips"), ClipWindow(num_frames=17, size=64), allowed_bad=3)
+    clips = ClipDataset(ClipFolder("my_clips"), ClipWindow(num_frames=17, size=64))
     clips.item(5, epoch=2).frames_THWC          # uint8
 
-Which window is a pure function of (seed, epoch, index). Clips that cannot be decoded are left out and named
-in one report; more than `allowed_bad` of them stop the run with a ValueError.
+Which window is a pure function of (seed, epoch, index). Clips that cannot be decoded are skipped and named in one
+report; too many of them stop the run with a ValueError.
 """
 
 import os
@@ -12,23 +12,20 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
+from videogpt_tokenizer.clips.skipped import SkippedClips
 
 # T frames, H height, W width, C colours
 
 SECONDS_BETWEEN_REPORTS = 10.0
-NAMED_BAD_CLIPS = 10
-"""How many of the clips that cannot be decoded a report names; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,42 +63,40 @@ class ClipWindow:
 
 
 class ClipItem(NamedTuple):
+    """One window."""
+
     frames_THWC: Tensor  # uint8
     caption: str
 
 
-class BadClip(NamedTuple):
-    path: Path
-    reason: str
-
-
-class ClipDataset(Dataset[ClipItem]):
-    """Windows of clips.
+class ClipDataset:
+    """Windows of clips, an `EpochDataset`.
 
     Args:
         records: Which clips.
         window: What to cut out of them.
         cache: Decode every clip once and keep it as uint8; otherwise whenever it is asked for.
-        allowed_bad: How many clips may fail to decode.
+        skipped: Takes the clips that cannot be decoded, and says how many may be; None lets none be.
 
-    Raises ValueError when more clips than that fail, or all of them.
+    Raises ValueError when too many clips cannot be decoded, or all.
     """
 
     def __init__(
-        self, records: Sequence[ClipRecord], window: ClipWindow, *, cache: bool = True, allowed_bad: int = 0
+        self,
+        records: Sequence[ClipRecord],
+        window: ClipWindow,
+        *,
+        cache: bool = True,
+        skipped: SkippedClips | None = None,
     ) -> None:
         self.window = window
         self.records: list[ClipRecord] = []
-        self.bad: list[BadClip] = []
-        """The clips that were left out."""
+        self.skipped = SkippedClips(len(records), max_share=0) if skipped is None else skipped
         self._cached_THWC: list[Tensor] = []
-        self._decode_all(records, cache, allowed_bad)
+        self._decode_all(records, cache)
 
     def __len__(self) -> int:
         return len(self.records)
-
-    def __getitem__(self, index: int) -> ClipItem:
-        return self.item(index, epoch=0)
 
     def item(self, index: int, epoch: int) -> ClipItem:
         """The window of one clip in one epoch.
@@ -124,14 +119,13 @@ class ClipDataset(Dataset[ClipItem]):
         enough = None if draws and not check_only else window.num_frames
         return Clip.read(record.path, fps=window.fps, size=(height, width), num_frames=enough)
 
-    def _decode_all(self, records: Sequence[ClipRecord], cache: bool, allowed_bad: int) -> None:
+    def _decode_all(self, records: Sequence[ClipRecord], cache: bool) -> None:
         began = reported = time.monotonic()
         short = num_frames = 0
         for done, (record, outcome) in enumerate(self._decoded(records, check_only=not cache), start=1):
-            if isinstance(outcome, BadClip):
-                self.bad.append(outcome)
-                if len(self.bad) > allowed_bad:
-                    raise ValueError(_too_many(self.bad, done, len(records)))
+            if isinstance(outcome, Exception):
+                self.skipped.add(str(record.path), outcome)
+                self.skipped.check(done)
                 continue
             self.records.append(record)
             num_frames += len(outcome)
@@ -142,27 +136,28 @@ class ClipDataset(Dataset[ClipItem]):
                 reported = time.monotonic()
                 rank_zero_info(f"decoded {done} of {len(records)} clips, {self.memory_bytes / 1e6:,.0f} MB")
         if not self.records:
-            raise ValueError(f"none of {len(records)} clips can be decoded: {_names(self.bad)}")
+            raise ValueError(f"none of {len(records)} clips can be used: {self.skipped.first_reasons()}")
         held = f"; {short} are shorter than {self.window.num_frames} frames and hold the last" if short else ""
         rank_zero_info(
             f"decoded {len(self)} clips, {num_frames} frames, {self.memory_bytes / 1e6:,.1f} MB in memory, "
             f"in {time.monotonic() - began:.1f} s{held}"
         )
-        if self.bad:
+        if self.skipped:
             rank_zero_warn(
-                f"left out {len(self.bad)} of {len(records)} clips that cannot be decoded: {_names(self.bad)}"
+                f"left out {len(self.skipped)} of {len(records)} clips that cannot be decoded: "
+                f"{self.skipped.first_reasons()}"
             )
 
     def _decoded(
         self, records: Sequence[ClipRecord], *, check_only: bool
-    ) -> Iterator[tuple[ClipRecord, Clip | BadClip]]:
+    ) -> Iterator[tuple[ClipRecord, Clip | Exception]]:
         """Decode on all cores; FFmpeg's libraries let other threads run meanwhile. The order is kept."""
 
-        def decode(record: ClipRecord) -> Clip | BadClip:
+        def decode(record: ClipRecord) -> Clip | Exception:
             try:
                 return self._decode(record, check_only=check_only)
             except (ValueError, OSError) as error:
-                return BadClip(record.path, str(error))
+                return error
 
         pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         try:
@@ -187,15 +182,3 @@ def cut(frames_THWC: Tensor, window: ClipWindow, draw: np.random.Generator | Non
     cut_THWC = frames_THWC[chosen_T, top : top + height, left : left + width]
     mirrored = draw is not None and window.flip and bool(draw.integers(2))
     return cut_THWC.flip(2) if mirrored else cut_THWC
-
-
-def _names(bad: list[BadClip]) -> str:
-    more = f"; and {len(bad) - NAMED_BAD_CLIPS} more" if len(bad) > NAMED_BAD_CLIPS else ""
-    return "; ".join(clip.reason for clip in bad[:NAMED_BAD_CLIPS]) + more
-
-
-def _too_many(bad: list[BadClip], done: int, total: int) -> str:
-    return (
-        f"{len(bad)} of {done} clips tried, of {total}, cannot be decoded, more than max_bad_share allows: "
-        f"{_names(bad)}; mend or remove them, or raise max_bad_share"
-    )

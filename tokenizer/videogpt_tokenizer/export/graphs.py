@@ -25,7 +25,7 @@ from torch.fx.experimental import _config
 
 from videogpt_tokenizer.export import standalone_stages  # noqa: F401 - it tells standalone of the quantizers in it
 from videogpt_tokenizer.export.standalone import StandaloneTokenizer
-from videogpt_tokenizer.video_tokenizer import FORMAT, VERSION, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import TOKENIZER_FORMAT, TOKENIZER_VERSION, VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width
 
@@ -119,8 +119,8 @@ def reduced(tokenizer: VideoTokenizer) -> Reduced:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("quantizer.")}
         tensors |= {f"quantizer.{name}": tensor for name, tensor in quantizer.tensors.items()}
     plain = {name: tensor.detach().cpu().float() for name, tensor in tensors.items()}
-    kind = FORMAT if quantizer is None else f"{FORMAT}-reduced"
-    return Reduced({"format": kind, "version": VERSION, **config}, plain)
+    kind = TOKENIZER_FORMAT if quantizer is None else f"{TOKENIZER_FORMAT}-reduced"
+    return Reduced({"format": kind, "version": TOKENIZER_VERSION, **config}, plain)
 
 
 def standalone_of(tokenizer: VideoTokenizer) -> StandaloneTokenizer:

@@ -39,9 +39,7 @@ CLIP_FRAMES = 16
 
 
 class TorchScriptTokenizer(WholeClipTokenizer):
-    """Two archives with the interface of `VideoTokenizer`. The first frame has a latent frame of its own."""
-
-    first_frames = 1
+    """Two archives as a `Tokenizer`. The first frame has a latent frame of its own."""
 
     def __init__(
         self,

@@ -20,13 +20,20 @@ from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
 from videogpt_tokenizer.files.checksums import fingerprint_of
-from videogpt_tokenizer.files.weights_folder import build_config, check_tensors, read_pretrained, write_pretrained
+from videogpt_tokenizer.files.json_files import parse_json
+from videogpt_tokenizer.files.weights_folder import (
+    CONFIG_NAME,
+    build_config,
+    check_tensors,
+    read_pretrained,
+    write_pretrained,
+)
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 
 # B batch, C channels, T frames, H/W height and width, R rows of attention, N places of a row, D channels of a head,
 # V codes, E width of the codebook
 
-FORMAT, VERSION = "videogpt-vqvae", 1
+VQVAE_FORMAT, VQVAE_VERSION = "videogpt-vqvae", 1
 HEADS = 2
 Strides = tuple[int, int, int]
 KERNEL = 4
@@ -78,7 +85,7 @@ class VQVAEConfig:
         return [(1 + (level < time), 1 + (level < height), 1 + (level < width)) for level in levels]
 
 
-class SameConv3d(nn.Module):
+class _Conv3d(nn.Module):
     """3-D convolution of a grid padded with zeros, so that each axis shrinks by the stride alone."""
 
     def __init__(
@@ -92,7 +99,7 @@ class SameConv3d(nn.Module):
         return self.conv(F.pad(grid_BCTHW, self.padding))
 
 
-class SameConvTranspose3d(nn.Module):
+class _ConvTranspose3d(nn.Module):
     """Transposed 3-D convolution that makes each axis longer by the stride alone."""
 
     def __init__(self, channels: int, out_channels: int, kernel: int, stride: Strides) -> None:
@@ -104,7 +111,7 @@ class SameConvTranspose3d(nn.Module):
         return self.convt(F.pad(grid_BCTHW, self.padding))
 
 
-class RowAttention(nn.Module):
+class _RowAttention(nn.Module):
     """Attention of every place to all places of its row, column or line through time."""
 
     def __init__(self, channels: int, rows: str) -> None:
@@ -126,14 +133,14 @@ class RowAttention(nn.Module):
         return rearrange(self.fc(mixed_RNC), f"{self.rows} -> b t h w c", b=batch, t=time, h=height, w=width)
 
 
-class AxialAttention(nn.Module):
+class _AxialAttention(nn.Module):
     """The sum of three attentions: along width, height and time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.attn_w = RowAttention(channels, "(b t h) w c")
-        self.attn_h = RowAttention(channels, "(b t w) h c")
-        self.attn_t = RowAttention(channels, "(b h w) t c")
+        self.attn_w = _RowAttention(channels, "(b t h) w c")
+        self.attn_h = _RowAttention(channels, "(b t w) h c")
+        self.attn_t = _RowAttention(channels, "(b h w) t c")
 
     def forward(self, grid_BCTHW: Tensor) -> Tensor:
         grid_BTHWC = rearrange(grid_BCTHW, "b c t h w -> b t h w c")
@@ -141,7 +148,7 @@ class AxialAttention(nn.Module):
         return rearrange(mixed_BTHWC, "b t h w c -> b c t h w")
 
 
-class AttentionBlock(nn.Module):
+class _AttentionBlock(nn.Module):
     """A narrow 3x3x3 convolution, one back to full width, axial attention; added to the input."""
 
     def __init__(self, channels: int) -> None:
@@ -149,29 +156,29 @@ class AttentionBlock(nn.Module):
         self.block = nn.Sequential(
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            SameConv3d(channels, channels // 2, 3, bias=False),
+            _Conv3d(channels, channels // 2, 3, bias=False),
             nn.BatchNorm3d(channels // 2),
             nn.ReLU(),
-            SameConv3d(channels // 2, channels, 1, bias=False),
+            _Conv3d(channels // 2, channels, 1, bias=False),
             nn.BatchNorm3d(channels),
             nn.ReLU(),
-            AxialAttention(channels),
+            _AxialAttention(channels),
         )
 
     def forward(self, grid_BCTHW: Tensor) -> Tensor:
         return grid_BCTHW + self.block(grid_BCTHW)
 
 
-class VQVAEEncoder(nn.Module):
+class _Encoder(nn.Module):
     """Pixels (B, 3, T, H, W) -> (B, n_hiddens, T, H, W) of the grid of codes."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         width = config.n_hiddens
         self.convs = nn.ModuleList(
-            SameConv3d(width if level else 3, width, KERNEL, stride) for level, stride in enumerate(config.strides)
+            _Conv3d(width if level else 3, width, KERNEL, stride) for level, stride in enumerate(config.strides)
         )
-        self.conv_last = SameConv3d(width, width, 3)
+        self.conv_last = _Conv3d(width, width, 3)
         self.res_stack = _blocks(config)
 
     def forward(self, video_BCTHW: Tensor) -> Tensor:
@@ -180,7 +187,7 @@ class VQVAEEncoder(nn.Module):
         return self.res_stack(self.conv_last(video_BCTHW))
 
 
-class VQVAEDecoder(nn.Module):
+class _Decoder(nn.Module):
     """(B, n_hiddens, T, H, W) of the grid of codes -> pixels (B, 3, T, H, W)."""
 
     def __init__(self, config: VQVAEConfig) -> None:
@@ -188,7 +195,7 @@ class VQVAEDecoder(nn.Module):
         width, last = config.n_hiddens, len(config.strides) - 1
         self.res_stack = _blocks(config)
         self.convts = nn.ModuleList(
-            SameConvTranspose3d(width, 3 if level == last else width, KERNEL, stride)
+            _ConvTranspose3d(width, 3 if level == last else width, KERNEL, stride)
             for level, stride in enumerate(config.strides)
         )
 
@@ -199,7 +206,7 @@ class VQVAEDecoder(nn.Module):
         return grid_BCTHW
 
 
-class Codebook(nn.Module):
+class _Codebook(nn.Module):
     """Nearest vector by Euclidean distance."""
 
     embeddings: Tensor
@@ -218,7 +225,7 @@ class Codebook(nn.Module):
 
 
 class VQVAETokenizer(WholeClipTokenizer):
-    """VideoGPT's VQ-VAE with the interface of `VideoTokenizer`; it works on values in [-0.5, 0.5] inside."""
+    """VideoGPT's VQ-VAE as a `Tokenizer`; it works on values in [-0.5, 0.5] inside."""
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
@@ -227,10 +234,10 @@ class VQVAETokenizer(WholeClipTokenizer):
         self.time_stride = self.first_frames = config.downsample[0]
         self.clip_frames = max(1, config.sequence_length // self.time_stride) * self.time_stride
         self.space_stride = config.downsample[1]
-        self.encoder, self.decoder = VQVAEEncoder(config), VQVAEDecoder(config)
-        self.pre_vq_conv = SameConv3d(config.n_hiddens, config.embedding_dim, 1)
-        self.post_vq_conv = SameConv3d(config.embedding_dim, config.n_hiddens, 1)
-        self.codebook = Codebook(config)
+        self.encoder, self.decoder = _Encoder(config), _Decoder(config)
+        self.pre_vq_conv = _Conv3d(config.n_hiddens, config.embedding_dim, 1)
+        self.post_vq_conv = _Conv3d(config.embedding_dim, config.n_hiddens, 1)
+        self.codebook = _Codebook(config)
 
     def encode_clip(self, video_BCTHW: Tensor) -> Tensor:
         return self.codebook.nearest(self.pre_vq_conv(self.encoder(video_BCTHW / 2)))
@@ -242,11 +249,11 @@ class VQVAETokenizer(WholeClipTokenizer):
 
     def fingerprint(self) -> str:
         """SHA-256 over configuration and weights."""
-        return fingerprint_of({FORMAT: dataclasses.asdict(self.config)}, self.state_dict())
+        return fingerprint_of({VQVAE_FORMAT: dataclasses.asdict(self.config)}, self.state_dict())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` and `model.safetensors` into a folder: the checkpoint, without anything pickled."""
-        config = {"format": FORMAT, "version": VERSION, "vqvae": dataclasses.asdict(self.config)}
+        config = {"format": VQVAE_FORMAT, "version": VQVAE_VERSION, "vqvae": dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
 
     @classmethod
@@ -256,7 +263,7 @@ class VQVAETokenizer(WholeClipTokenizer):
         Raises:
             ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
         """
-        config, weights = read_pretrained(Path(folder), FORMAT, ("vqvae",), VERSION)
+        config, weights = read_pretrained(Path(folder), VQVAE_FORMAT, ("vqvae",), VQVAE_VERSION)
         return cls.from_weights(build_config(VQVAEConfig, config, "vqvae", Path(folder)), weights, str(folder))
 
     @classmethod
@@ -270,9 +277,18 @@ class VQVAETokenizer(WholeClipTokenizer):
         return tokenizer.eval()
 
 
+def is_vqvae_folder(folder: Path) -> bool:
+    """Whether `config.json` says that VideoGPT's VQ-VAE was saved here."""
+    try:
+        config = parse_json((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # whoever reads the folder says what is wrong with it
+    return isinstance(config, dict) and config.get("format") == VQVAE_FORMAT
+
+
 def _blocks(config: VQVAEConfig) -> nn.Sequential:
     width = config.n_hiddens
-    blocks = [AttentionBlock(width) for _ in range(config.n_res_layers)]
+    blocks = [_AttentionBlock(width) for _ in range(config.n_res_layers)]
     return nn.Sequential(*blocks, nn.BatchNorm3d(width), nn.ReLU())
 
 

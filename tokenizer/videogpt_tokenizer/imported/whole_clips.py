@@ -1,58 +1,38 @@
-"""What tokenizers that see a clip as a whole have in common; the names are those of `VideoTokenizer`.
+"""What tokenizers of other projects have in common: they see a clip as a whole.
 
     codes_BTHW = tokenizer.encode(video_BCTHW)        # float in [-1, 1]
     video_BCTHW = tokenizer.decode(codes_BTHW)
 
 There is no `stream`: a code may depend on every frame of its clip, or the program keeps no state between calls, and
-codes of pieces would not be those of the whole. Long videos go through in clips of `clip_frames`, each by itself.
+codes of pieces would not be those of the whole. Long clips go through in windows of `clip_frames`, each by itself,
+as where these tokenizers come from: a seam can show between two, and memory grows with the pictures, not the length.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+from typing import NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from videogpt_tokenizer.checks import check_codes, check_range, check_video, codes_of_picture
-from videogpt_tokenizer.video_tokenizer import Grid
+from videogpt_tokenizer.checks import check_codes, check_range, check_video
+from videogpt_tokenizer.grid import Piece, Tokenizer, fitted, passed, regrouped
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes are meant), H/W height and width
 
 
-class WholeClipTokenizer(nn.Module, ABC):
+class WholeClipTokenizer(Tokenizer):
     """Checks what goes in and out. Subclasses say how a sound clip becomes codes, and codes a clip."""
 
-    codebook_size: int
-    """Number of different codes."""
-    time_stride: int
-    """Frames per latent frame, the first one excepted."""
-    first_frames: int
-    """Frames of the first latent frame."""
-    space_stride: int
-    """Pixels of height and width per code."""
+    streams = False
     clip_frames: int
-    """Frames of the clips that it is made for, and that long videos are cut into."""
+    """Frames of the clips that it is made for, and of the windows that long ones are cut into."""
 
-    def num_frames(self, latent_frames: int) -> int:
-        """Frames of pixels that `latent_frames` latent frames decode to."""
-        return self.first_frames + (latent_frames - 1) * self.time_stride
-
-    def latent_frames(self, frames: int) -> int:
-        """The least number of latent frames that hold `frames` frames of pixels."""
-        return 1 + max(0, -(-(frames - self.first_frames) // self.time_stride))
-
-    def grid(self, frames: int, height: int, width: int) -> Grid:
-        """Shape of the codes of a clip of this size.
-
-        Raises:
-            ValueError: there is no such number of latent frames, or a side is no multiple of space_stride; the
-                message names the nearest sizes that fit.
-        """
-        latents = self.latent_frames(frames)
-        if frames != self.num_frames(latents):
-            below, above = self.num_frames(max(1, latents - 1)), self.num_frames(latents)
-            nearest = f"{below} and {above}" if below < above else f"{above} and {above + self.time_stride}"
-            raise ValueError(f"{frames} frames do not fit the tokenizer: the nearest counts are {nearest}")
-        return Grid(latents, *codes_of_picture(height, width, self.space_stride))
+    @property
+    def frames_at_once(self) -> int:
+        """Frames of a window."""
+        return self.clip_frames
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
@@ -88,12 +68,15 @@ class WholeClipTokenizer(nn.Module, ABC):
             )
         return video_BCTHW
 
-    def stream(self) -> None:
-        """Refused.
+    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
+        """Pieces (3, T, H, W) of a clip, cut anew into windows, each encoded and decoded; see `Tokenizer.through`."""
+        for window_CTHW in regrouped(pieces, repeat(self.clip_frames)):
+            frames = window_CTHW.shape[1]
+            held = self.num_frames(self.latent_frames(frames)) - frames
+            yield passed(self, window_CTHW, fitted(self, window_CTHW, held))
 
-        Raises:
-            ValueError: always; the message says what to do.
-        """
+    def stream(self) -> NoReturn:
+        """Refused with a ValueError that says what to do."""
         raise ValueError(
             f"{type(self).__name__} has no stream, since it sees a clip as a whole: "
             f"encode and decode clips, of {self.clip_frames} frames where a video is long"
@@ -106,7 +89,3 @@ class WholeClipTokenizer(nn.Module, ABC):
     @abstractmethod
     def decode_clip(self, codes_BTHW: Tensor) -> Tensor:
         """Codes, int64 -> video about [-1, 1] of any float type."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """SHA-256: two tokenizers agree in it only if their codes mean the same."""

@@ -19,7 +19,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
-from videogpt_tokenizer.optim.optimization import OptimizerConfig, averaged, configure, fast_autocast
+from videogpt_tokenizer.optim.averages import averaged
+from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
+from videogpt_tokenizer.optim.precision import fast_autocast
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary
 from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
@@ -90,7 +92,7 @@ class TokenizerTraining(lightning.LightningModule):
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: config and dataclasses.asdict(config) for name, config in configs.items()}
         self.save_hyperparameters({**plain, "start_from": start_from, "trains": trains})
-        self.average = averaged(self.tokenizer, self.optimizer_config)
+        self.average = averaged(self.tokenizer, self.optimizer_config.ema_decay)
         counts_SV = torch.zeros(self.tokenizer.stages, max(self.tokenizer.quantizer.stage_sizes), dtype=torch.long)
         self.register_buffer("code_counts_SV", counts_SV, persistent=False)
 

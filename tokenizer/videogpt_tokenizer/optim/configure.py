@@ -1,21 +1,16 @@
-"""Optimiser, learning-rate schedule, weight averaging and precision, shared by every training here.
+"""Optimiser and learning-rate schedule of a training.
 
 optimizer, scheduler = configure(module, OptimizerConfig(), total_steps)
-with fast_autocast(device): ...
 """
 
-import functools
 import math
-import time
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from videogpt_tokenizer.optim.muon_adamw import MuonAdamW
 
@@ -51,13 +46,6 @@ class OptimizerConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
 
 
-class Optimization(NamedTuple):
-    """What a training needs to step."""
-
-    optimizer: torch.optim.Optimizer
-    scheduler: LambdaLR
-
-
 def learning_rate_share(step: int, config: OptimizerConfig, total_steps: int) -> float:
     """Learning rate at a step as a share of the peak: linear warm-up, then half a cosine to `final_share`."""
     if step < config.warmup_steps:
@@ -72,7 +60,7 @@ def configure(
     total_steps: int,
     outer: Collection[Tensor] = (),
     groups: Sequence[dict[str, Any]] = (),
-) -> Optimization:
+) -> tuple[Optimizer, LambdaLR]:
     """Optimiser and schedule of the parameters that want a gradient; vectors (norms, biases) are not decayed.
 
     Args:
@@ -89,50 +77,9 @@ def configure(
         *({"weight_decay": 0.0, **group} for group in groups),
     ]
     if config.kind == "muon":
-        optimizer: torch.optim.Optimizer = MuonAdamW(
+        optimizer: Optimizer = MuonAdamW(
             by_muon, adamw, lr=config.learning_rate, weight_decay=config.weight_decay, betas=config.betas
         )
     else:
-        optimizer = torch.optim.AdamW(adamw, lr=config.learning_rate, betas=config.betas, fused=True)
-    return Optimization(optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, config, total_steps)))
-
-
-def averaged(module: nn.Module, config: OptimizerConfig) -> AveragedModel:
-    """A copy of the module whose weights follow the original's as an exponential moving average.
-
-    The decay rises to `ema_decay` as (1 + n) / (10 + n) with the number n of steps, so that the average of a short run
-    is not that of its first steps.
-    """
-
-    def follow(averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor | int) -> None:
-        # A tensor, not a number: to read the count from a GPU would be to wait for it.
-        steps = torch.as_tensor(steps, dtype=torch.float32, device=weights[0].device)
-        share = 1 - ((1 + steps) / (10 + steps)).clamp(max=config.ema_decay)
-        for average, weight in zip(averages, weights, strict=True):
-            average.lerp_(weight, share.to(average.dtype))
-
-    return AveragedModel(module, multi_avg_fn=torch.no_grad()(follow)).requires_grad_(False)
-
-
-def fast_autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast where this machine multiplies faster in it, else a context that changes nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16_is_fast(device.type))
-
-
-@functools.cache
-def bfloat16_is_fast(device_type: str) -> bool:
-    """Whether bfloat16 matrix products are worth it: asked of the driver on a GPU, timed once on a CPU."""
-    if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device_type != "cpu":
-        return False
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        timings = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.matmul(left, right)
-            timings.append(time.perf_counter() - start)
-        seconds[dtype] = min(timings)
-    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]
+        optimizer = AdamW(adamw, lr=config.learning_rate, betas=config.betas, fused=True)
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, config, total_steps))

@@ -1,0 +1,110 @@
+"""Clips to files: every format comes back, and what goes wrong leaves no file."""
+
+import os
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.files.replacing import replacement_of
+
+
+def mean_error(a: Clip, b: Clip) -> float:
+    return float((a.frames_THWC.float() - b.frames_THWC.float()).abs().mean())
+
+
+@pytest.mark.parametrize("suffix, tolerance", [(".mp4", 2), (".webm", 2), (".avi", 0), (".webp", 3), (".gif", 6)])
+def test_video_comes_back(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float) -> None:
+    path = smooth_clip.write(tmp_path / f"clip{suffix}")
+    back = Clip.read(path)
+    assert back.frames_THWC.shape == smooth_clip.frames_THWC.shape
+    assert mean_error(back, smooth_clip) <= tolerance
+    assert back.fps == pytest.approx(8, rel=0.01)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix, tolerance", [(".png", 0), (".jpg", 1.5), (".webp", 2)])
+def test_image_is_a_clip_of_one_frame(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float) -> None:
+    still = Clip(smooth_clip.frames_THWC[:1], fps=8)
+    path = still.write(tmp_path / f"still{suffix}")
+    assert mean_error(Clip.read(path), still) <= tolerance
+    assert len(Clip.read(path, fps=60)) == 1
+    assert (Clip.read(path).fps, Clip.read(path, fps=60).fps) == (1, 60)
+
+
+@pytest.mark.parametrize("suffix, size", [(".mp4", (48, 64)), (".webm", (48, 64)), (".avi", (47, 63))])
+def test_odd_size_is_padded_by_repeating_the_edge(
+    smooth_clip: Clip, tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
+    odd = Clip(smooth_clip.frames_THWC[:, :47, :63], fps=8)
+    back = Clip.read(odd.write(tmp_path / f"odd{suffix}", crf=0))
+    assert (back.height, back.width) == size
+    assert mean_error(Clip(back.frames_THWC[:, :47, :63], 8), odd) < 1
+    edge = back.frames_THWC[:, 46:48].float()
+    assert (edge[:, 0] - edge[:, -1]).abs().mean() < 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
+def test_a_still_scene_keeps_all_its_frames(tmp_path: Path, suffix: str) -> None:
+    still = Clip(torch.full((9, 32, 32, 3), 77, dtype=torch.uint8), fps=8)
+    assert len(Clip.read(still.write(tmp_path / f"still{suffix}"))) == 9
+
+
+@pytest.mark.parametrize("fps", [30000 / 1001, 12.5, 8, 7.3])
+def test_mp4_keeps_the_exact_rate(smooth_clip: Clip, tmp_path: Path, fps: float) -> None:
+    path = Clip(smooth_clip.frames_THWC, fps).write(tmp_path / "clip.mp4")
+    assert Clip.read(path).fps == pytest.approx(fps, rel=1e-9)
+
+
+def test_mp4_is_what_browsers_play(clip_file: Path) -> None:
+    with av.open(str(clip_file)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+    data = clip_file.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_lower_crf_is_nearer(smooth_clip: Clip, tmp_path: Path) -> None:
+    errors = [mean_error(Clip.read(smooth_clip.write(tmp_path / "c.mp4", crf=q)), smooth_clip) for q in (0, 40)]
+    assert errors[0] < 1 < 3 < errors[1]
+
+
+@pytest.mark.parametrize(
+    "name, fps, message",
+    [
+        ("clip.xyz", 8, "suffix"),
+        ("clip", 8, "suffix"),
+        ("clip.png", 8, "holds one frame and the clip has 9"),
+        ("clip.gif", 60, "at most 50 frames per second"),
+        ("nowhere/clip.mp4", 8, "no folder"),
+    ],
+)
+def test_impossible_files_are_refused(smooth_clip: Clip, tmp_path: Path, name: str, fps: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Clip(smooth_clip.frames_THWC, fps).write(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupt_leaves_the_older_file(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"older")
+    with pytest.raises(KeyboardInterrupt), replacement_of(tmp_path / "clip.mp4") as partial:
+        partial.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    resource = pytest.importorskip("resource", reason="limits the size of files as only Unix can")
+    noise = Clip(torch.randint(0, 256, (9, 64, 64, 3), dtype=torch.uint8), 8)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        with pytest.raises(OSError):
+            noise.write(tmp_path / f"clip{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,42 @@
+"""Learning rate and weight decay are what their names say."""
+
+import pytest
+from torch import nn
+
+from videogpt_tokenizer.optim.configure import OptimizerConfig, configure, learning_rate_share
+
+
+def test_warm_up_then_cosine_down_to_the_final_share():
+    config = OptimizerConfig(warmup_steps=10, final_share=0.1)
+    shares = [learning_rate_share(step, config, 110) for step in range(200)]
+    assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert shares[10] == pytest.approx(1.0) and shares[60] == pytest.approx(0.55)
+    assert shares[110:] == pytest.approx([0.1] * 90)
+    assert all(later <= earlier for earlier, later in zip(shares[10:], shares[11:], strict=False))
+
+
+def test_only_matrices_are_decayed():
+    module = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    optimizer, _ = configure(module, OptimizerConfig(weight_decay=0.3), total_steps=10)
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: decays[id(p)] for name, p in module.named_parameters()} == {
+        "0.weight": 0.3,
+        "0.bias": 0.0,
+        "1.weight": 0.0,
+        "1.bias": 0.0,
+    }
+
+
+def test_frozen_parameters_are_left_out():
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
+    optimizer, _ = configure(module, OptimizerConfig(), total_steps=10)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"ema_decay": 1.0}, {"ema_decay": -0.1}, {"learning_rate": -1.0}, {"weight_decay": -1.0}, {"warmup_steps": -1}],
+)
+def test_an_impossible_setting_is_refused_by_name(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*for example"):
+        OptimizerConfig(**setting)

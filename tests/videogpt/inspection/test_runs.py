@@ -1,0 +1,98 @@
+"""Runs and checkpoints are described, and nothing in them is run."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from videogpt.cli import main
+from videogpt.inspection.inspect import inspect_path
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+
+def checkpoint(**changes: Any) -> dict[str, Any]:
+    """The skeleton of a Lightning checkpoint."""
+    contents = {
+        "state_dict": {"net.weight": torch.ones(3, 4)},
+        "hyper_parameters": {"_class_path": "toy.Toy"},
+        "global_step": 7,
+        "epoch": 1,
+        "optimizer_states": [{}],
+    }
+    return contents | changes
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    torch.save(checkpoint(), tmp_path / "a.ckpt")
+    found = inspect_path(tmp_path / "a.ckpt")
+    assert "checkpoint of toy.Toy, 7 steps, epoch 1" in found.lines[0]
+    assert "1 tensors with 12 values (float32); with the state" in found.lines[1] and not found.faults
+    torch.save(checkpoint(state_dict={"net.weight": torch.full((2,), torch.nan)}), tmp_path / "b.ckpt")
+    assert "net.weight" in inspect_path(tmp_path / "b.ckpt").faults[0]
+    damaged = tmp_path / "a.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="truncated"):
+        inspect_path(tmp_path / "a.ckpt")
+
+
+def test_a_run_folder(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    empty = "\n".join(inspect_path(tmp_path).lines)
+    assert "folder of a run" in empty and "no checkpoint yet" in empty and "nothing made yet" in empty
+    torch.save(checkpoint(), tmp_path / "checkpoints" / "last.ckpt")
+    tokenizer.save_pretrained(tmp_path / "pretrained")
+    lines = "\n".join(inspect_path(tmp_path).lines)
+    assert "folder of a run" in lines and "7 steps" in lines and "video tokenizer" in lines
+
+
+@pytest.mark.parametrize("name", ["evil.ckpt", "evil.pkl", "evil.mp4"])
+def test_nothing_is_ever_unpickled(name: str, tmp_path: Path, monkeypatch) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, ("hacked",)
+
+    monkeypatch.chdir(tmp_path)
+    if name == "evil.pkl":
+        Path(name).write_bytes(pickle.dumps(Evil()))
+    else:
+        torch.save(checkpoint(hyper_parameters=Evil()), name)
+    with pytest.raises(ValueError, match="never loaded|not a checkpoint"):
+        inspect_path(Path(name))
+    assert not Path("hacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"state_dict": [torch.ones(1)]}, "has a list in place of a state_dict"),
+        ({"state_dict": {"sparse": torch.eye(2).to_sparse()}}, "there and finite in sparse"),
+        ({"state_dict": {"meta": torch.empty(9, device="meta")}}, "there and finite in meta"),
+        ({"state_dict": {1: torch.tensor([float("nan")])}}, "there and finite in 1"),
+    ],
+)
+def test_odd_checkpoints_are_told_in_one_line(changes: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
+    torch.save(checkpoint(**changes), tmp_path / "odd.ckpt")
+    assert main(["inspect", str(tmp_path / "odd.ckpt")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_odd_settings_and_small_floats_are_no_fault(tmp_path: Path) -> None:
+    odd = {"hyper_parameters": [1, 2], "state_dict": {"small": torch.ones(3).to(torch.float8_e4m3fn)}}
+    torch.save(checkpoint(**odd), tmp_path / "odd.ckpt")
+    found = inspect_path(tmp_path / "odd.ckpt")
+    assert "something unnamed" in found.lines[0] and not found.faults
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"tokenizer": {}, "loss": {}}, "a video tokenizer in training"),
+        ({"tokenizer": "t", "model": {}, "text": {}}, "t"),
+    ],
+)
+def test_what_a_checkpoint_is_of(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+    torch.save(checkpoint(hyper_parameters=settings), tmp_path / "a.ckpt")
+    assert said in inspect_path(tmp_path / "a.ckpt").lines[0]
