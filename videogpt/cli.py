@@ -13,10 +13,11 @@ import difflib
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
+
+from videogpt.console.messages import say, warnings_as_lines, without_line_breaks
 
 COMMANDS = {
     "sample": "videos from prompts",
@@ -25,18 +26,21 @@ COMMANDS = {
     "test": "test a training's checkpoint: --config FILE",
     "world": "generate a captioned data set",
     "train-text": "a text tokenizer from the captions of a folder of clips",
-    "tokenize": "a folder of clips into token shards, to train a model on, or into codes of whole clips",
-    "detokenize": "codes of whole clips back into clips",
+    "tokenize": "a folder of clips into token shards, to train a model on",
+    "encode": "a folder of clips into codes, each clip as it is",
+    "decode": "codes of whole clips back into clips",
     "reconstruct": "clips through a video tokenizer and back, with PSNR, SSIM and bits",
     "evaluate": "figures of a model: bits per token, PSNR, SSIM, caption following, speed",
     "export": "a video tokenizer as safetensors, ONNX or torch.export files for other programs",
     "inspect": "what is this file or folder, and is it sound?",
 }
+FORMER_NAMES = {"detokenize": "decode"}
+"""Commands under the names that version 0.1 had for them."""
 TRAINER_COMMANDS = ("fit", "validate", "test")
 USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """Complains in one line, as every other mistake does."""
 
     def error(self, message: str) -> NoReturn:
@@ -59,15 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("VIDEOGPT_TRACEBACK", "0") != "0":
             raise
-        print(f"videogpt: error: {_one_line(_without_number(error))}", file=sys.stderr)
+        say(f"error: {without_line_breaks(_without_number(error))}", every_process=True)
         return USER_MISTAKE
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        print("videogpt: error: there is not enough memory for this: take smaller pictures or batches", file=sys.stderr)
+        say("error: there is not enough memory for this: take smaller pictures or batches", every_process=True)
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print("videogpt: interrupted", file=sys.stderr)
+        say("interrupted", every_process=True)
         return INTERRUPTED
 
 
@@ -80,7 +84,7 @@ def _dispatch(argv: list[str]) -> int:
 
         print(f"videogpt {version('videogpt-lm')}")
         return 0
-    name, *rest = argv
+    name, rest = FORMER_NAMES.get(argv[0], argv[0]), argv[1:]
     if name in TRAINER_COMMANDS:
         from videogpt.runs.cli import run
 
@@ -91,7 +95,7 @@ def _dispatch(argv: list[str]) -> int:
             f"there is no command {name!r}: {f'did you mean {near[0]}?' if near else 'see videogpt --help'}"
         )
     command = import_module(f"videogpt.commands.{name.replace('-', '_')}")
-    parser = Parser(
+    parser = _Parser(
         prog=f"videogpt {name}",
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,15 +104,9 @@ def _dispatch(argv: list[str]) -> int:
     command.add_arguments(parser)
     parser.set_defaults(command=shlex.join(["videogpt", *argv]))
     parsed = parser.parse_args(rest)
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+    with warnings_as_lines():
         command.run(parsed)
     return 0
-
-
-def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
-    """A warning as a user takes it: what it says, not the line of our source that says it."""
-    print(f"videogpt: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -121,10 +119,6 @@ def _without_number(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def help_text() -> str:

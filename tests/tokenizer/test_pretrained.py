@@ -9,8 +9,8 @@ import torch
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt_tokenizer import ClipDataModule, VideoTokenizer
-from videogpt_tokenizer.files.weights_folder import SHIPPED
 from videogpt_tokenizer.metrics import psnr
+from videogpt_tokenizer.video_tokenizer import shipped_tokenizers
 
 DATA = os.environ.get("VIDEOGPT_DATA")
 
@@ -23,9 +23,10 @@ def natural() -> VideoTokenizer:
 def test_it_is_found_by_name_and_small(natural: VideoTokenizer) -> None:
     assert natural.codebook_size == 64_000 and (natural.time_stride, natural.space_stride) == (4, 8)
     assert sum(parameter.numel() for parameter in natural.parameters()) < 5e6
-    assert sum(path.stat().st_size for path in (SHIPPED / "natural").iterdir()) < 12 * 2**20
+    folder = shipped_tokenizers()["natural"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12 * 2**20
     assert load_tokenizer("natural").fingerprint() == natural.fingerprint()
-    assert "## Limits" in (SHIPPED / "natural" / "README.md").read_text(encoding="utf-8")
+    assert "## Limits" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_name_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

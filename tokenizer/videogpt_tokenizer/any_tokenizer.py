@@ -9,12 +9,11 @@ What all of them can do is said in `grid.Tokenizer`; only `VideoTokenizer` strea
 
 from pathlib import Path
 
-from videogpt_tokenizer.files.weights_folder import shipped_tokenizers
 from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.imported.torchscript import TorchScriptTokenizer, is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae import VQVAETokenizer, is_vqvae_folder
 from videogpt_tokenizer.imported.vqvae_checkpoint import read_vqvae_checkpoint
-from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer, shipped_tokenizers
 
 
 def load_video_tokenizer(path: str | Path, *, trust_torchscript: bool = False) -> Tokenizer:

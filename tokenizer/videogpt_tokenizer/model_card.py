@@ -1,20 +1,17 @@
 """The model card of a video tokenizer: what it does to a clip, in YAML for the Hub and in words for people.
 
-    write_card(tokenizer, Path("tokenizer"))      # README.md, unless there is one
+    card = tokenizer_card(name="owner/name", license="mit", time_stride=4, space_stride=8, ...)
+    write_card(Path("tokenizer"), card)           # README.md, unless there is one
 
 It says what follows from the configuration and nothing of data or quality, which it cannot know. There is no
 `pipeline_tag`, since none of the Hub's tasks is that of a tokenizer.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.hub import CARD_NAME
+from videogpt_tokenizer.files.replacing import write_whole
 
-if TYPE_CHECKING:
-    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
-
-CARD_NAME = "README.md"
 NO_LICENSE = "unknown"
 """The Hub's word for a licence that is not given."""
 
@@ -52,43 +49,44 @@ Not said here, because only those who trained it know: data, quality on clips th
 """
 
 
-def model_card(tokenizer: "VideoTokenizer", name: str, license: str = NO_LICENSE) -> str:  # noqa: A002
+def tokenizer_card(
+    *,
+    name: str,
+    license: str,  # noqa: A002 - the Hub's name for it
+    time_stride: int,
+    space_stride: int,
+    codebook_size: int,
+    quantizer: str,
+    parameters: int,
+) -> str:
     """The card's text.
 
     Args:
-        tokenizer: What it is about.
         name: What to give to `from_pretrained`.
         license: The licence of the weights, in the Hub's words, for example `mit`.
+        time_stride: Frames per latent frame, the first one excepted.
+        space_stride: Pixels of height and width per code.
+        codebook_size: Number of different codes.
+        quantizer: What makes them, in words.
+        parameters: Number of weights.
     """
-    config, time = tokenizer.config.quantizer, tokenizer.time_stride
-    levels = f", levels {', '.join(map(str, config.levels))}" if config.kind == "fsq" else ""
+    causal = f"`1 + {time_stride}k` frames become `1 + k` latent frames"
     return CARD.format(
         license=license,
         name=name,
-        time=time,
-        space=tokenizer.space_stride,
-        codes=tokenizer.codebook_size,
-        counts=f"`1 + {time}k` frames become `1 + k` latent frames"
-        if time > 1
-        else "each frame becomes a latent frame",
-        size=16 * tokenizer.space_stride,
-        frames=tokenizer.num_frames(5),
-        quantizer=f"{config.kind}{levels}",
-        parameters=sum(parameter.numel() for parameter in tokenizer.parameters()),
+        time=time_stride,
+        space=space_stride,
+        codes=codebook_size,
+        counts=causal if time_stride > 1 else "each frame becomes a latent frame",
+        size=16 * space_stride,
+        frames=1 + 4 * time_stride,
+        quantizer=quantizer,
+        parameters=parameters,
         rest=", the licence" if license == NO_LICENSE else "",
     )
 
 
-def write_card(tokenizer: "VideoTokenizer", folder: Path, name: str | None = None, license: str = NO_LICENSE) -> None:  # noqa: A002
-    """Write `README.md` unless there is one, which somebody may have written by hand.
-
-    Args:
-        tokenizer: What it is about.
-        folder: Where it is saved.
-        name: What to give to `from_pretrained`; None for a placeholder.
-        license: See `model_card`.
-    """
-    path = folder / CARD_NAME
-    if not path.exists():
-        text = model_card(tokenizer, name or "path/of/this/folder", license)
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+def write_card(folder: Path, card: str) -> None:
+    """Write `README.md` unless there is one, which somebody may have written by hand."""
+    if not (folder / CARD_NAME).exists():
+        write_whole(folder / CARD_NAME, card)

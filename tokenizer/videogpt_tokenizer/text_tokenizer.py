@@ -20,7 +20,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.replacing import write_whole
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space; as a character of a text it would come back as a space."""
@@ -105,11 +105,7 @@ class TextTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the SentencePiece model, whole or not at all."""
-
-        def write(partial: Path) -> None:
-            partial.write_bytes(self._model)
-
-        write_atomically(Path(path), write)
+        write_whole(Path(path), self._model)
 
     def fingerprint(self) -> str:
         """sha256 of the model, 64 hexadecimal digits: equal fingerprints, equal ids."""

@@ -25,18 +25,18 @@ from torch import Tensor
 
 from videogpt_tokenizer.any_size import ClipCodes, decode_clips, encode_clips, through
 from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
+from videogpt_tokenizer.files.checksums import fingerprint_of
 from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
+from videogpt_tokenizer.files.names import find_folder, shipped_in
 from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
     check_tensors,
-    fingerprint_of,
-    named_or_path,
     read_pretrained,
     write_pretrained,
 )
 from videogpt_tokenizer.grid import Piece, Tokenizer
-from videogpt_tokenizer.model_card import write_card
+from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card, write_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
@@ -46,6 +46,11 @@ from videogpt_tokenizer.quantizers.make import make_quantizer
 # D quantizer width
 
 TOKENIZER_FORMAT, TOKENIZER_VERSION = "videogpt-tokenizer", 1
+
+
+def shipped_tokenizers() -> dict[str, Path]:
+    """The video tokenizers inside this package: their folders by name."""
+    return shipped_in(Path(__file__).parent / "pretrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,14 +172,28 @@ class VideoTokenizer(Tokenizer):
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
-        write_card(self, Path(folder))
+        write_card(Path(folder), self.model_card())
+
+    def model_card(self, name: str = "path/of/this/folder", license: str = NO_LICENSE) -> str:  # noqa: A002
+        """The text of a model card: what the tokenizer does to a clip, under a name that `from_pretrained` takes."""
+        config = self.config.quantizer
+        levels = f", levels {', '.join(map(str, config.levels))}" if config.kind == "fsq" else ""
+        return tokenizer_card(
+            name=name,
+            license=license,
+            time_stride=self.time_stride,
+            space_stride=self.space_stride,
+            codebook_size=self.codebook_size,
+            quantizer=f"{config.kind}{levels}",
+            parameters=sum(parameter.numel() for parameter in self.parameters()),
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "VideoTokenizer":
         """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
 
         Args:
-            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `hub`).
+            folder: Its path, or `natural`, which is shipped, or `owner/name` on the Hub (see `files.hub`).
             revision: Branch, tag or commit on the Hub.
 
         Raises:
@@ -182,7 +201,9 @@ class VideoTokenizer(Tokenizer):
                 or belongs to something else.
             OSError: the Hub does not give it.
         """
-        folder = downloaded(str(folder), revision) if is_hub_name(folder, revision) else named_or_path(folder)
+        shipped = shipped_tokenizers()
+        remote = is_hub_name(folder, revision, shipped)
+        folder = downloaded(str(folder), revision, "tokenizer") if remote else find_folder(folder, "tokenizer", shipped)
         config, weights = read_pretrained(folder, TOKENIZER_FORMAT, ("autoencoder", "quantizer"), TOKENIZER_VERSION)
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
@@ -198,13 +219,24 @@ class VideoTokenizer(Tokenizer):
         self,
         repo_id: str,
         *,
-        license: str = "unknown",  # noqa: A002 - the Hub's name for it
+        license: str = NO_LICENSE,  # noqa: A002 - the Hub's name for it
         private: bool = False,
         revision: str | None = None,
         token: str | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes; a model card that is there already stays. See `hub.push`."""
-        return push(self, repo_id, license=license, private=private, revision=revision, token=token)
+        """Upload what `save_pretrained` writes; a model card that is there already stays. See `files.hub.push`.
+
+        `license` is that of the weights, in the Hub's words, for example `mit`; it goes into the model card.
+        """
+        return push(
+            repo_id,
+            self.save_pretrained,
+            card=self.model_card(repo_id, license),
+            kind="video tokenizer",
+            private=private,
+            revision=revision,
+            token=token,
+        )
 
 
 class TokenizerStream:

@@ -1,9 +1,12 @@
 """The commands of `videogpt`, one module each: `add_arguments(parser)` and `run(arguments)`.
 
-A module's docstring is its help. They parse, call the library and print; heavy imports stay inside `run`.
+A module's docstring is its help. Commands parse, call the library and print; heavy imports stay inside `run`. What
+several of them share is here.
 """
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE
 
@@ -15,7 +18,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 
 def add_max_bad_share(parser: argparse.ArgumentParser, what: str) -> None:
-    """The argument of every command that leaves bad clips out, which are those that `what`."""
+    """The argument of every command that leaves clips out, namely those that `what`."""
     parser.add_argument(
         "--max-bad-share",
         type=float,
@@ -36,3 +39,28 @@ def add_any_tokenizer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-torchscript", action="store_true", help="run the programs in encoder.jit and decoder.jit"
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The argument of every command that runs a network."""
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+
+
+def size(text: str) -> int | tuple[int, int]:
+    """`64`, or height and width as `48x64`."""
+    height, cross, width = text.partition("x")
+    return (int(height), int(width)) if cross else int(height)
+
+
+def new_output(path: str) -> Path:
+    """An output that is never written over another; ValueError where something is there."""
+    if Path(path).exists():
+        raise ValueError(f"{path} exists already: give another --output, or remove it")
+    return Path(path)
+
+
+def print_written(output: str, what: str, skipped: Iterable[str]) -> None:
+    """Say which clips were left out, and what was made of the others."""
+    for name in skipped:
+        print(f"left out: {name}")
+    print(f"{output}: {what}")

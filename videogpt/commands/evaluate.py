@@ -2,11 +2,13 @@
 
     videogpt evaluate --model shapes --data clips/unseen --output figures.json
 
-Prints a table of figures; the file also says how, where and with what they were measured.
+Prints the figures as a table. The file of --output also says how, where and with what they were measured.
 """
 
 import argparse
 import sys
+
+from videogpt.commands import add_device, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,22 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    add_device(parser)
     parser.add_argument("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure; prints the figures as a table."""
     from contextlib import nullcontext
-    from pathlib import Path
 
     from videogpt.evaluation import evaluate
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.output import output_folder, writing_to
 
-    output = None if arguments.output is None else Path(arguments.output)
-    if output is not None and output.exists():
-        raise ValueError(f"{output} exists already: give another --output, or remove it")
-    with nullcontext() if output is None else open_folder(output.parent, output):  # before minutes of measuring
+    output = None if arguments.output is None else new_output(arguments.output)
+    with nullcontext() if output is None else output_folder(output.parent, output):  # before minutes of measuring
         report = evaluate(
             arguments.model,
             data=arguments.data,
@@ -48,5 +47,5 @@ def run(arguments: argparse.Namespace) -> None:
         )
         print(report.table())
         if output is not None:
-            with naming(output):
+            with writing_to(output):
                 report.write(output)

@@ -1,13 +1,15 @@
-"""A video tokenizer as files for other programs, verified against the tokenizer before they appear.
+"""A video tokenizer as files for other programs; before they appear they are held against the tokenizer.
 
     videogpt export shapes --format onnx --output exported
 
-safetensors: weights, and a loader of one file that needs only torch. onnx and torch-export: encoder and decoder of
-whole clips, and of a step of a longer one. manifest.json says what each file takes and gives. A model gives its
-tokenizer. The folder must not exist; it appears whole or not at all.
+safetensors: the weights, and a loader of one file that needs only torch. onnx and torch-export: encoder and decoder,
+each for whole clips and for a step of a longer one. manifest.json says what each file takes and gives. Of a model its
+tokenizer is exported. The folder must not exist; it appears whole or not at all.
 """
 
 import argparse
+
+from videogpt.commands import new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Export; prints what was written and how it was verified."""
-    from pathlib import Path
-
     from videogpt.pipeline.names import load_tokenizer
     from videogpt_tokenizer.export.export import export_tokenizer
     from videogpt_tokenizer.files.whole_folder import whole_folder
 
-    output = Path(arguments.output)
-    if output.exists():
-        raise ValueError(f"{output} exists already: give another --output, or remove it")
+    output = new_output(arguments.output)
     tokenizer = load_tokenizer(arguments.tokenizer, device="cpu")
     with whole_folder(output) as partial:
         checked = export_tokenizer(tokenizer, arguments.format, partial)

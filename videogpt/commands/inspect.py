@@ -4,8 +4,9 @@
     videogpt inspect natural                           # what is shipped, unless there is such a path here
 
 Knows video and image files, folders of clips, video tokenizers (those of other projects, too) and exports of them, text
-tokenizers, token shards, models, run folders, checkpoints, safetensors, reports and configurations. Checks that
-everything is there, complete and of one piece, and names the first of what is not. Nothing is ever unpickled or run.
+tokenizers, token shards, codes of whole clips, models, run folders, checkpoints, safetensors, reports and
+configurations. Checks that everything is there, complete and unaltered, and names the first faults. Nothing is ever
+unpickled or run.
 """
 
 import argparse
@@ -26,17 +27,13 @@ def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from videogpt.inspection.inspect import inspect_path
-    from videogpt.pipeline.saved_model import find_model, shipped_models
-    from videogpt_tokenizer.files.weights_folder import named_or_path, shipped_tokenizers
+    from videogpt.pipeline.names import shipped
+    from videogpt_tokenizer.files.wording import some_of
 
     path = Path(arguments.path)
-    if not path.exists() and arguments.path in shipped_models():
-        path = find_model(arguments.path)
-    elif not path.exists() and arguments.path in shipped_tokenizers():
-        path = named_or_path(arguments.path)
+    if not path.exists():
+        path = shipped().get(arguments.path, path)
     found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
     if found.faults:
-        more = len(found.faults) - NAMED_FAULTS
-        named = "; ".join(found.faults[:NAMED_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(f"{arguments.path} is not sound: {named}")
+        raise ValueError(f"{arguments.path} is not sound: {some_of(found.faults, NAMED_FAULTS, '; ')}")

@@ -2,18 +2,17 @@
 
     videogpt reconstruct clip.mp4 other.gif --tokenizer shapes --output reconstructions
 
-Any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held and cut
-off (in files, an odd last row or column is repeated, as mp4 needs even sides). Clips go through in pieces, so a
-long one takes no more memory. With --output each reconstruction is written
-as NNNN-name.mp4, and all figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. Clips of
-a folder that cannot be read are left out and named; a file that is named has to be sound, or it is an error when all
-others are done.
+Clips may have any size and length: sides are padded to what the tokenizer takes and cut back, the last frame is held
+and cut off. They go through in pieces, so a long one takes no more memory. With --output, each reconstruction is
+written as NNNN-name.mp4 (with its last row or column repeated where it is odd, as mp4 needs even sides), and all
+figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. A clip of a folder that cannot be read
+is left out and named. A file that was named and cannot be read is an error, once all others are done.
 """
 
 import argparse
 import sys
 
-from videogpt.commands import add_any_tokenizer, add_columns, add_max_bad_share
+from videogpt.commands import add_any_tokenizer, add_columns, add_device, add_max_bad_share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
     add_columns(parser)
     add_max_bad_share(parser, "may be unreadable")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -2,14 +2,15 @@
 
     videogpt sample "a red circle moves left" "a blue star spins" --num-samples 4 --output samples
 
-Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is
-overwritten. The same model, prompt, seed and settings give the same video. Settings that are not given are
-the model's own.
+Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is overwritten. The
+same model, prompt, seed and settings give the same video. Settings that are not given are the model's own.
 """
 
 import argparse
 import dataclasses
 import sys
+
+from videogpt.commands import add_device
 
 FORMATS = ("mp4", "gif", "webp")
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
     parser.add_argument("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     parser.add_argument("--format", choices=FORMATS, default="mp4", help="file format (mp4)")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.prompt_files import read_prompts
     from videogpt.pipeline.request import Request
     from videogpt.pipeline.sample_files import SampleWriter
-    from videogpt_tokenizer.files.output import open_folder
+    from videogpt_tokenizer.files.output import output_folder
 
     asked = Request(seed=arguments.seed, num_frames=arguments.num_frames)
     requests = [dataclasses.replace(asked, text=text) for text in arguments.prompts]
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device)
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    with Progress("sampling", unit="codes") as progress, open_folder(Path(arguments.output)) as folder:
+    with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
         samples = pipeline.samples(
             requests,
             num_samples=arguments.num_samples,

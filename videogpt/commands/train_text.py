@@ -2,13 +2,13 @@
 
     videogpt train-text data/shapes --output text.model
 
-The file appears whole or not at all, and never over another. Training makes one by itself where it is given
-none.
+The file appears whole or not at all, and never over another. Training makes a text tokenizer by itself where it is
+given none.
 """
 
 import argparse
 
-from videogpt.commands import add_columns
+from videogpt.commands import add_columns, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train and save; prints how large the vocabulary has become."""
-    from pathlib import Path
-
     from videogpt_tokenizer.clips.folder import ClipFolder
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.output import output_folder, writing_to
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 
-    output = Path(arguments.output)
-    if output.exists():
-        raise ValueError(f"{output} exists already: give another --output, or remove it")
+    output = new_output(arguments.output)
     captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
     if not any(captions):
         raise ValueError(f"no clip of {arguments.clips} has a caption: there is nothing to train a text tokenizer on")
-    with open_folder(output.absolute().parent, output=output):
+    with output_folder(output.absolute().parent, output=output):
         tokenizer = TextTokenizer.train(captions, vocab_size=arguments.vocab_size)
-        with naming(output):
+        with writing_to(output):
             tokenizer.save(output)
     print(f"{output}: {tokenizer.vocab_size} tokens from {len(captions)} captions")

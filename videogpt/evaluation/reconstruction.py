@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from videogpt.evaluation.frame_meter import EightBitFigures, FrameMeter
-from videogpt.pipeline.sample_files import next_number, slug
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import SkippedClips
-from videogpt_tokenizer.files.output import naming, open_folder
+from videogpt_tokenizer.files.numbered import next_number, slug
+from videogpt_tokenizer.files.output import output_folder, writing_to
 from videogpt_tokenizer.grid import Tokenizer
 
 # C colours, T frames, H/W height and width
@@ -107,7 +107,7 @@ def reconstruct(
     check_request(fps, size)
     if side_by_side and output is None:
         raise ValueError("side_by_side is for files: name an output folder, too")
-    with nullcontext() if output is None else open_folder(Path(output)) as folder:
+    with nullcontext() if output is None else output_folder(Path(output)) as folder:
         for path in paths:
             pieces = _read(path, tokenizer.frames_at_once, size, fps)
             try:
@@ -165,7 +165,7 @@ def _reconstruct_one(
     if folder is None:
         deque(shown(), maxlen=0)  # let all pass
     else:
-        with naming(folder), next_number(folder) as number:
+        with writing_to(folder), next_number(folder) as number:
             written = Clip.write_pieces(folder / f"{number}-{slug(path.stem)}.mp4", shown())
     return Reconstructed(
         name=str(path),

@@ -12,8 +12,8 @@ from pathlib import Path
 from videogpt.evaluation.frame_meter import EightBitFigures, mean, mean_by_place, mean_figures
 from videogpt.evaluation.reconstruction import Reconstructed
 from videogpt.evaluation.report import Report
-from videogpt.pipeline.sample_files import next_number
-from videogpt_tokenizer.files.output import naming
+from videogpt_tokenizer.files.numbered import next_number
+from videogpt_tokenizer.files.output import writing_to
 from videogpt_tokenizer.grid import Tokenizer
 
 # T frames
@@ -94,7 +94,7 @@ def write_report(report: Report, folder: Path) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    with naming(folder), next_number(folder) as number:
+    with writing_to(folder), next_number(folder) as number:
         path = folder / f"{number}-figures.json"
         report.write(path)
     return path

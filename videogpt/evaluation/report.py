@@ -9,17 +9,14 @@ A figure without these is hearsay; nothing in this project prints one.
 """
 
 import json
-import os
-import platform
-import subprocess
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt.provenance import commit, hardware, versions
+from videogpt_tokenizer.files.replacing import write_whole
 
-LIBRARIES = ("videogpt-lm", "torch", "triton", "lightning", "av", "sentencepiece")
+SOFTWARE = ("python", "videogpt-lm", "torch", "triton", "lightning", "av", "sentencepiece")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ class Report:
     @classmethod
     def start(cls, command: str, protocol: dict[str, Any]) -> "Report":
         """An empty report about this machine."""
-        return cls(command=command, hardware=hardware(), versions=versions(), protocol=protocol)
+        return cls(command=command, hardware=hardware(), versions=versions(*SOFTWARE) | commit(), protocol=protocol)
 
     def add(
         self,
@@ -85,38 +82,4 @@ class Report:
         """Write as JSON; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def hardware() -> dict[str, Any]:
-    """Processor, cores, threads and GPUs."""
-    import torch
-
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Python, this project's commit where it is a checkout, and the libraries that figures depend on."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return found | ({"commit": commit.stdout.strip()} if commit.returncode == 0 else {})
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        write_whole(path, text)

@@ -10,9 +10,10 @@ folder; a damaged file is refused.
 from pathlib import Path
 
 from videogpt.console.progress import Progress
-from videogpt.inspection.found import Inspection, first_three
+from videogpt.inspection.found import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.files.wording import some_of
 
 CHECKED_AT = 16
 """Pixels a side of the frames when a clip is decoded to its end."""
@@ -54,7 +55,7 @@ def describe_clip_folder(path: Path, file_column: str, caption_column: str) -> I
         f"captions: {len(set(captions))} different, {sum(not caption for caption in captions)} clips without",
     ]
     if frames:
-        lines.append(f"frames: {min(frames)} to {max(frames)}; sizes: {first_three(sorted(sizes))}")
+        lines.append(f"frames: {min(frames)} to {max(frames)}; sizes: {some_of(sorted(sizes))}")
     return Inspection(lines, faults)
 
 

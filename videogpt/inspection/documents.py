@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videogpt.inspection.found import Inspection
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 SUFFIXES = (".json", ".yaml", ".yml")
 

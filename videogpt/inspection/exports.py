@@ -9,7 +9,8 @@ is refused.
 from pathlib import Path
 
 from videogpt.inspection.found import Inspection
-from videogpt_tokenizer.files.weights_folder import parse_json, sha256_of
+from videogpt_tokenizer.files.checksums import sha256_of
+from videogpt_tokenizer.files.json_files import parse_json
 
 
 def describe_export(path: Path) -> Inspection:

@@ -21,11 +21,6 @@ class Inspection(NamedTuple):
     """What is wrong with parts of it; empty if it is sound."""
 
 
-def first_three(names: Sequence[str]) -> str:
-    """The first three names, and how many there are besides."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def count_parameters(module: nn.Module) -> str:
     """How many parameters a network has, for people."""
     return f"{sum(parameter.numel() for parameter in module.parameters()):,}"

@@ -21,7 +21,7 @@ from videogpt.inspection.pretrained import describe_model, describe_text_tokeniz
 from videogpt.inspection.runs import describe_checkpoint, describe_run
 from videogpt.inspection.tensors import describe_safetensors
 from videogpt.runs.folder import is_run_folder
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
 

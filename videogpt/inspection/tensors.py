@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from videogpt.inspection.found import Inspection, first_three
+from videogpt.inspection.found import Inspection
+from videogpt_tokenizer.files.wording import some_of
 
 
 def describe_safetensors(path: Path) -> Inspection:
@@ -35,7 +36,7 @@ def look_through(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> tuple[str
         if not _is_finite(tensor):
             not_finite.append(name)
     text = f"{count} tensors with {values:,} values ({', '.join(sorted(types))})"
-    faults = [f"{path}: not all values are there and finite in {first_three(not_finite)}"] if not_finite else []
+    faults = [f"{path}: not all values are there and finite in {some_of(not_finite)}"] if not_finite else []
     return text, faults
 
 

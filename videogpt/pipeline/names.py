@@ -1,9 +1,11 @@
-"""A video tokenizer by name or path: `natural`, `shapes`, a tokenizer's folder, or a model's, which holds one.
+"""Models and video tokenizers by name or path: `shapes`, `natural`, a folder; a model stands for its tokenizer, too.
 
+    folder = find_model("shapes")
     tokenizer = load_tokenizer("runs/tokenizer/pretrained", device="auto")
     tokenizer = load_any_tokenizer("ucf101_stride4x4x4.ckpt")      # those of other projects, too
 
-A model is trained on a tokenizer of this project, which it can stream and save; clips can be coded with any.
+A model is trained on a tokenizer of this project, which it can stream and save; clips can be coded with any. The folder
+of a run is refused, and what the run has made is named.
 """
 
 from pathlib import Path
@@ -11,61 +13,78 @@ from typing import TypeVar
 
 import torch
 
-from videogpt.pipeline.saved_model import SHIPPED, TOKENIZER_NAME, shipped_models
 from videogpt.runs.folder import refuse_run_folder
 from videogpt_tokenizer.any_tokenizer import is_imported, load_video_tokenizer
-from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, named_or_path, shipped_tokenizers
+from videogpt_tokenizer.files.names import find_folder, shipped_in
+from videogpt_tokenizer.files.weights_folder import CONFIG_NAME
 from videogpt_tokenizer.grid import Tokenizer
-from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer, shipped_tokenizers
+
+TOKENIZER_NAME = "tokenizer"
+"""The folder of the video tokenizer inside a model's."""
 
 Loaded = TypeVar("Loaded", bound=Tokenizer)
 
 
-def find_tokenizer(folder_or_name: str | Path) -> Path:
-    """The folder of a tokenizer: a shipped one's or a shipped model's by its name, the path, or the one inside of it.
+def shipped_models() -> dict[str, Path]:
+    """The models inside this package: their folders by name."""
+    return shipped_in(Path(__file__).parents[1] / "pretrained")
+
+
+def shipped() -> dict[str, Path]:
+    """All that is shipped, tokenizers and models: folders by name."""
+    return shipped_tokenizers() | shipped_models()
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The folder of a model: a shipped one's by its name, or the path.
 
     Raises:
         ValueError: there is no such name and no such folder, or it is the folder of a run.
     """
-    models, tokenizers = shipped_models(), shipped_tokenizers()
-    if str(folder_or_name) in tokenizers:
-        return named_or_path(folder_or_name)
-    folder = SHIPPED / str(folder_or_name) if str(folder_or_name) in models else Path(folder_or_name)
-    if not folder.is_dir():
-        known = ", ".join([*tokenizers, *models]) or "none is installed"
-        raise ValueError(f"tokenizer {str(folder_or_name)!r} is neither a folder nor shipped ({known})")
+    folder = find_folder(name_or_path, "model", shipped_models())
+    refuse_run_folder(folder)
+    return folder
+
+
+def find_tokenizer(name_or_path: str | Path) -> Path:
+    """The folder of a tokenizer: found as a model's is, which gives the one inside of it.
+
+    Raises:
+        ValueError: see `find_model`.
+    """
+    folder = find_folder(name_or_path, "tokenizer", shipped())
     refuse_run_folder(folder)
     inside = folder / TOKENIZER_NAME
     return inside if (inside / CONFIG_NAME).is_file() else folder
 
 
-def load_tokenizer(folder_or_name: str | Path, device: str = "auto") -> VideoTokenizer:
+def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoTokenizer:
     """Load a tokenizer of this project in float32; `auto` takes the GPU where there is one, else `cpu` or `cuda`.
 
     Raises:
         ValueError: not found, incomplete or altered, of another project, or no such device.
     """
-    if _is_imported(folder_or_name):
+    if _is_imported(name_or_path):
         raise ValueError(
-            f"{folder_or_name} is no tokenizer of this project: reconstruct, tokenize, inspect take some of others, "
+            f"{name_or_path} is no tokenizer of this project: reconstruct, tokenize, inspect take some of others, "
             "but here one is wanted that streams, as videogpt fit makes them"
         )
-    return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(folder_or_name)))
+    return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(name_or_path)))
 
 
-def load_any_tokenizer(path_or_name: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
+def load_any_tokenizer(name_or_path: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
     """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others.
 
     Raises:
         ValueError: see `load_tokenizer`; also TorchScript that is not trusted.
     """
-    place = path_or_name if _is_imported(path_or_name) else find_tokenizer(path_or_name)
+    place = name_or_path if _is_imported(name_or_path) else find_tokenizer(name_or_path)
     return _on(device, load_video_tokenizer(place, trust_torchscript=trust_torchscript))
 
 
-def _is_imported(path_or_name: str | Path) -> bool:
-    shipped = str(path_or_name) in (*shipped_tokenizers(), *shipped_models())
-    return not shipped and is_imported(Path(path_or_name))
+def _is_imported(name_or_path: str | Path) -> bool:
+    return str(name_or_path) not in shipped() and is_imported(Path(name_or_path))
 
 
 def _on(device: str, tokenizer: Loaded) -> Loaded:

@@ -15,11 +15,9 @@ those that it can. A prompt of more tokens than the model takes is cut, with a w
 import dataclasses
 import hashlib
 import json
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,13 +27,13 @@ import torch
 from videogpt.layouts.task import Example
 from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
+from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.sampler import VideoSampler
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
 
-DISTRIBUTIONS = ("videogpt-lm", "torch", "av")
 SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
@@ -148,7 +146,7 @@ class Pipeline:
         return {
             "model": {"name": self.name, "sha256": self.fingerprint()},
             "device": {"type": self.device.type, "dtype": str(next(self.model.network.parameters()).dtype)[6:]},
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": versions("python", "videogpt-lm", "torch", "av"),
         }
 
     def fingerprint(self) -> str:
@@ -237,13 +235,3 @@ def _device(device: str) -> torch.device:
         found = torch.cuda.device_count()
         raise ValueError(f"device {device!r} is not there (GPUs found: {found}): choose cpu or auto")
     return target
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from videogpt.pipeline.request import Request
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 
 def read_prompts(path: str | Path, default: Request = Request()) -> list[Request]:  # noqa: B008 - frozen

@@ -12,11 +12,7 @@ leaves no half file under a final name.
 
 import dataclasses
 import json
-import os
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +21,16 @@ from torch import Tensor
 
 from videogpt.pipeline.request import Sample
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.files.output import naming
-from videogpt_tokenizer.files.weights_folder import write_atomically
+from videogpt_tokenizer.files.numbered import next_number, slug
+from videogpt_tokenizer.files.output import writing_to
+from videogpt_tokenizer.files.replacing import write_whole
 
 # T frames, H/W height and width, C colours
 
 FORMATS = ("mp4", "gif", "webp")
-SLUG_LENGTH = 40
 SHEET_COLUMNS = 9
 SHEET_ROWS = 32
 SHEET_GAP = 2
-_NUMBER = re.compile(r"\.?(\d{4,18})[-.]")
-
-
-def slug(prompt: str) -> str:
-    """1 to 40 characters of [a-z0-9-] that recall the prompt; "prompt" where nothing remains."""
-    plain = unicodedata.normalize("NFKD", prompt[:1000]).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].strip("-") or "prompt"
 
 
 def contact_sheet(clips: Sequence[Clip]) -> Tensor:
@@ -69,7 +58,7 @@ class SampleWriter:
         self.file_format = file_format
         self.about = dict(about or {})
         self._shown: list[Clip] = []
-        with naming(self.folder):
+        with writing_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with next_number(self.folder):
                 pass
@@ -80,12 +69,12 @@ class SampleWriter:
         Raises:
             OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
-        with naming(self.folder), next_number(self.folder) as number:
+        with writing_to(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-{slug(sample.request.text)}-s{sample.request.seed}.{self.file_format}"
             text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
             try:
                 sample.clip.write(path)
-                _write_bytes(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+                write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -104,7 +93,7 @@ class SampleWriter:
         """
         if not self._shown:
             return None
-        with naming(self.folder), next_number(self.folder) as number:
+        with writing_to(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-contact-sheet.png"
             Clip(contact_sheet(self._shown)[None], fps=1.0).write(path)
         self._shown.clear()
@@ -126,36 +115,6 @@ class SampleWriter:
             },
             **self.about,
         }
-
-
-@contextmanager
-def next_number(folder: Path) -> Iterator[str]:
-    """Hold the next free number of the folder; other processes get others while, and after, it is held.
-
-    The claim is a hidden file made exclusively. It goes once files with its number are there, and whoever
-    claims a number looks for such files afterwards.
-    """
-    while True:
-        taken = [int(found[1]) for name in os.listdir(folder) if (found := _NUMBER.match(name))]
-        number = f"{1 + max(taken, default=0):04d}"
-        claim = folder / f".{number}.claim"
-        try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        except FileExistsError:
-            continue
-        try:
-            if not any(name.startswith(f"{number}-") for name in os.listdir(folder)):
-                yield number
-                return
-        finally:
-            claim.unlink(missing_ok=True)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    def write(partial: Path) -> None:
-        partial.write_bytes(content)
-
-    write_atomically(path, write)
 
 
 def _spread_frames(clip: Clip) -> Tensor:

@@ -25,9 +25,9 @@ from videogpt.layouts.config import LayoutConfig
 from videogpt.layouts.task import Task, find_task
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
-from videogpt.runs.folder import refuse_run_folder
+from videogpt.pipeline.names import TOKENIZER_NAME, find_model
 from videogpt.sampling.config import SamplingConfig
-from videogpt_tokenizer.files.replacing import beside
+from videogpt_tokenizer.files.replacing import replacement_of
 from videogpt_tokenizer.files.weights_folder import (
     build_config,
     check_tensors,
@@ -40,9 +40,7 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 FORMAT, VERSION = "videogpt-model", 2
 KEYS = ("fps", "layout", "model", "sampling", "sha256", "task")
-SHIPPED = Path(__file__).parents[1] / "pretrained"
 TEXT_NAME = "text.model"
-TOKENIZER_NAME = "tokenizer"
 FILES = (
     "config.json",
     "model.safetensors",
@@ -84,28 +82,6 @@ class SavedModel:
                 )
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}; it must be above 0")
-
-
-def shipped_models() -> list[str]:
-    """Names of the models inside this package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/config.json"))
-
-
-def find_model(folder_or_name: str | Path) -> Path:
-    """The folder of a model: the name of a shipped one, or a path. `./shapes` is always a path.
-
-    Raises:
-        ValueError: there is no such name and no such folder, or it is the folder of a run.
-    """
-    names = shipped_models()
-    if str(folder_or_name) in names:
-        return SHIPPED / str(folder_or_name)
-    folder = Path(folder_or_name)
-    if not folder.is_dir():
-        known = ", ".join(names) or "none is installed"
-        raise ValueError(f"model {str(folder_or_name)!r} is neither a folder nor a shipped model ({known})")
-    refuse_run_folder(folder)
-    return folder
 
 
 def load_model(folder_or_name: str | Path) -> SavedModel:
@@ -157,7 +133,7 @@ def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "fl
     folder = Path(folder).resolve()
     _refuse_other_files(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with beside(folder) as partial:
+    with replacement_of(folder) as partial:
         _write(partial, model, getattr(torch, dtype))
 
 

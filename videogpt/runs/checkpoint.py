@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from videogpt.console.messages import say
 from videogpt.runs.finite_loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.runs.folder import LAST
-from videogpt.runs.progress_bar import say
-from videogpt_tokenizer.files.replacing import remove, replace
+from videogpt_tokenizer.files.replacing import replacement_of
 
 
 class RunCheckpoint(Checkpoint):
@@ -65,14 +65,9 @@ class RunCheckpoint(Checkpoint):
         if self._saved_step in (None, trainer.global_step) or getattr(trainer, "fast_dev_run", False):
             return
         path = Path(trainer.default_root_dir) / LAST
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            trainer.save_checkpoint(partial, weights_only=False)  # by all processes together
-            if trainer.is_global_zero:
-                replace(path, partial)
-        except BaseException:
-            remove(partial)
-            raise
+        with replacement_of(path, leader=trainer.is_global_zero) as partial:
+            # By all processes together; the strategies that write from all begin once the first has said where.
+            trainer.save_checkpoint(partial, weights_only=False)
         self._saved_step = trainer.global_step
 
 

@@ -26,6 +26,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from videogpt.console.messages import say, warnings_as_lines
 from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
 from videogpt.runs.config_errors import check_config_files, one_line
 from videogpt.runs.finite_loss import FiniteLoss
@@ -33,7 +34,7 @@ from videogpt.runs.first_step import BeginRun, RunLogger
 from videogpt.runs.folder import find_last
 from videogpt.runs.former_names import with_current_names
 from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
-from videogpt.runs.progress_bar import RunProgress, say
+from videogpt.runs.progress_bar import RunProgress
 from videogpt.runs.resume import Resume, choose_start, choose_weights, differences, read_checkpoint, stored_data
 from videogpt.runs.resumed_settings import ConfiguredOptimizers
 
@@ -48,7 +49,7 @@ def run(args: list[str]) -> int:
         KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings_as_lines():
             _quieten()
             _RunCLI(args)
     except MisconfigurationException as error:
@@ -220,12 +221,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # the averaged ones
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.|jsonargparse\.")
-    warnings.showwarning = _show_warning
-
-
-def _show_warning(message: Warning | str, *where: object, **more: object) -> None:
-    """A warning as one line, without the place in our source that it comes from."""
-    say(f"warning: {' '.join(str(message).split())}")
 
 
 def _is_news(record: logging.LogRecord) -> bool:

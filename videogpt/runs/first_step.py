@@ -6,7 +6,6 @@ The first step finds wrong sizes, data that do not fit the model and the like. U
 stays as it was.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from videogpt.runs.folder import CONFIG
+from videogpt_tokenizer.files.replacing import replacement_of
 
 
 class RunLogger(TensorBoardLogger):
@@ -85,6 +85,5 @@ class BeginRun(Callback):
 
     def _save_config(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-        self._parser.save(self._config, str(partial), skip_none=False, overwrite=True, multifile=False)
-        os.replace(partial, path)
+        with replacement_of(path) as partial:
+            self._parser.save(self._config, str(partial), skip_none=False, overwrite=True, multifile=False)

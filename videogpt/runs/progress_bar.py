@@ -9,17 +9,10 @@ import math
 import sys
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from videogpt.console.progress import Progress
-
-
-@rank_zero_only
-def say(text: str) -> None:
-    """One line on standard error, from the first process only."""
-    print(f"videogpt: {text}", file=sys.stderr, flush=True)
 
 
 class RunProgress(ProgressBar):

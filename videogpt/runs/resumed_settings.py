@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from videogpt.runs.progress_bar import say
+from videogpt.console.messages import say
 
 
 class ConfiguredOptimizers(Callback):

@@ -17,7 +17,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -25,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videogpt.provenance import versions
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import SkippedClips
-from videogpt_tokenizer.files.weights_folder import check_version, parse_json
+from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.grid import Grid, Tokenizer
 
 CODES_NAME = "codes.npy"
@@ -46,7 +46,7 @@ class CodesManifest:
 
     FORMAT: ClassVar[str] = "videogpt-clip-codes"
     LINES_NAME: ClassVar[str] = "clips.jsonl"
-    CALLED: ClassVar[str] = "codes of whole clips, which videogpt tokenize --num-frames all makes"
+    CALLED: ClassVar[str] = "codes of whole clips, which videogpt encode makes"
 
     tokenizer_fingerprint: str
     """Of the video tokenizer that made the codes."""
@@ -207,7 +207,7 @@ def made_from(tokenizer: Tokenizer, records: ClipFolder, bad: SkippedClips) -> d
         "codebook_size": tokenizer.codebook_size,
         "source": records.folder.resolve().name,
         "skipped": bad.names,
-        "versions": {package: version(package) for package in ("torch", "av")},
+        "versions": versions("torch", "av"),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.clips.write import replacing
+from videogpt_tokenizer.files.replacing import replacement_of
 
 
 def mean_error(a: Clip, b: Clip) -> float:
@@ -89,7 +89,7 @@ def test_impossible_files_are_refused(smooth_clip: Clip, tmp_path: Path, name: s
 
 def test_an_interrupt_leaves_the_older_file(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"older")
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "clip.mp4") as partial:
+    with pytest.raises(KeyboardInterrupt), replacement_of(tmp_path / "clip.mp4") as partial:
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
     assert os.listdir(tmp_path) == ["clip.mp4"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt_tokenizer.files.output import naming, open_folder
+from videogpt_tokenizer.files.output import output_folder, writing_to
 from videogpt_tokenizer.files.whole_folder import whole_folder
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), ".hidden.partial")
@@ -83,7 +83,7 @@ def test_what_holds_something_is_refused_and_named(tmp_path: Path) -> None:
             pytest.fail("the work has begun")
 
 
-@pytest.mark.parametrize("opened", [whole_folder, open_folder])
+@pytest.mark.parametrize("opened", [whole_folder, output_folder])
 @pytest.mark.parametrize("name", ["file/out", "x" * 300, pytest.param("locked/out", marks=as_root)])
 def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, opened, name: str) -> None:
     (tmp_path / "file").touch()
@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, opene
 
 def test_a_full_disk_is_said_of_the_output_with_the_remedy(tmp_path: Path) -> None:
     said = f"^cannot write {tmp_path / 'out'}: No space left on device; free some space or choose another --output$"
-    with pytest.raises(OSError, match=said), naming(tmp_path / "out"):
+    with pytest.raises(OSError, match=said), writing_to(tmp_path / "out"):
         raise FULL
     with pytest.raises(OSError, match=said), whole_folder(tmp_path / "out"):
         raise FULL
@@ -111,10 +111,10 @@ def test_other_trouble_of_the_work_is_not_laid_on_the_output(tmp_path: Path) -> 
 def test_only_folders_that_were_made_and_stayed_empty_go_again(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     for folder in (tmp_path / "old", tmp_path / "new" / "deep"):
-        with pytest.raises(KeyboardInterrupt), open_folder(folder):
+        with pytest.raises(KeyboardInterrupt), output_folder(folder):
             raise KeyboardInterrupt
     assert everything(tmp_path) == ["old"]
-    with pytest.raises(KeyboardInterrupt), open_folder(tmp_path / "new" / "deep") as folder:
+    with pytest.raises(KeyboardInterrupt), output_folder(tmp_path / "new" / "deep") as folder:
         (folder / "0001.mp4").touch()
         raise KeyboardInterrupt
     assert everything(tmp_path) == ["new", "new/deep", "new/deep/0001.mp4", "old"]

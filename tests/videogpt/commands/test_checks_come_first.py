@@ -33,6 +33,7 @@ def model(tiny_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> s
     [
         ["world", "shapes", "--clips", "1"],
         ["tokenize", "clips", "--num-frames", "5", "--size", "16", "--tokenizer"],
+        ["encode", "clips", "--tokenizer"],
         ["reconstruct", "clips", "--tokenizer"],
         ["sample", "a", "--num-frames", "1", "--model"],
         ["train-text", "clips"],

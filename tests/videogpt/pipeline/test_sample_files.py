@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from videogpt.pipeline.request import Request, Sample
-from videogpt.pipeline.sample_files import SampleWriter, contact_sheet, slug
+from videogpt.pipeline.sample_files import SampleWriter, contact_sheet
 from videogpt.sampling import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
@@ -56,27 +54,6 @@ def test_a_sample_is_a_video_and_a_record(tmp_path: Path, file_format: str) -> N
     assert record["sampling"]["top_k"] == 7 and record["timings"]["samples_in_batch"] == 2
     assert (record["num_frames"], record["height"], record["width"], record["fps"]) == (5, 16, 24, 8.0)
     assert record["model"] == {"name": "tiny"}
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_a_slug_is_short_and_harmless(prompt: str) -> None:
-    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", slug(prompt))
-
-
-@pytest.mark.parametrize(
-    "prompt, expected",
-    [
-        ("", "prompt"),
-        ("\U0001f600", "prompt"),
-        ("Caf\u00e9 -- ol\u00e9!", "cafe-ole"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("x" * 10_000, "x" * 40),
-        ("39 characters and then a space come here, and more", "39-characters-and-then-a-space-come-here"),
-    ],
-)
-def test_slugs(prompt: str, expected: str) -> None:
-    assert slug(prompt) == expected
 
 
 @pytest.mark.parametrize("prompt", ["../../up", "/etc/x", "a\nb\0c", "'\"; rm -rf *", ".", "\udc80", "\u732b" * 9999])

@@ -95,20 +95,6 @@ def test_pieces_of_any_size_give_the_same_codes(clips: Path, tokenizer: VideoTok
         assert encode_pieces(pieces, tokenizer).codes.codes_THW.equal(wanted)
 
 
-def test_by_commands(clips: Path, tokenizer_folder: Path, tmp_path: Path, capsys) -> None:
-    whole, output = tmp_path / "whole", tmp_path / "again"
-    tokenizer = ["--tokenizer", str(tokenizer_folder)]
-    assert main(["tokenize", str(clips), *tokenizer, "--num-frames", "all", "--output", str(whole)]) == 0
-    assert "codes of 3 whole clips" in capsys.readouterr().out
-    assert main(["inspect", str(whole)]) == 0
-    assert "frames: 1 to 70" in capsys.readouterr().out
-    assert main(["detokenize", str(whole), *tokenizer, "--output", str(output)]) == 0
-    written = sorted(output.iterdir())
-    assert [path.name for path in written] == ["0001-long.mp4", "0002-odd.mp4", "0003-one.mp4"]
-    assert [len(Clip.read(path)) for path in written] == [70, 6, 1]
-    assert [Clip.read(path).fps for path in written[:2]] == [5, 6]
-
-
 def test_size_and_rate_can_be_asked_for(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     write_clip_codes(clips, tokenizer, tmp_path / "whole", size=(16, 8), fps=2.5)
     for clip in ClipCodesFolder(tmp_path / "whole"):
@@ -123,13 +109,6 @@ def test_a_clip_that_cannot_be_read_is_left_out(clips: Path, tokenizer: VideoTok
     with pytest.raises(ValueError, match="max_bad_share"):
         write_clip_codes(tmp_path / "clips", tokenizer, tmp_path / "other")
     assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize("flag", [["--clips-per-source", "2"], ["--batch-size", "4"]])
-def test_what_is_for_windows_is_refused(flag: list[str], clips: Path, tmp_path: Path, capsys) -> None:
-    given = ["--tokenizer", "natural", "--num-frames", "all", "--output", str(tmp_path / "whole")]
-    assert main(["tokenize", str(clips), *given, *flag]) == 2
-    assert flag[0] in capsys.readouterr().err and not (tmp_path / "whole").exists()
 
 
 def test_another_tokenizer_is_refused(codes: Path, tmp_path: Path, capsys) -> None:

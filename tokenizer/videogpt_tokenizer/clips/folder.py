@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
-from videogpt_tokenizer.files.weights_folder import parse_json
+from videogpt_tokenizer.files.json_files import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 LONGEST_CAPTION = 2**31 - 1  # the csv module alone stops at 131,072 characters

@@ -9,7 +9,9 @@ for done, path in enumerate(paths, start=1):
         skipped.check(done)                        # or once, at the end
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+
+from videogpt_tokenizer.files.wording import some_of
 
 MAX_BAD_SHARE = 0.05
 """Share of the clips that may be skipped where nothing else is said."""
@@ -63,7 +65,7 @@ class SkippedClips:
         """
         missed = [reason for name, reason in zip(self.names, self.reasons, strict=True) if name in required]
         if missed:
-            raise ValueError(_first(missed))
+            raise ValueError(some_of(missed, NAMED_CLIPS, "; "))
         if len(self) == self.total:
             raise ValueError(f"none of {self.total} clips can be used: {self.first_reasons()}")
         if len(self) > self.max_share * self.total:
@@ -75,9 +77,4 @@ class SkippedClips:
 
     def first_reasons(self) -> str:
         """The first reasons in one line, and how many more there are."""
-        return _first(self.reasons)
-
-
-def _first(reasons: Sequence[str]) -> str:
-    more = f"; and {len(reasons) - NAMED_CLIPS} more" if len(reasons) > NAMED_CLIPS else ""
-    return "; ".join(reasons[:NAMED_CLIPS]) + more
+        return some_of(self.reasons, NAMED_CLIPS, "; ")

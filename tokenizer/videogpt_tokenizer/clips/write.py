@@ -8,9 +8,7 @@ error or an interrupt leaves neither half a file nor a damaged older one. The so
 at a time.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.animated_webp import write_webp
 from videogpt_tokenizer.clips.scaling import FROM_RGB
+from videogpt_tokenizer.files.replacing import replacement_of
 
 # T frames, H height, W width, C colours
 
@@ -71,7 +70,7 @@ def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Pa
         raise ValueError(f"{path}: the suffix must be one of .mp4 .webm .avi .gif .webp .png .jpg")
     _check(path, crf)
     frames = frames_THWC.cpu().numpy()
-    with replacing(path) as partial:
+    with replacement_of(path) as partial:
         if suffix == ".gif":
             _write_gif(partial, frames, _fraction(fps))
         elif suffix == ".webp":
@@ -87,7 +86,7 @@ def write_movie(path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], fp
     if suffix not in MOVIE_SUFFIXES:
         raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIE_SUFFIXES)} to write in pieces")
     _check(path, crf)
-    with replacing(path) as partial:
+    with replacement_of(path) as partial:
         _encode_movie(partial, frames, size_HW, _fraction(fps), _movie(suffix, crf))
     return path
 
@@ -101,18 +100,6 @@ def _check(path: Path, crf: int) -> None:
         raise ValueError(f"crf={crf} must lie between 0 (best) and 51 (worst)")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; renamed to `path` at the end, removed if anything goes wrong before."""
-    # Absolute, so that a colon in a relative name is not taken for a protocol.
-    partial = path.absolute().with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode_movie(path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], rate: Fraction, movie: _Movie) -> None:

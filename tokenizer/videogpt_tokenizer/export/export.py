@@ -22,7 +22,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.export.graphs import Run, describe, make_graphs, run_of, write_graphs
 from videogpt_tokenizer.export.loader_file import standalone_of, write_with_loader
-from videogpt_tokenizer.files.weights_folder import sha256_of
+from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch, C colours, T frames (latent frames for codes), H/W height and width

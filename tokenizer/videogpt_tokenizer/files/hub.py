@@ -1,9 +1,10 @@
-"""Video tokenizers on the Hugging Face Hub: fetched by `owner/name`, pushed with a model card.
+"""Folders of weights on the Hugging Face Hub: fetched by `owner/name`, pushed with a model card.
 
-    tokenizer = VideoTokenizer.from_pretrained("owner/name", revision="v1")
-    tokenizer.push_to_hub("owner/name", license="mit")
+    if is_hub_name("owner/name", revision="v1", shipped=()):
+        folder = downloaded("owner/name", "v1", kind="tokenizer")
+    address = push("owner/name", tokenizer.save_pretrained, card="# A tokenizer", kind="tokenizer")
 
-Needs `pip install 'videogpt-lm[hub]'`, imported here and only when used: that is why these are two functions and not
+Needs `pip install 'videogpt-lm[hub]'`, imported here and only when used: that is why these are functions and not
 huggingface_hub's mixin, which would have to be imported with the tokenizer and does not load strictly. Only
 `config.json` and `model.safetensors` are fetched. A name is looked for on the Hub only where neither it nor a folder
 `owner` is here, so that no mistyped path leaves the machine.
@@ -11,68 +12,74 @@ huggingface_hub's mixin, which would have to be imported with the tokenizer and 
 
 import re
 import tempfile
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, WEIGHTS_NAME, shipped_tokenizers
-from videogpt_tokenizer.model_card import CARD_NAME, write_card
+from videogpt_tokenizer.files.weights_folder import CONFIG_NAME, WEIGHTS_NAME
 
-if TYPE_CHECKING:
-    from videogpt_tokenizer.video_tokenizer import VideoTokenizer
-
-FILES = [CONFIG_NAME, WEIGHTS_NAME]
-NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+CARD_NAME = "README.md"
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
-def is_hub_name(name: str | Path, revision: str | None) -> bool:
-    """Whether a tokenizer of this name can only be on the Hub: `owner/name`, with nothing of the sort here.
+def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]) -> bool:
+    """Whether what has this name can only be on the Hub: `owner/name`, with nothing of the sort here or shipped.
 
     Raises:
         ValueError: a revision is given with what is here.
     """
     path = Path(name)
-    remote = isinstance(name, str) and bool(NAME.fullmatch(name)) and not path.exists() and not path.parent.exists()
+    remote = isinstance(name, str) and bool(_NAME.fullmatch(name)) and not path.exists() and not path.parent.exists()
     if revision is not None and not remote:
-        where = "shipped" if str(name) in shipped_tokenizers() else "a path"
+        where = "shipped" if str(name) in shipped else "a path"
         raise ValueError(f"revision {revision!r} is for names on the Hub, owner/name, and {str(name)!r} is {where}")
     return remote
 
 
-def downloaded(name: str, revision: str | None = None) -> Path:
-    """The folder of a tokenizer of the Hub, fetched unless it is in huggingface_hub's cache.
+def downloaded(
+    name: str, revision: str | None, kind: str, files: Collection[str] = (CONFIG_NAME, WEIGHTS_NAME)
+) -> Path:
+    """A folder of the Hub, fetched unless it is in huggingface_hub's cache.
+
+    Args:
+        name: `owner/name`.
+        revision: Branch, tag or commit; the main branch if None.
+        kind: What it is to be, for messages.
+        files: What is fetched of it.
 
     Raises:
         ValueError: huggingface_hub is not installed, or the name is none.
-        OSError: there is no such tokenizer, or the Hub cannot be reached.
+        OSError: there is nothing of that name, or the Hub cannot be reached.
     """
-    hub = _hub(f"{name!r} is neither a folder nor a shipped tokenizer; to take it from the Hub")
+    hub = _hub(f"{name!r} is neither a folder nor a shipped {kind}; to take it from the Hub")
     try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=FILES))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except hub.errors.HFValidationError as error:
         raise ValueError(f"{name!r} is no name on the Hub: {_first_line(error)}") from error
     except OSError as error:  # whatever the Hub or the network says
         at = f" at {revision}" if revision else ""
         raise OSError(
-            f"tokenizer {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
+            f"{kind} {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
         ) from error
 
 
 def push(
-    tokenizer: "VideoTokenizer",
     repo_id: str,
+    save: Callable[[Path], object],
     *,
-    license: str,  # noqa: A002 - the Hub's name for it
-    private: bool,
-    revision: str | None,
-    token: str | None,
+    card: str,
+    kind: str,
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
 ) -> str:
-    """Upload a tokenizer; returns the address of the commit.
+    """Upload a folder; returns the address of the commit.
 
     Args:
-        tokenizer: What to upload.
         repo_id: `owner/name`; made if there is no such repository.
-        license: Of the weights, in the Hub's words, for example `mit`; it goes into the model card.
+        save: Fills the folder, which holds the card already.
+        card: The model card; one that is in the repository already stays.
+        kind: What is uploaded, for the commit's message.
         private: Whether a repository that is made here is private.
         revision: Branch to put it on, which must exist; the main one if None.
         token: Who does it; None takes what `hf auth login` has kept.
@@ -85,14 +92,14 @@ def push(
     api = hub.HfApi(token=token)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_card(tokenizer, folder, repo_id, license)
-        tokenizer.save_pretrained(folder)
+        (folder / CARD_NAME).write_text(card, encoding="utf-8")
+        save(folder)
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             if api.file_exists(repo_id, CARD_NAME, revision=revision):
                 (folder / CARD_NAME).unlink()
             commit = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, revision=revision, commit_message="Upload a video tokenizer"
+                repo_id=repo_id, folder_path=folder, revision=revision, commit_message=f"Upload a {kind}"
             )
         except hub.errors.HFValidationError as error:
             raise ValueError(f"{repo_id!r} is no name on the Hub: {_first_line(error)}") from error

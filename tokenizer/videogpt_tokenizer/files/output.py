@@ -1,8 +1,8 @@
 """Output folders that files are added to: checked before the work, gone again where nothing came of it.
 
-    with open_folder(Path("samples")) as folder:
+    with output_folder(Path("samples")) as folder:
         ...                                        # the work
-        with naming(folder):                       # says "cannot write samples: No space left on device; ..."
+        with writing_to(folder):                   # says "cannot write samples: No space left on device; ..."
             clip.write(folder / "0001.mp4")
 
 Refuses, before any work, a folder that cannot be made or written.
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room: on the disk, for this user, in a file."""
 
 
 def cannot_write(output: Path, error: OSError) -> OSError:
     """The system's error in words that name the output as the user did, not a hidden file, and the remedy."""
     reason = "a file is in the way" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror or error
-    remedy = "free some space or choose another --output" if error.errno in FULL else "choose another --output"
+    remedy = "free some space or choose another --output" if error.errno in DISK_FULL else "choose another --output"
     return OSError(f"cannot write {output}: {reason}; {remedy}")
 
 
 @contextmanager
-def naming(output: Path) -> Iterator[None]:
+def writing_to(output: Path) -> Iterator[None]:
     """Writes to an output, and nothing else, go in here.
 
     Raises:
@@ -39,7 +39,7 @@ def naming(output: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_folder(folder: Path, output: Path | None = None) -> Iterator[Path]:
+def output_folder(folder: Path, output: Path | None = None) -> Iterator[Path]:
     """A folder to add files to, made if need be; of those made here, the ones that stay empty go again.
 
     Args:
@@ -51,7 +51,7 @@ def open_folder(folder: Path, output: Path | None = None) -> Iterator[Path]:
     """
     missing: list[Path] = []
     try:
-        with naming(output or folder):
+        with writing_to(output or folder):
             missing += [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()

@@ -5,70 +5,26 @@ Nothing here unpickles.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from videogpt_tokenizer.files.checksums import sha256_of
+from videogpt_tokenizer.files.json_files import check_version, parse_json
+from videogpt_tokenizer.files.replacing import replacement_of, write_whole
+from videogpt_tokenizer.files.wording import some_of
+
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CHECKSUM = "weights_sha256"
-SHIPPED = Path(__file__).parents[1] / "pretrained"
 EXPORTED = "this is an export for other programs; give the tokenizer that it was made of"
 ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
 
 Config = TypeVar("Config")
-
-
-def shipped_tokenizers() -> list[str]:
-    """Names of the video tokenizers inside this package."""
-    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG_NAME}"))
-
-
-def named_or_path(folder_or_name: str | Path) -> Path:
-    """The folder of a shipped tokenizer by its name, or the path itself. `./natural` is always a path.
-
-    Raises:
-        ValueError: there is no such name and no such folder.
-    """
-    names = shipped_tokenizers()
-    folder = SHIPPED / str(folder_or_name) if str(folder_or_name) in names else Path(folder_or_name)
-    if not folder.is_dir():
-        known = ", ".join(names) or "none is installed"
-        raise ValueError(f"tokenizer {str(folder_or_name)!r} is neither a folder nor a shipped one ({known})")
-    return folder
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def parse_json(text: str) -> Any:
-    """What `json.loads` makes of it; every complaint is a ValueError, that it is nested too deeply among them."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it into place; a failure leaves no file behind."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
@@ -79,25 +35,10 @@ def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Te
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(folder / WEIGHTS_NAME, lambda path: _save_tensors(tensors, path))
+    with replacement_of(folder / WEIGHTS_NAME) as partial:
+        _save_tensors(tensors, partial)
     text = json.dumps({**config, CHECKSUM: sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
-    write_atomically(folder / CONFIG_NAME, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def check_version(content: Mapping[str, Any], newest: int, path: Path) -> None:
-    """Refuse what a later version of this project wrote; a file that carries no `version` is of version 1.
-
-    Args:
-        content: What the file holds.
-        newest: The latest version that is known here.
-        path: The file.
-
-    Raises:
-        ValueError: the version is none of 1 to `newest`.
-    """
-    version = content.get("version", 1)
-    if type(version) is not int or not 1 <= version <= newest:
-        raise ValueError(f"{path}: version is {version!r}, and {newest} is the newest known here: update videogpt-lm")
+    write_whole(folder / CONFIG_NAME, text)
 
 
 def read_config(folder: Path, expected_format: str, keys: Collection[str], newest: int) -> dict[str, Any]:
@@ -191,7 +132,7 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
         ValueError: a tensor is missing, unknown, misshapen, of another kind or not finite; the first are named.
     """
     faults = {"missing": wanted.keys() - found.keys(), "not known": found.keys() - wanted.keys()}
-    parts = [f"{_some(names)} is {what}" for what, names in faults.items() if names]
+    parts = [f"{some_of(sorted(names))} is {what}" for what, names in faults.items() if names]
     for name in sorted(wanted.keys() & found.keys()):
         here, due = found[name], wanted[name]
         if here.shape != due.shape or here.is_floating_point() != due.is_floating_point() or here.is_complex():
@@ -203,20 +144,6 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
             break
     if parts:
         raise ValueError(f"{source} does not fit its configuration: {'; '.join(parts)}: copy both again")
-
-
-def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over settings and weights, whatever order they come in."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _some(names: Collection[str]) -> str:
-    first = ", ".join(sorted(names)[:3])
-    return f"{first} (and {len(names) - 3} more)" if len(names) > 3 else first
 
 
 def _umask() -> int:

@@ -9,13 +9,14 @@ ever overwritten.
 """
 
 import errno
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from videogpt_tokenizer.files.output import FULL, cannot_write, naming, open_folder
+from videogpt_tokenizer.files.output import DISK_FULL, cannot_write, output_folder, writing_to
+from videogpt_tokenizer.files.replacing import partial_of
+from videogpt_tokenizer.files.wording import some_of
 
 
 @contextmanager
@@ -26,20 +27,19 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         ValueError: `folder` is a file, or a folder that is not empty.
         OSError: it cannot be written, which is said before the body runs, or the disk is full.
     """
-    with naming(folder):
+    with writing_to(folder):
         is_there = folder.exists()
         _refuse_what_holds_something(folder)
-    with open_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
-        # Not named after the process: in containers that share a disk all of them have the same number.
-        partial = place / f".{folder.absolute().name}.partial-{secrets.token_hex(4)}"
+    with output_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
+        partial = partial_of(place / folder.absolute().name)
         try:
-            with naming(folder):
+            with writing_to(folder):
                 partial.mkdir()
             yield partial
-            with naming(folder):
+            with writing_to(folder):
                 _move_entries(partial, folder) if is_there else partial.rename(folder)
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in DISK_FULL:
                 raise cannot_write(folder, error) from error
             raise
         finally:
@@ -53,8 +53,9 @@ def _refuse_what_holds_something(folder: Path) -> None:
         raise ValueError(f"{folder} is a file, not an empty folder: choose another --output or remove it")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     if held:
-        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
-        raise ValueError(f"{folder} is not an empty folder (it holds {some}): choose another --output or empty it")
+        raise ValueError(
+            f"{folder} is not an empty folder (it holds {some_of(held)}): choose another --output or empty it"
+        )
 
 
 def _move_entries(partial: Path, folder: Path) -> None:

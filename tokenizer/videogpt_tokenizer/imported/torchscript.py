@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_codes, check_whole
-from videogpt_tokenizer.files.weights_folder import sha256_of
+from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes are meant), H/W height and width

@@ -19,12 +19,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
+from videogpt_tokenizer.files.checksums import fingerprint_of
+from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.files.weights_folder import (
     CONFIG_NAME,
     build_config,
     check_tensors,
-    fingerprint_of,
-    parse_json,
     read_pretrained,
     write_pretrained,
 )

@@ -1,15 +1,16 @@
-"""Codes of whole clips back into clips.
+"""Codes that `videogpt encode` has made back into clips.
 
-    videogpt tokenize films --tokenizer natural --num-frames all --output codes/films
-    videogpt detokenize codes/films --tokenizer natural --output films-again
+    videogpt encode films --tokenizer natural --output codes/films
+    videogpt decode codes/films --tokenizer natural --output films-again
 
-Takes a folder that `videogpt tokenize --num-frames all` has made, and the tokenizer that it was made with. Each clip is
-written as NNNN-name.mp4, at the length, picture size and rate that it had; nothing is overwritten. Clips are written as
-they are decoded, so a long one takes no more memory.
+Takes the tokenizer that made the codes. Writes each clip as NNNN-name.mp4, at its own length, picture size and rate;
+nothing is overwritten. Clips are written as they are decoded, so a long one takes no more memory.
 """
 
 import argparse
 import sys
+
+from videogpt.commands import add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("codes", metavar="CODES", help="folder of codes of whole clips")
     parser.add_argument("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer that made them")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the clips")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -26,16 +27,16 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_tokenizer
-    from videogpt.pipeline.sample_files import next_number, slug
     from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces
     from videogpt_tokenizer.clips.clip import Clip
-    from videogpt_tokenizer.files.output import naming, open_folder
+    from videogpt_tokenizer.files.numbered import next_number, slug
+    from videogpt_tokenizer.files.output import output_folder, writing_to
 
     tokenizer = load_tokenizer(arguments.tokenizer, device=arguments.device)
     clips = ClipCodesFolder(arguments.codes, tokenizer.fingerprint())
-    with Progress("detokenizing", len(clips), unit="clips") as progress, open_folder(Path(arguments.output)) as folder:
+    with Progress("decoding", len(clips), unit="clips") as progress, output_folder(Path(arguments.output)) as folder:
         for clip in clips:
-            with naming(folder), next_number(folder) as number:
+            with writing_to(folder), next_number(folder) as number:
                 place = folder / f"{number}-{slug(Path(clip.name).stem)}.mp4"
                 Clip.write_pieces(place, decode_pieces(clip.codes, clip.fps, tokenizer))
             frames, height, width = clip.codes.num_frames, clip.codes.height, clip.codes.width

@@ -1,0 +1,46 @@
+"""Names of files that are added to a folder, NNNN-slug.suffix: none is taken twice, and no user's text chooses a place.
+
+    with next_number(folder) as number:
+        clip.write(folder / f"{number}-{slug(prompt)}.mp4")           # 0042-a-red-circle-moves-left.mp4
+
+Numbers go on from the highest in the folder, also when several processes write into it at once.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SLUG_LENGTH = 40
+_NUMBER = re.compile(r"\.?(\d{4,18})[-.]")
+
+
+def slug(text: str) -> str:
+    """1 to 40 characters of [a-z0-9-] that recall the text; "prompt" where nothing remains."""
+    plain = unicodedata.normalize("NFKD", text[:1000]).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].strip("-") or "prompt"
+
+
+@contextmanager
+def next_number(folder: Path) -> Iterator[str]:
+    """Hold the next free number of the folder; other processes get others while it is held, and afterwards.
+
+    The claim is a hidden file made exclusively. It goes once files with its number are there, and whoever
+    claims a number looks for such files afterwards.
+    """
+    while True:
+        taken = [int(found[1]) for name in os.listdir(folder) if (found := _NUMBER.match(name))]
+        number = f"{1 + max(taken, default=0):04d}"
+        claim = folder / f".{number}.claim"
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            continue
+        try:
+            if not any(name.startswith(f"{number}-") for name in os.listdir(folder)):
+                yield number
+                return
+        finally:
+            claim.unlink(missing_ok=True)

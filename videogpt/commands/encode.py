@@ -1,0 +1,48 @@
+"""A folder of clips into codes, each clip as it is; `videogpt decode` makes clips of them again.
+
+    videogpt encode films --tokenizer natural --output codes/films
+    videogpt decode codes/films --tokenizer natural --output films-again
+
+Every clip keeps its length, and unless told otherwise its picture size and rate. Sides are padded and the last frame is
+held to what the tokenizer takes; `videogpt decode` cuts both off. The output folder appears whole or not at all. Clips
+that cannot be read are left out and named. To train a model, use `videogpt tokenize`, which makes rows that are alike.
+"""
+
+import argparse
+
+from videogpt.commands import add_columns, add_device, add_max_bad_share, print_written, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("clips", metavar="CLIPS", help="folder of clips")
+    parser.add_argument(
+        "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    parser.add_argument("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (each clip its own)")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames per second to resample to (each clip its own)")
+    add_columns(parser)
+    add_max_bad_share(parser, "may be unreadable")
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Encode; prints what was written and what was left out."""
+    from videogpt.console.progress import Progress
+    from videogpt.pipeline.names import load_tokenizer
+    from videogpt.tokens.whole_clips import write_clip_codes
+    from videogpt_tokenizer.clips.folder import ClipFolder
+
+    clips = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column)
+    with Progress("encoding", unit="clips") as progress:
+        manifest = write_clip_codes(
+            clips,
+            load_tokenizer(arguments.tokenizer, device=arguments.device),
+            arguments.output,
+            size=arguments.size,
+            fps=arguments.fps,
+            max_bad_share=arguments.max_bad_share,
+            progress=progress.update,
+        )
+    print_written(arguments.output, f"codes of {manifest.num_clips} whole clips", manifest.skipped)
