@@ -67,20 +67,9 @@ def write_clip_codes(
     max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
 ) -> CodesManifest:
-    """Write the codes of all clips of a folder, each at its full length. Runs where the tokenizer is, in float32.
+    """Write the codes of all clips of a folder, each at its full length.
 
-    Args:
-        source: Clips and captions, or the path of a folder of them.
-        tokenizer: Makes the codes; its fingerprint goes into the manifest.
-        output: Folder to write, which appears whole or not at all; must not exist yet, or be empty.
-        size: Height and width in pixels to scale and cut to, or one number for both; None leaves each clip its own.
-        fps: Frames per second to resample to; None leaves each clip its own.
-        max_bad_share: Share of clips that may be unreadable; they are left out and named in the manifest.
-        progress: Called with (clips done, clips in all) after every clip.
-
-    Raises:
-        ValueError: the output holds something; a size or rate is out of range; too many bad clips or no good.
-        OSError: the output cannot be written.
+    Takes and refuses what `writer.tokenize_clips` does; but without a size, or a rate, every clip keeps its own.
     """
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)

@@ -6,7 +6,7 @@ Each row of `codes.npy` is a window: a fixed number of frames cut from a clip. `
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -90,7 +90,9 @@ def tokenize_clips(
         with _codes_file(partial / CODES_NAME, smallest_type(tokenizer.codebook_size), grid) as append:
             rows = windows()
             while batch := list(islice(rows, batch_size)):
-                append(_encode(tokenizer, [window for window, _ in batch]))
+                video_BCTHW = torch.stack([window.video_CTHW() for window, _ in batch]).to(tokenizer.device)
+                with torch.autocast(tokenizer.device.type, enabled=False):  # in float32 whatever surrounds it
+                    append(tokenizer.encode(video_BCTHW))
                 lines += [line for _, line in batch]
         if bad:
             log.warning("%d of %d clips were left out: %s", len(bad), len(records), bad.first_reasons())
@@ -113,13 +115,6 @@ def _first_frames(frames: int, num_frames: int, count: int | Literal["all"]) -> 
     count = frames // num_frames if count == "all" else count
     room = frames - num_frames
     return sorted({round(i * room / max(1, count - 1)) for i in range(count)})
-
-
-def _encode(tokenizer: Tokenizer, windows: Sequence[Clip]) -> Tensor:
-    """Codes BTHW of windows, in float32 whatever surrounds it."""
-    video_BCTHW = torch.stack([window.video_CTHW() for window in windows]).to(tokenizer.device)
-    with torch.autocast(tokenizer.device.type, enabled=False):
-        return tokenizer.encode(video_BCTHW)
 
 
 @contextmanager

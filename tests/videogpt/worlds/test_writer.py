@@ -9,12 +9,10 @@ import pytest
 
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.scene import FRAME_SIZE, Scene
-from videogpt.worlds.sprites.captions import sprite_caption
 from videogpt.worlds.sprites.world import SpritesWorld
 from videogpt.worlds.world import NUM_FRAMES, Split
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.clips.folder import ClipFolder
 
 
 def test_written_folder_can_be_read_and_repeated(tmp_path: Path) -> None:
@@ -58,24 +56,9 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_folder_of_sprites_is_a_data_set(sprites: SpritesWorld, tmp_path: Path) -> None:
-    paths = list(write_world(tmp_path / "sprites", clips=6, seed=3, split="held_out", world=sprites))
-    records = ClipFolder(tmp_path / "sprites")
-    assert [record.path for record in records] == paths
-    held_out = set(sprites.numbers("held_out").tolist())
-    numbers = [sprites.sheets.number(sprites.scene_of(record)) for record in records]
-    assert len(set(numbers)) == 6 and set(numbers) <= held_out
-    for number, record, path in zip(numbers, records, paths, strict=True):
-        assert all(sprites.verdict(Clip.read(path).frames_THWC.numpy(), sprites.scene_of(record)).values())
-        assert record.caption == sprite_caption(sprites.sheets.sprite(number), np.random.default_rng([3, number]))
-
-
 @pytest.mark.parametrize(
     "split, shapes, characters",
-    [
-        ("train", "647627713f66bda7", "d2f56d2066f22344"),
-        ("held_out", "b5e862b63a4818fb", "cb25f37f9a472803"),
-    ],
+    [("train", "647627713f66bda7", "d2f56d2066f22344"), ("held_out", "b5e862b63a4818fb", "cb25f37f9a472803")],
 )
 def test_scenes_and_words_stay_what_they_were(
     split: Split, shapes: str, characters: str, sprites: SpritesWorld, tmp_path: Path

@@ -135,7 +135,8 @@ def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Fl
 
 def _read_object(alpha_THW: Floats, colour_TC: Floats, present: float, background_C: Floats) -> Attributes:
     area_T = alpha_THW.sum((1, 2))
-    centre_TX = _centres(alpha_THW, area_T)
+    rows_H, columns_W = (np.arange(side) + 0.5 for side in alpha_THW.shape[1:])
+    centre_TX = np.stack([alpha_THW.sum(1) @ columns_W, alpha_THW.sum(2) @ rows_H], axis=1) / area_T[:, None]
     weight_T = _weights(alpha_THW, centre_TX, area_T)
     error_T_of, turn_of = {}, {}
     for shape in SHAPES:
@@ -176,12 +177,6 @@ def _shape(error_T_of: dict[str, Floats], likeliest: str, alpha_THW: Floats, wei
     if ends[0] != ends[1]:
         return f"{ends[0]}, then {ends[1]}"
     return "unclear" if error_T_of[likeliest].sum() > _UNLIKE * (alpha_THW**2).sum() else likeliest
-
-
-def _centres(alpha_THW: Floats, area_T: Floats) -> Floats:
-    """Centres of mass in pixels, TX."""
-    rows_H, columns_W = (np.arange(side) + 0.5 for side in alpha_THW.shape[1:])
-    return np.stack([alpha_THW.sum(1) @ columns_W, alpha_THW.sum(2) @ rows_H], axis=1) / area_T[:, None]
 
 
 def _path(centre_TX: Floats) -> str:

@@ -87,17 +87,11 @@ def test_shape_is_judged_from_the_frames_that_show_corners() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, change",
-    [
-        ("shape", {"shape": "circle"}),
-        ("colour", {"colour": "orange"}),
-        ("size", {"size": "small"}),
-        ("motion", {"motion": "moves up"}),
-    ],
+    "name, value", [("shape", "circle"), ("colour", "orange"), ("size", "small"), ("motion", "moves up")]
 )
-def test_a_wrong_attribute_is_the_one_that_disagrees(name: str, change: dict[str, str]) -> None:
+def test_a_wrong_attribute_is_the_one_that_disagrees(name: str, value: str) -> None:
     one = still()
-    right = found(render(scene_of(one)), scene_of(replace(one, attributes=replace(one.attributes, **change))))
+    right = found(render(scene_of(one)), scene_of(replace(one, attributes=replace(one.attributes, **{name: value}))))
     assert list(right) == ["count", "shape", "colour", "size", "motion", "background"]
     assert [key for key in right if not right[key]] == [name]
 
