@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_tokenizer
-    from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces
+    from videogpt.tokens.whole_clips import ClipCodesFolder
     from videogpt_tokenizer.clips.clip import Clip
     from videogpt_tokenizer.files.numbered import next_number, slug
     from videogpt_tokenizer.files.output import output_folder, writing_to
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         for clip in clips:
             with writing_to(folder), next_number(folder) as number:
                 place = folder / f"{number}-{slug(Path(clip.name).stem)}.mp4"
-                Clip.write_pieces(place, decode_pieces(clip.codes, clip.fps, tokenizer))
+                Clip.write_pieces(place, clip.decoded(tokenizer))
             frames, height, width = clip.codes.num_frames, clip.codes.height, clip.codes.width
             progress.say(f"{clip.name} ({frames}x{height}x{width}) -> {place}", file=sys.stdout)
             progress.advance()

@@ -42,11 +42,9 @@ TERMINATED = 143  # exit code after SIGTERM
 
 
 def run(args: list[str]) -> int:
-    """Run `videogpt fit|validate|test` with the arguments that follow `videogpt`; the exit code.
+    """Run the arguments that follow `videogpt`; the exit code.
 
-    Raises:
-        ValueError: a mistake of the user's, in the arguments or the configuration.
-        KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
+    ValueError: a mistake of the user's. KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
     """
     try:
         with warnings_as_lines():
@@ -74,10 +72,8 @@ class _RunCLI(LightningCLI):
         self._command = args[0]
         self._stop = StopBetweenSteps()
         self._checkpoint: Path | None = None
-        self._stored_settings: dict[str, Any] = {}
-        """Of the model, in the checkpoint."""
-        self._differences: list[str] = []
-        """Between these and the settings of the model that is made."""
+        self._stored_settings: dict[str, Any] = {}  # of the model, in the checkpoint
+        self._differences: list[str] = []  # between these and the settings of the model that is made
         super().__init__(
             save_config_callback=None,  # BeginRun writes it, once a step has succeeded
             seed_everything_default=0,
@@ -87,10 +83,7 @@ class _RunCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] - Lightning's is static
-        """Only the command that runs, since building the parsers of the others takes a second.
-
-        With it go those arguments of the trainer's method that the user does not set.
-        """
+        """Only the command that runs, as the other parsers take a second; and what of it is not for the user to set."""
         return {self._command: LightningCLI.subcommands()[self._command] | {"weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -143,12 +136,7 @@ class _RunCLI(LightningCLI):
             raise ValueError(one_line(str(error))) from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        """Give the trainer the run's callbacks, and its logger where the user has not chosen another.
-
-        Args:
-            config: settings of the trainer, the user's callbacks among them.
-            callbacks: those with arguments of their own: RunCheckpoint.
-        """
+        """Give the trainer the run's callbacks (`callbacks` holds RunCheckpoint), and its logger if none is chosen."""
         users = config["callbacks"] or []
         users = users if isinstance(users, list) else [users]
         writes = self._command == "fit" and not config["fast_dev_run"]
@@ -184,8 +172,7 @@ class _RunCLI(LightningCLI):
         assert self._checkpoint is not None
         if not self.model.state_dict().keys() & read_checkpoint(self._checkpoint)["state_dict"].keys():
             return f"{self._checkpoint} is of another kind of training: give one of {type(self.model).__name__}"
-        first = textwrap.shorten(message.splitlines()[:2][-1], 200)
-        what = "; ".join(self._differences) or first
+        what = "; ".join(self._differences) or textwrap.shorten(message.splitlines()[:2][-1], 200)
         remedy = "set that back, or train another run: --trainer.default_root_dir"
         return f"{self._checkpoint} does not fit the model: {what}: {remedy}"
 

@@ -61,11 +61,10 @@ class FiniteLoss(Callback):
         bad = [step for step, fine in zip(self._recent, finite, strict=True) if not fine]
         self._recent = []
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
-            raise _not_finite(trainer, _blame(*bad[0]) if bad else "the loss is not finite")
+            raise _not_finite(trainer, _what_is_bad(*bad[0]) if bad else "the loss is not finite")
 
 
-def _blame(step: int, loss: Tensor, terms: dict[str, Tensor]) -> str:
-    """The step, its loss, and the terms of it that are to blame."""
+def _what_is_bad(step: int, loss: Tensor, terms: dict[str, Tensor]) -> str:
     bad = [f"{name} is {float(term)}" for name, term in terms.items() if not term.isfinite()]
     return f"the loss of step {step} is {float(loss)}" + (f" ({', '.join(bad)})" if bad else "")
 

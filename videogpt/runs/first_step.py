@@ -78,12 +78,10 @@ class BeginRun(Callback):
             return
         self._begun = True
         if trainer.is_global_zero:
-            self._save_config(Path(trainer.default_root_dir) / CONFIG)
+            path = Path(trainer.default_root_dir) / CONFIG
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacement_of(path) as partial:
+                self._parser.save(self._config, str(partial), skip_none=False, overwrite=True, multifile=False)
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
                 logger.begin()
-
-    def _save_config(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacement_of(path) as partial:
-            self._parser.save(self._config, str(partial), skip_none=False, overwrite=True, multifile=False)

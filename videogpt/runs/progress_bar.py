@@ -37,8 +37,7 @@ class RunProgress(ProgressBar):
             print(text, file=sys.stderr)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        total = trainer.estimated_stepping_batches
-        self._begin("fit", None if math.isinf(total) else int(total), "steps", start=trainer.global_step)
+        self._begin("fit", trainer.estimated_stepping_batches, "steps", start=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,14 +59,14 @@ class RunProgress(ProgressBar):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
-            self._begin("validate", _count(trainer.num_val_batches), "batches")
+            self._begin("validate", sum(trainer.num_val_batches), "batches")
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.state.fn == "validate":
             self._advance()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin("test", _count(trainer.num_test_batches), "batches")
+        self._begin("test", sum(trainer.num_test_batches), "batches")
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._advance()
@@ -78,9 +77,9 @@ class RunProgress(ProgressBar):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._end()
 
-    def _begin(self, label: str, total: int | None, unit: str, start: int = 0) -> None:
+    def _begin(self, label: str, total: float, unit: str, start: int = 0) -> None:
         if self._enabled:
-            self._progress = Progress(label, total, unit=unit, start=start)
+            self._progress = Progress(label, None if math.isinf(total) else int(total), unit=unit, start=start)
 
     def _update(self, trainer: Trainer, *, metrics: bool) -> None:
         if self._progress is not None:
@@ -95,8 +94,3 @@ class RunProgress(ProgressBar):
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-
-
-def _count(batches: list[int | float]) -> int | None:
-    total = sum(batches)
-    return None if math.isinf(total) else int(total)

@@ -25,17 +25,10 @@ _SHARDED = "meta.pt"  # where a checkpoint is a folder, because every process ha
 
 
 def choose_start(root: Path | None, resume: Resume, ckpt_path: str | None) -> tuple[Path | None, str]:
-    """Where `fit` begins, given `--resume` and `--ckpt_path`: a checkpoint, None for a new run, and the reason.
+    """Where `fit` begins in the run's folder `root`: a checkpoint, None for a new run, and the reason.
 
-    Args:
-        root: the run's folder.
-        resume: `auto` resumes where there is a checkpoint, `must` insists on one, `never` insists on a new run.
-        ckpt_path: a file, or `last` for the newest of the run's folder (as `resume=must`).
-
-    Raises:
-        ValueError: `root` is not given; nothing to resume though it must; something though it must never; `ckpt_path`
-            is no checkpoint.
-        OSError: `root` cannot be written.
+    `resume` is `auto` to resume where there is a checkpoint, `must` to insist on one, `never` to insist on a new run.
+    `ckpt_path` is a file, or `last` for the newest of the run's folder (as `must`). OSError: `root` cannot be written.
     """
     if root is None:
         raise ValueError("trainer.default_root_dir is not set: name the run's folder, for example runs/my-run")
@@ -63,8 +56,7 @@ def choose_start(root: Path | None, resume: Resume, ckpt_path: str | None) -> tu
 def choose_weights(root: Path | None, ckpt_path: str | None) -> tuple[Path, str]:
     """Which checkpoint `validate` and `test` take, and the reason: the one given, else the run's newest.
 
-    Raises:
-        ValueError: `ckpt_path` is no checkpoint; there is neither, and figures of random weights say nothing.
+    ValueError where there is neither: figures of random weights say nothing.
     """
     if ckpt_path is not None and ckpt_path != "last":
         return _existing(ckpt_path), f"using {ckpt_path}"
@@ -116,7 +108,7 @@ def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str 
 
 
 def _check_writable(root: Path) -> None:
-    """Asked before the first step, which may be long in coming. Leaves nothing behind."""
+    """Asked before the first step, which may be long in coming."""
     there = next(place for place in (root, *root.absolute().parents) if place.exists())
     try:
         tempfile.TemporaryFile(dir=there).close()

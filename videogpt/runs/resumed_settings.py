@@ -14,9 +14,8 @@ from videogpt.console.messages import say
 class ConfiguredOptimizers(Callback):
     """Puts configured settings back after a checkpoint has been loaded, and says which.
 
-    A checkpoint brings the settings of the optimizers along with their state. A setting that was configured
-    differently when the checkpoint was written takes its configured value again. Learning rates change in
-    proportion, so that schedules go on.
+    A checkpoint brings the settings of the optimizers along with their state. Learning rates change in proportion, so
+    that schedules go on.
     """
 
     def __init__(self) -> None:
@@ -54,7 +53,6 @@ def _groups(trainer: Trainer) -> list[dict[str, Any]]:
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     """Plain values only: they go into the checkpoint."""
-    plain = {
-        key: float(value) if isinstance(value, Tensor) else value for key, value in group.items() if key != "params"
-    }
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in group.items()}
+    del settings["params"]
+    return {key: float(value) if isinstance(value, Tensor) else value for key, value in settings.items()}

@@ -23,7 +23,6 @@ from videogpt_tokenizer.data.split import split_by_name
 
 # B batch, T latent frames, H/W latent height and width
 
-
 Collate = Callable[[Sequence[TokenRow]], Any]
 """Rows -> a batch; runs in the loader's workers."""
 
@@ -36,7 +35,7 @@ def collate(rows: Sequence[TokenRow]) -> dict[str, Any]:
 class _Side(Dataset[TokenRow]):
     """The rows of a reader that train, or those that validate."""
 
-    def __init__(self, rows: TokenShardReader, numbers: Sequence[int], seed: int | None) -> None:
+    def __init__(self, rows: TokenShardReader, numbers: Sequence[int], seed: int | None = None) -> None:
         """Takes a seed where something may be drawn at random for each row, as in training."""
         self.rows, self.numbers, self.seed = rows, numbers, seed
 
@@ -84,11 +83,7 @@ class TokenData(lightning.LightningDataModule):
         self.collate_validation: Collate = collate
 
     def setup(self, stage: str) -> None:
-        """Open the folders, so that what is wrong with them is said before any work.
-
-        Raises:
-            ValueError: see `TokenShardReader`; the two folders do not match; the only clip cannot be split.
-        """
+        """Open the folders, so that what is wrong with them is said before any work."""
         assert all(map(len, self._sides))
 
     @property
@@ -123,14 +118,14 @@ class TokenData(lightning.LightningDataModule):
             training, held = split_by_name(rows.clips, self.validation_fraction)
             if not training:
                 raise ValueError(f"{self.folder} holds one clip, nothing to split: give a validation_folder")
-            return _Side(rows, training, self.seed), _Side(rows, held, None)
+            return _Side(rows, training, self.seed), _Side(rows, held)
         validation = TokenShardReader(self.validation_folder, rows.manifest.tokenizer_fingerprint)
         if validation.manifest.grid != rows.manifest.grid:
             raise ValueError(
                 f"validation_folder {self.validation_folder} holds {validation.manifest.grid}, "
                 f"{self.folder} holds {rows.manifest.grid}: tokenize both alike"
             )
-        return _Side(rows, range(len(rows)), self.seed), _Side(validation, range(len(validation)), None)
+        return _Side(rows, range(len(rows)), self.seed), _Side(validation, range(len(validation)))
 
     def _loader(self, rows: _Side, *, shuffle: bool) -> ResumableLoader:
         return ResumableLoader(

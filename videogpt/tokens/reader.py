@@ -3,8 +3,7 @@
     rows = TokenShardReader("shards", tokenizer.fingerprint())
     rows[0].codes_THW, rows[0].caption
 
-Refuses folders that are incomplete, altered, or made by another tokenizer than the one expected: codes mean
-nothing without the tokenizer that made them.
+Codes mean nothing without the tokenizer that made them: those of another than the one expected are refused.
 """
 
 from pathlib import Path
@@ -32,11 +31,7 @@ class TokenShardReader(Dataset[TokenRow]):
     """Random access to a folder of token shards through a memory map; may be sent to loader processes."""
 
     def __init__(self, folder: str | Path, tokenizer_fingerprint: str | None = None) -> None:
-        """Open and check a folder.
-
-        Raises:
-            ValueError: it is incomplete, altered, or made by another tokenizer than `tokenizer_fingerprint`.
-        """
+        """ValueError: it is incomplete or altered, or made by another tokenizer than `tokenizer_fingerprint`."""
         self.folder = Path(folder)
         self.manifest = TokenShardsManifest.read(self.folder, tokenizer_fingerprint)
         lines = read_lines(self.folder, self.manifest)

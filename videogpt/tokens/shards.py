@@ -67,11 +67,7 @@ class CodesManifest:
 
     @classmethod
     def read(cls: type[Manifest], folder: str | Path, tokenizer_fingerprint: str | None = None) -> Manifest:
-        """Read `manifest.json` of a folder.
-
-        Raises:
-            ValueError: it is missing, damaged, of another kind, or of another tokenizer than the one expected.
-        """
+        """Read `manifest.json` of a folder; ValueError as above, or if of another tokenizer than the one expected."""
         path = Path(folder) / _MANIFEST_NAME
         if not path.is_file():
             raise ValueError(f"{path} is missing: {folder} holds no {cls.CALLED}; tokenize clips into it")
@@ -129,11 +125,7 @@ class TokenShardsManifest(CodesManifest):
 def read_lines(
     folder: Path, manifest: CodesManifest, is_sound: Callable[[dict[str, Any]], bool] = bool
 ) -> list[dict[str, Any]]:
-    """The lines beside a manifest: each has a clip and a caption, and is sound.
-
-    Raises:
-        ValueError: the file is missing or damaged, or has lines too few or too many.
-    """
+    """The lines beside a manifest, as many as it says: each has a clip and a caption, and is sound."""
     path = folder / manifest.LINES_NAME
     with _naming(path):
         lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -146,11 +138,7 @@ def read_lines(
 
 
 def map_codes(folder: Path, manifest: CodesManifest, shape: Sequence[int]) -> np.ndarray:
-    """Memory map of `codes.npy`.
-
-    Raises:
-        ValueError: the file is missing or truncated, or holds codes of another type or shape.
-    """
+    """Memory map of `codes.npy`, which must have this shape."""
     path = folder / CODES_NAME
     with _naming(path):
         codes = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -185,8 +173,7 @@ def usable_clips(
 ) -> Iterator[tuple[ClipRecord, Made]]:
     """Every clip with what `make` makes of it; where that is a ValueError or OSError, the clip goes to `bad`.
 
-    Raises:
-        ValueError: as soon as too many clips are bad.
+    ValueError as soon as too many clips are bad.
     """
     for done, record in enumerate(records, start=1):
         try:

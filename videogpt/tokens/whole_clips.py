@@ -2,16 +2,16 @@
 
     write_clip_codes("clips", tokenizer, "codes")
     for clip in ClipCodesFolder("codes", tokenizer.fingerprint()):
-        Clip.write_pieces("clip.mp4", decode_pieces(clip.codes, clip.fps, tokenizer))
+        Clip.write_pieces("clip.mp4", clip.decoded(tokenizer))
 
 `codes.npy` holds the codes of one clip after the other, each in the order of time, height and width. A line of
-`clips.jsonl` has the grid of a clip's codes, and the frames, size and rate that it has without padding. The folder
-appears whole or not at all. Clips pass through in pieces, so memory grows with the codes alone. For tokenizers that
-stream. To train a model, all rows must be alike: write token shards, see `writer`.
+`clips.jsonl` has the grid of a clip's codes, and the frames, size and rate that it has without padding. Clips pass
+through in pieces, so memory grows with the codes alone. For tokenizers that stream. To train a model, all rows must be
+alike: write token shards, see `writer`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,7 @@ from videogpt.tokens.shards import (
     smallest_type,
     usable_clips,
 )
-from videogpt_tokenizer import any_size
-from videogpt_tokenizer.any_size import ClipCodes
+from videogpt_tokenizer.any_size import ClipCodes, decode_pieces, encode_pieces
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
@@ -43,13 +42,6 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 _SIZES = ("num_frames", "height", "width")
 
 
-class TimedCodes(NamedTuple):
-    """Codes of one clip, and its frames per second."""
-
-    codes: ClipCodes
-    fps: float
-
-
 class CodedClip(NamedTuple):
     """One clip of a folder."""
 
@@ -59,19 +51,10 @@ class CodedClip(NamedTuple):
     codes: ClipCodes
     fps: float
 
-
-def encode_pieces(pieces: Iterable[Clip], tokenizer: VideoTokenizer) -> TimedCodes:
-    """A clip in one piece or more -> its codes; see `any_size.encode_pieces`."""
-    remaining = iter(pieces)
-    first = next(remaining)
-    videos = (piece.video_CTHW() for piece in chain([first], remaining))
-    return TimedCodes(any_size.encode_pieces(tokenizer, videos), first.fps)
-
-
-def decode_pieces(codes: ClipCodes, fps: float, tokenizer: VideoTokenizer) -> Iterator[Clip]:
-    """Codes of a clip -> the clip in pieces; see `any_size.decode_pieces`."""
-    for video_CTHW in any_size.decode_pieces(tokenizer, codes):
-        yield Clip.from_video(video_CTHW, fps)
+    def decoded(self, tokenizer: VideoTokenizer) -> Iterator[Clip]:
+        """The clip in pieces; ValueError if the codes do not fit its size, or the tokenizer."""
+        for video_CTHW in decode_pieces(tokenizer, self.codes):
+            yield Clip.from_video(video_CTHW, self.fps)
 
 
 def write_clip_codes(
@@ -84,20 +67,9 @@ def write_clip_codes(
     max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
 ) -> CodesManifest:
-    """Write the codes of all clips of a folder, each at its full length. Runs where the tokenizer is, in float32.
+    """Write the codes of all clips of a folder, each at its full length.
 
-    Args:
-        source: Clips and captions, or the path of a folder of them.
-        tokenizer: Makes the codes; its fingerprint goes into the manifest.
-        output: Folder to write; must not exist yet, or be empty.
-        size: Height and width in pixels to scale and cut to, or one number for both; None leaves each clip its own.
-        fps: Frames per second to resample to; None leaves each clip its own.
-        max_bad_share: Share of clips that may be unreadable; they are left out and named in the manifest.
-        progress: Called with (clips done, clips in all) after every clip.
-
-    Raises:
-        ValueError: the output holds something; a size or rate is out of range; too many bad clips or no good.
-        OSError: the output cannot be written.
+    Takes and refuses what `writer.tokenize_clips` does; but without a size, or a rate, every clip keeps its own.
     """
     check_request(fps, size)
     records = source if isinstance(source, ClipFolder) else ClipFolder(source)
@@ -105,17 +77,17 @@ def write_clip_codes(
     dtype = smallest_type(tokenizer.codebook_size)
     tokenizer, codes, lines = tokenizer.eval(), [], []
 
-    def encode(record: ClipRecord) -> TimedCodes:
-        return encode_pieces(Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps), tokenizer)
+    def encode(record: ClipRecord) -> tuple[ClipCodes, float]:
+        pieces = Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps)
+        first = next(pieces)
+        videos = (piece.video_CTHW() for piece in chain([first], pieces))
+        return encode_pieces(tokenizer, videos), first.fps
 
     with whole_folder(Path(output)) as partial:
-        for record, coded in usable_clips(records, encode, bad, progress):
-            codes.append(coded.codes.codes_THW.numpy().astype(dtype).ravel())
-            lines.append(
-                {"clip": records.name_of(record), "caption": record.caption, "fps": coded.fps}
-                | {key: getattr(coded.codes, key) for key in _SIZES}
-                | {"grid": list(coded.codes.codes_THW.shape)}
-            )
+        for record, (clip, its_fps) in usable_clips(records, encode, bad, progress):
+            codes.append(clip.codes_THW.numpy().astype(dtype).ravel())
+            line = {"clip": records.name_of(record), "caption": record.caption, "fps": its_fps}
+            lines.append(line | {key: getattr(clip, key) for key in _SIZES} | {"grid": list(clip.codes_THW.shape)})
         manifest = CodesManifest(**made_from(tokenizer, records, bad), num_clips=len(lines))
         np.save(partial / CODES_NAME, np.concatenate(codes))
         manifest.write(partial, lines)
@@ -126,11 +98,7 @@ class ClipCodesFolder(Sequence[CodedClip]):
     """The clips of such a folder, through a memory map."""
 
     def __init__(self, folder: str | Path, tokenizer_fingerprint: str | None = None) -> None:
-        """Open and check a folder.
-
-        Raises:
-            ValueError: it is incomplete or altered, or made by another tokenizer than `tokenizer_fingerprint`.
-        """
+        """ValueError: it is incomplete or altered, or made by another tokenizer than `tokenizer_fingerprint`."""
         self.folder = Path(folder)
         self.manifest = CodesManifest.read(self.folder, tokenizer_fingerprint)
         self._lines = read_lines(self.folder, self.manifest, _is_sound)

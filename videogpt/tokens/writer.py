@@ -2,16 +2,15 @@
 
     tokenize_clips(ClipFolder("clips"), tokenizer, Path("shards"), num_frames=17, size=64, fps=8)
 
-Each row of `codes.npy` is a window: a fixed number of frames cut from a clip. The folder appears whole or not at
-all, never over another; `reader` reads it.
+Each row of `codes.npy` is a window: a fixed number of frames cut from a clip. `reader` reads the folder.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,13 +27,6 @@ from videogpt_tokenizer.grid import Grid, Tokenizer
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width
 
 log = logging.getLogger(__name__)
-
-
-class _Window(NamedTuple):
-    """What is cut from a clip and becomes one row, and its line in `captions.jsonl`."""
-
-    clip: Clip
-    line: dict[str, str | int]
 
 
 def tokenize_clips(
@@ -55,7 +47,7 @@ def tokenize_clips(
     Args:
         source: Clips and captions, or the path of a folder of them.
         tokenizer: Makes the codes; its fingerprint goes into the manifest.
-        output: Folder to write; must not exist yet, or be empty.
+        output: Folder to write, which appears whole or not at all; must not exist yet, or be empty.
         num_frames: Frames per row, 1 + k * time_stride.
         size: Height and width in pixels, or one number for both.
         fps: Frames per second to resample to; None takes the rate of the first good clip for all.
@@ -88,19 +80,20 @@ def tokenize_clips(
         fps = clip.fps  # of all that follow
         return clip
 
-    def windows() -> Iterator[_Window]:
+    def windows() -> Iterator[tuple[Clip, dict[str, Any]]]:  # each with its line in `captions.jsonl`
         for record, clip in usable_clips(records, read, bad, progress):
             for first in _first_frames(len(clip), num_frames, clips_per_source):
-                part = Clip(clip.frames_THWC[first : first + num_frames], clip.fps)
                 line = {"caption": record.caption, "clip": records.name_of(record), "first_frame": first}
-                yield _Window(part, line)
+                yield Clip(clip.frames_THWC[first : first + num_frames], clip.fps), line
 
     with whole_folder(Path(output)) as partial:
         with _codes_file(partial / CODES_NAME, smallest_type(tokenizer.codebook_size), grid) as append:
             rows = windows()
             while batch := list(islice(rows, batch_size)):
-                append(_encode(tokenizer, batch))
-                lines += [window.line for window in batch]
+                video_BCTHW = torch.stack([window.video_CTHW() for window, _ in batch]).to(tokenizer.device)
+                with torch.autocast(tokenizer.device.type, enabled=False):  # in float32 whatever surrounds it
+                    append(tokenizer.encode(video_BCTHW))
+                lines += [line for _, line in batch]
         if bad:
             log.warning("%d of %d clips were left out: %s", len(bad), len(records), bad.first_reasons())
         assert fps is not None, "there is a good clip, or too many are bad"
@@ -122,14 +115,6 @@ def _first_frames(frames: int, num_frames: int, count: int | Literal["all"]) -> 
     count = frames // num_frames if count == "all" else count
     room = frames - num_frames
     return sorted({round(i * room / max(1, count - 1)) for i in range(count)})
-
-
-def _encode(tokenizer: Tokenizer, windows: Sequence[_Window]) -> Tensor:
-    """Codes BTHW of windows, in float32 whatever surrounds it."""
-    device = next(tokenizer.parameters()).device
-    video_BCTHW = torch.stack([window.clip.video_CTHW() for window in windows]).to(device)
-    with torch.autocast(device.type, enabled=False):
-        return tokenizer.encode(video_BCTHW)
 
 
 @contextmanager

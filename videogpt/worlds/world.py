@@ -5,8 +5,8 @@
     clip, text = world.render(scene), world.caption(scene, world.caption_rng(seed=0, index=7))
     world.verdict(clip.frames_THWC.numpy(), scene)   # {"shape": True, "colour": True, ...}
 
-A new world is a class with the methods of `World` and a line in WORLDS: the command, the writer and the evaluation
-find it there. Light to import: the modules of a world are imported when it is asked for.
+A new world is a class with the methods of `World` and a line in WORLDS. Light to import: the modules of a world are
+imported when it is asked for.
 """
 
 from importlib import import_module

@@ -2,13 +2,11 @@
 
     for path in write_world("data/shapes", clips=5000, seed=0, split="train"):
         ...                                           # one path per finished clip, for a progress bar
-    write_world("data/sprites", clips=5000, world=SpritesWorld("lpc_sprites"))
 
     data/shapes/metadata.csv          file_name, caption and the world's own columns
     data/shapes/clips/000000.mp4      H.264
 
-The same arguments give the same folder. It appears under its name when it is complete, and not at all after
-an interrupt or an error. Refuses to touch a folder that holds anything.
+The same arguments give the same folder, which appears whole or not at all. Refuses one that holds anything.
 """
 
 import csv
@@ -38,8 +36,8 @@ def write_world(
     Args:
         output: The folder to make; it may exist if it is empty.
         clips: How many clips, from 1 to all that the split has.
-        seed: Which list of scenes; another seed gives other scenes of the same kind, and other wordings.
-        split: "train", or "held_out" for combinations that training never shows.
+        seed: Another seed gives other scenes of the same kind, and other wordings.
+        split: "held_out" for combinations that training never shows.
         world: The shapes world, unless given.
         suffix: ".mp4" halves the resolution of colours (31 dB against the pictures of sprites); ".avi" is lossless
             and six times larger.
@@ -47,7 +45,7 @@ def write_world(
     Raises:
         ValueError: at once when a number or the split is wrong; at the first clip when the folder is not empty or
             the suffix unknown.
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+        OSError: the disk is full or the folder cannot be written.
     """
     world = ShapesWorld() if world is None else world
     check_draw(seed, 0, split)
@@ -56,21 +54,19 @@ def write_world(
         raise ValueError(f"clips={clips}: the split {split!r} has 1 to {most} clips")
     if clips < 1:
         raise ValueError(f"clips={clips}: a world needs at least 1 clip")
-    return _write(world, Path(output), clips, seed, split, suffix)
 
+    def write() -> Generator[Path, None, None]:
+        with whole_folder(Path(output)) as partial:
+            (partial / "clips").mkdir()
+            with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(("file_name", "caption", *world.columns))
+                for index in range(clips):
+                    scene = world.scene(seed, index, split)
+                    name = f"clips/{index:06d}{suffix}"
+                    world.render(scene).write(partial / name, crf=CRF)
+                    caption = world.caption(scene, world.caption_rng(seed, index, split))
+                    table.writerow((name, caption, *world.fields(scene).values()))
+                    yield Path(output) / name
 
-def _write(
-    world: World[Any], folder: Path, clips: int, seed: int, split: Split, suffix: str
-) -> Generator[Path, None, None]:
-    with whole_folder(folder) as partial:
-        (partial / "clips").mkdir()
-        with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("file_name", "caption", *world.columns))
-            for index in range(clips):
-                scene = world.scene(seed, index, split)
-                name = f"clips/{index:06d}{suffix}"
-                world.render(scene).write(partial / name, crf=CRF)
-                caption = world.caption(scene, world.caption_rng(seed, index, split))
-                table.writerow((name, caption, *world.fields(scene).values()))
-                yield folder / name
+    return write()

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,11 @@ def weights(root: str = "run") -> Tensor:
     return last(root)["state_dict"]["net.1.weight"]
 
 
-def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that the last command ended with."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
+    assert len(line) < 400
+    return line
 
 
 def test_a_fit_leaves_checkpoint_configuration_events_and_pretrained_in_a_fixed_folder(capsys) -> None:
@@ -149,9 +153,8 @@ def test_how_a_run_was_started_is_not_part_of_its_configuration() -> None:
 
 
 def test_an_unchanged_resume_says_of_no_difference(capsys) -> None:
-    fit("--trainer.max_steps=5")
-    capsys.readouterr()
-    fit("--trainer.max_steps=5")
+    for _ in range(2):
+        fit("--trainer.max_steps=5")
     said = capsys.readouterr().err
     assert "was trained with" not in said and "nothing is left to train" in said
 
@@ -195,23 +198,17 @@ def test_a_crash_keeps_the_steps_before_it_but_never_weights_that_are_not_finite
     assert last()["global_step"] == 6 and bool(weights().isfinite().all())
 
 
-@pytest.mark.parametrize("flag", ["--resume=must", "--ckpt_path=last"])
-def test_a_run_that_must_resume_does_not_begin_afresh(flag: str, capsys) -> None:
-    assert fit(flag) == 2
-    assert len(errors(capsys)) == 1 and not Path("run").exists()
-
-
 def test_a_run_that_must_not_resume_overwrites_nothing(capsys) -> None:
     fit("--trainer.max_steps=2")
     assert fit("--resume=never") == 2
-    assert "--resume auto" in errors(capsys)[0] and last()["global_step"] == 2
+    assert "--resume auto" in error(capsys) and last()["global_step"] == 2
 
 
 def test_a_folder_with_other_checkpoints_is_not_taken_for_a_new_run(capsys) -> None:
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/checkpoints/step=5.ckpt").write_bytes(b"")
     assert fit() == 2
-    assert "--ckpt_path" in errors(capsys)[0]
+    assert "--ckpt_path" in error(capsys)
 
 
 def test_a_run_starts_from_a_given_checkpoint(capsys) -> None:
@@ -223,19 +220,11 @@ def test_a_run_starts_from_a_given_checkpoint(capsys) -> None:
 
 def test_validate_takes_the_runs_checkpoint_and_configuration_and_writes_nothing(capsys) -> None:
     fit("--trainer.max_steps=3")
-    before = sorted(path for path in Path().rglob("*"))
-    stamp = Path("run/config.yaml").stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     for _ in range(2):
         assert main(["validate", "--config", "run/config.yaml"]) == 0
     assert "using run/checkpoints/last.ckpt, trained for 3 steps" in capsys.readouterr().err
-    assert sorted(path for path in Path().rglob("*")) == before
-    assert Path("run/config.yaml").stat().st_mtime_ns == stamp
-
-
-@pytest.mark.parametrize("command", ["validate", "test"])
-def test_random_weights_are_not_measured(command: str, capsys) -> None:
-    assert main([command, "--config", "config.yaml"]) == 2
-    assert "--ckpt_path" in errors(capsys)[0]
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
 
 
 def test_a_checkpoint_that_needs_unpickling_is_refused(capsys) -> None:
@@ -246,7 +235,7 @@ def test_a_checkpoint_that_needs_unpickling_is_refused(capsys) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": {"dim": Evil()}}, "evil.ckpt", pickle_module=pickle)
     for command in ("fit", "validate"):
         assert main([command, "--config", "config.yaml", "--ckpt_path=evil.ckpt"]) == 2
-    assert not Path("hacked").exists() and len(errors(capsys)) == 2
+        assert "could run code" in error(capsys) and not Path("hacked").exists()
 
 
 def test_a_damaged_checkpoint_is_one_line_and_stays(capsys) -> None:
@@ -254,14 +243,13 @@ def test_a_damaged_checkpoint_is_one_line_and_stays(capsys) -> None:
     path = Path("run/checkpoints/last.ckpt")
     path.write_bytes(path.read_bytes()[:-200])
     assert fit() == 2
-    assert "truncated" in errors(capsys)[0] and path.exists()
+    assert "truncated" in error(capsys) and path.exists()
 
 
 def test_a_checkpoint_of_another_model_is_one_line_and_stays(capsys) -> None:
     fit("--trainer.max_steps=2")
     assert fit("--model.dim=6", "--data.dim=6") == 2
-    said = errors(capsys)[0]
-    assert "model.dim is 6, the checkpoint was trained with 4" in said and len(said) < 300
+    assert "model.dim is 6, the checkpoint was trained with 4" in error(capsys)
     assert main(["validate", "--config", "config.yaml", "--model.dim=6", "--data.dim=6"]) == 2
     assert last()["global_step"] == 2
 
@@ -274,51 +262,45 @@ def test_a_checkpoint_of_other_layers_is_one_line(lost: list[str], about: str, c
         checkpoint["state_dict"][f"net.9.{name}"] = checkpoint["state_dict"].pop(f"net.1.{name}")
     torch.save(checkpoint, "other.ckpt")
     assert fit("--ckpt_path=other.ckpt", "--trainer.max_steps=3") == 2
-    assert about in errors(capsys)[0]
+    assert about in error(capsys)
 
 
 @pytest.mark.parametrize(
-    "arguments, about",
+    "argument, about",
     [
-        (["--trainer.max_stps=3"], "max_stps"),
-        (["--model.nope=1"], "'nope'"),
-        (["--model.lr=fast"], "fast"),
-        (["--resume=maybe"], "maybe"),
-        (["--config=missing.yaml"], "missing.yaml"),
-        (["--trainer.default_root_dir=null"], "default_root_dir"),
-        (["--trainer.default_root_dir=config.yaml"], "it is a file"),
-        (["--trainer.default_root_dir=config.yaml/run"], "cannot write trainer.default_root_dir config.yaml/run"),
-        (["--trainer.default_root_dir=/proc/run"], "cannot write trainer.default_root_dir /proc/run"),
-        (["--data.class_path=Nope"], "Nope does not fit"),
-        (["--checkpoint.every_n_train_steps=0"], "every_n_train_steps"),
-        (["--ckpt_path=missing.ckpt"], "missing.ckpt"),
-        (["--ckpt_path=."], "is a folder"),
-        (["--trainer.precision=8"], "precision"),
+        ("--trainer.max_stps=3", "max_stps"),
+        ("--model.nope=1", "'nope'"),
+        ("--model.lr=fast", "fast"),
+        ("--resume=maybe", "maybe"),
+        ("--resume=must", "nothing to resume"),
+        ("--ckpt_path=last", "nothing to resume"),
+        ("--config=missing.yaml", "missing.yaml"),
+        ("--config=typo.yaml", "trainr"),
+        ("--trainer.default_root_dir=null", "default_root_dir"),
+        ("--trainer.default_root_dir=config.yaml", "it is a file"),
+        ("--trainer.default_root_dir=config.yaml/run", "cannot write trainer.default_root_dir config.yaml/run"),
+        ("--trainer.default_root_dir=/proc/run", "cannot write trainer.default_root_dir /proc/run"),
+        ("--data.class_path=Nope", "Nope does not fit"),
+        ("--checkpoint.every_n_train_steps=0", "every_n_train_steps"),
+        ("--ckpt_path=missing.ckpt", "missing.ckpt"),
+        ("--ckpt_path=.", "is a folder"),
+        ("--trainer.precision=8", "precision"),
+        ("validate", "no trained weights.*--ckpt_path"),
+        ("test", "no trained weights.*--ckpt_path"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], about: str, capsys) -> None:
-    assert fit(*arguments) == 2
-    said = errors(capsys)
-    assert len(said) == 1 and about in said[0] and len(said[0]) < 400
-
-
-def test_an_unknown_key_in_yaml_is_a_mistake(capsys) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(argument: str, about: str, capsys) -> None:
+    """Of a setting of fit, or in measuring random weights."""
     Path("typo.yaml").write_text("trainr: {max_steps: 3}")
-    assert fit("--config=typo.yaml") == 2
-    assert "trainr" in errors(capsys)[0]
+    command, flags = ("fit", [argument]) if argument.startswith("--") else (argument, [])
+    assert main([command, "--config", "config.yaml", *flags]) == 2
+    assert re.search(about, error(capsys)) and not Path("run").exists()
 
 
 def test_a_users_own_checkpoint_that_can_be_resumed_takes_the_place_of_ours() -> None:
     callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"save_last": True}}
     fit(f"--trainer.callbacks+={json.dumps(callback)}", "--trainer.max_steps=12")
-    assert sorted(path.name for path in Path("run/checkpoints").iterdir()) == [
-        "epoch=1-step=12.ckpt",
-        "last.ckpt",
-    ]
-
-
-def contents(folder: str) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    assert {path.name for path in Path("run/checkpoints").iterdir()} == {"epoch=1-step=12.ckpt", "last.ckpt"}
 
 
 @pytest.mark.parametrize("mistake", ["--data.batch_size=0", "--data.dim=6", "--model.fail_at=0"])
@@ -332,12 +314,15 @@ def test_a_start_that_fails_leaves_nothing(mistake: str) -> None:
 
 
 def test_a_resumed_start_that_fails_leaves_the_run_as_it_was() -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
     fit("--trainer.max_steps=2")
-    before = contents("run")
+    before = contents()
     assert fit("--data.batch_size=0") == 2
     with pytest.raises(RuntimeError, match="out of memory"):
         fit("--model.fail_at=2", "--model.lr=0.7")
-    assert contents("run") == before
+    assert contents() == before
 
 
 def test_what_is_logged_before_the_first_step_has_succeeded_is_not_lost() -> None:
@@ -358,34 +343,30 @@ def test_a_changed_data_setting_is_said_on_resume(capsys) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint_before(capsys) -> None:
     assert fit("--model.nan_at=6", "--checkpoint.every_n_train_steps=4") == 2
-    said = errors(capsys)[0]
+    said = error(capsys)
     assert "the loss of step 7 is nan" in said and "run/checkpoints/last.ckpt is from before" in said
     assert last()["global_step"] == 4 and bool(weights().isfinite().all())
     assert fit("--resume=must") == 0 and last()["global_step"] == 13
 
 
-def test_of_losses_looked_at_together_the_first_bad_one_is_named() -> None:
-    callbacks: list[Any] = [FiniteLoss(together=9)]
-    trainer = lightning.Trainer(max_steps=13, accelerator="cpu", callbacks=callbacks, logger=False)
-    with pytest.raises(NotFiniteError, match="loss of step 4 is nan"):
-        trainer.fit(Toy(nan_at=3), ToyData())
-    assert trainer.global_step == 9
+@pytest.mark.parametrize("together, stopped", [(None, 4), (9, 9)])
+def test_the_first_loss_that_is_not_finite_is_named_with_its_term(together: int | None, stopped: int) -> None:
+    """When each is looked at, and when several are together."""
 
-
-def test_the_term_that_is_not_finite_is_named() -> None:
     class InTerms(Toy):
         def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
             loss = super().training_step(batch, batch_idx)
             return {"loss": loss, "terms": {"l1": torch.ones(()), "motion": loss.detach()}}
 
-    trainer = lightning.Trainer(max_steps=13, accelerator="cpu", callbacks=[FiniteLoss()], logger=False)
+    trainer = lightning.Trainer(max_steps=13, accelerator="cpu", callbacks=[FiniteLoss(together)], logger=False)
     with pytest.raises(NotFiniteError, match=r"the loss of step 4 is nan \(motion is nan\)"):
         trainer.fit(InTerms(nan_at=3), ToyData())
+    assert trainer.global_step == stopped
 
 
 def test_weights_that_are_not_finite_are_never_kept(capsys) -> None:
     assert fit("--model.lr=3.4e38", "--checkpoint.every_n_train_steps=1") == 2
-    assert "weights are infinite or NaN after step 1" in errors(capsys)[0]
+    assert "weights are infinite or NaN after step 1" in error(capsys)
     assert not Path("run/checkpoints").exists() and not Path("run/pretrained").exists()
 
 

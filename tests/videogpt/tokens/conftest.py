@@ -19,10 +19,10 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 def make_tokenizer() -> Callable[..., VideoTokenizer]:
     """Makes tiny tokenizers with random weights."""
 
-    def make(seed: int = 0, levels: tuple[int, ...] = (8, 5, 5, 5)) -> VideoTokenizer:
+    def make(seed: int = 0, levels: tuple[int, ...] = (8, 5, 5, 5), **network: str) -> VideoTokenizer:
         torch.manual_seed(seed)
-        network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-        return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=levels))).eval()
+        autoencoder = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1, **network)
+        return VideoTokenizer(TokenizerConfig(autoencoder=autoencoder, quantizer=QuantizerConfig(levels=levels))).eval()
 
     return make
 

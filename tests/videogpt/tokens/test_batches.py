@@ -58,11 +58,11 @@ def test_order_depends_on_seed_and_resumes(shards: Path) -> None:
 def test_data_module_refusals(shards: Path, clips: Path, tokenizer: VideoTokenizer, tmp_path, make_tokenizer) -> None:
     tokenize_clips(clips, tokenizer, tmp_path / "short", num_frames=5, size=(16, 24))
     tokenize_clips(clips, make_tokenizer(seed=1), tmp_path / "other", num_frames=9, size=(16, 24))
-    with pytest.raises(ValueError, match="validation_folder .*short holds .*tokenize both alike"):
-        TokenData(str(shards), validation_folder=str(tmp_path / "short")).setup("fit")
-    with pytest.raises(ValueError, match="its codes mean something else"):
-        TokenData(str(shards), validation_folder=str(tmp_path / "other")).setup("fit")
-    with pytest.raises(ValueError, match="validation_fraction=0.0"):
-        TokenData(str(shards), validation_fraction=0.0)
-    with pytest.raises(ValueError, match="no token shards"):
-        TokenData(str(tmp_path)).setup("fit")
+    for complaint, settings in {
+        "validation_folder .*short holds .*tokenize both alike": {"validation_folder": str(tmp_path / "short")},
+        "its codes mean something else": {"validation_folder": str(tmp_path / "other")},
+        "validation_fraction=0.0": {"validation_fraction": 0.0},
+        "no token shards": {"folder": str(tmp_path)},
+    }.items():
+        with pytest.raises(ValueError, match=complaint):
+            TokenData(**{"folder": str(shards), **settings}).setup("fit")

@@ -14,7 +14,7 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 NUM_CLIPS = 7
 
 
-def test_rows_are_the_tokenizers_codes(shards: Path, clips: Path, tokenizer: VideoTokenizer) -> None:
+def test_rows_are_the_tokenizers_codes_and_no_others(shards: Path, clips: Path, tokenizer: VideoTokenizer) -> None:
     reader = TokenShardReader(shards, tokenizer.fingerprint())
     assert len(reader) == NUM_CLIPS
     for i in range(NUM_CLIPS):
@@ -23,14 +23,8 @@ def test_rows_are_the_tokenizers_codes(shards: Path, clips: Path, tokenizer: Vid
         assert reader[i].caption == f"clip {i}\n\u2028 \u7ea2"
     with pytest.raises(IndexError):
         reader[NUM_CLIPS]
-
-
-def test_other_tokenizer_is_refused_with_both_fingerprints(
-    shards: Path, tokenizer: VideoTokenizer, make_tokenizer
-) -> None:
-    other = make_tokenizer(seed=1).fingerprint()
-    with pytest.raises(ValueError, match=f"{tokenizer.fingerprint()}.*{other}"):
-        TokenShardReader(shards, other)
+    with pytest.raises(ValueError, match=f"was made by tokenizer {tokenizer.fingerprint()}, not by another"):
+        TokenShardReader(shards, "another")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "codes.npy", "captions.jsonl"])
@@ -45,7 +39,7 @@ def test_missing_and_truncated_files_are_refused(damaged: Path, name: str) -> No
         TokenShardReader(damaged)
 
 
-def test_altered_folders_are_refused(damaged: Path, shards: Path) -> None:
+def test_altered_folders_are_refused(damaged: Path) -> None:
     codes = np.load(damaged / "codes.npy")
     np.save(damaged / "codes.npy", codes[:, :2])
     with pytest.raises(ValueError, match=r"uint16 \(7, 2, 2, 3\), its manifest says uint16 \(7, 3, 2, 3\)"):
@@ -53,9 +47,6 @@ def test_altered_folders_are_refused(damaged: Path, shards: Path) -> None:
     np.save(damaged / "codes.npy", np.full_like(codes, 1000))
     with pytest.raises(ValueError, match="row 0 is impossible"):
         TokenShardReader(damaged)[0]
-    (damaged / "manifest.json").write_text('{"format": "something else"}')
-    with pytest.raises(ValueError, match="is this the right folder"):
-        TokenShardReader(damaged)
 
 
 def test_reader_pickles_small(shards: Path) -> None:

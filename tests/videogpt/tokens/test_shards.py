@@ -60,5 +60,5 @@ def test_what_does_not_belong_in_a_manifest_is_refused(change: dict[str, Any], a
 @pytest.mark.parametrize("content", [CONTENT, [], None])
 def test_another_kind_of_folder_is_refused(content: Any, tmp_path: Path) -> None:
     manifest_file(tmp_path, content)
-    with pytest.raises(ValueError, match="does not describe videogpt-clip-codes"):
+    with pytest.raises(ValueError, match="does not describe videogpt-clip-codes: is this the right folder"):
         CodesManifest.read(tmp_path)

@@ -1,6 +1,5 @@
 """Codes of whole clips: every clip comes back at its own length and size; folders are whole or absent."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,32 +9,22 @@ import torch
 
 from videogpt.cli import main
 from videogpt.inspection.inspect import inspect_path
-from videogpt.tokens.whole_clips import ClipCodesFolder, decode_pieces, encode_pieces, write_clip_codes
-from videogpt_tokenizer.any_size import ClipCodes
+from videogpt.tokens.whole_clips import ClipCodesFolder, CodedClip, write_clip_codes
+from videogpt_tokenizer.any_size import ClipCodes, encode_pieces
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 SHAPES = {"long": (70, 16, 24), "odd": (6, 13, 20), "one": (1, 9, 8)}
 """Frames, height and width: one in several pieces, one that nothing divides, and a single frame."""
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> VideoTokenizer:
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1, encoder_context="wide")
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network))
+def tokenizer(make_tokenizer) -> VideoTokenizer:
+    tokenizer = make_tokenizer(encoder_context="wide")
     for name, weight in tokenizer.named_parameters():
         if "mix" in name:  # they start at zero, and then nothing is remembered
             torch.nn.init.normal_(weight, std=0.1)
-    return tokenizer.eval()
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tokenizer: VideoTokenizer, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -66,33 +55,29 @@ def original(clips: Path, name: str) -> Clip:
     return Clip.read(next(clips.rglob(f"{name}.avi")))
 
 
-def test_codes_are_those_of_encode_clips(codes: Path, clips: Path, tokenizer: VideoTokenizer) -> None:
+def test_codes_are_those_of_encode_clips_and_so_are_clips_again(
+    codes: Path, clips: Path, tokenizer: VideoTokenizer
+) -> None:
     found = {Path(clip.name).stem: clip for clip in ClipCodesFolder(codes, tokenizer.fingerprint())}
     assert found.keys() == SHAPES.keys()
     for index, (name, shape) in enumerate(SHAPES.items()):
-        (wanted,) = tokenizer.encode_clips([original(clips, name).video_CTHW()])
+        (codes_wanted,) = tokenizer.encode_clips([original(clips, name).video_CTHW()])
         clip = found[name]
-        assert clip.codes.codes_THW.equal(wanted.codes_THW)
+        assert clip.codes.codes_THW.equal(codes_wanted.codes_THW)
         assert (clip.codes.num_frames, clip.codes.height, clip.codes.width) == shape
         assert (clip.caption, clip.fps) == (f"class {index}", 5 + index)
-
-
-def test_clips_come_back_at_their_length_and_size(codes: Path, tokenizer: VideoTokenizer) -> None:
-    for clip in ClipCodesFolder(codes):
-        pieces = list(decode_pieces(clip.codes, clip.fps, tokenizer))
+        pieces = list(clip.decoded(tokenizer))
         frames_THWC = torch.cat([piece.frames_THWC for piece in pieces])
-        (video_CTHW,) = tokenizer.decode_clips([clip.codes])
-        wanted = Clip.from_video(video_CTHW, clip.fps)
-        assert frames_THWC.shape == wanted.frames_THWC.shape and pieces[0].fps == clip.fps
-        assert (frames_THWC.int() - wanted.frames_THWC.int()).abs().max() <= 1  # pixels of chunks agree to 1e-5
+        wanted_THWC = Clip.from_video(tokenizer.decode_clips([clip.codes])[0], clip.fps).frames_THWC
+        assert frames_THWC.shape == wanted_THWC.shape and pieces[0].fps == clip.fps
+        assert (frames_THWC.int() - wanted_THWC.int()).abs().max() <= 1  # pixels of chunks agree to 1e-5
 
 
 def test_pieces_of_any_size_give_the_same_codes(clips: Path, tokenizer: VideoTokenizer) -> None:
-    clip = original(clips, "long")
-    wanted = encode_pieces([clip], tokenizer).codes.codes_THW
+    video_CTHW = original(clips, "long").video_CTHW()
+    wanted = encode_pieces(tokenizer, [video_CTHW]).codes_THW
     for size in (1, 3, 32, 69):
-        pieces = (Clip(part, clip.fps) for part in clip.frames_THWC.split(size))
-        assert encode_pieces(pieces, tokenizer).codes.codes_THW.equal(wanted)
+        assert encode_pieces(tokenizer, video_CTHW.split(size, dim=1)).codes_THW.equal(wanted)
 
 
 def test_size_and_rate_can_be_asked_for(clips: Path, tokenizer: VideoTokenizer, tmp_path: Path) -> None:
@@ -120,7 +105,7 @@ def test_another_tokenizer_is_refused(codes: Path, tmp_path: Path, capsys) -> No
 def test_codes_that_do_not_fit_their_clip_are_refused(tokenizer: VideoTokenizer) -> None:
     wrong = ClipCodes(codes_THW=torch.zeros(2, 2, 2, dtype=torch.long), num_frames=6, height=16, width=16)
     with pytest.raises(ValueError, match=r"take \(3, 2, 2\) codes"):
-        next(decode_pieces(wrong, 8.0, tokenizer))
+        next(CodedClip("a.mp4", "", wrong, 8.0).decoded(tokenizer))
 
 
 def cut(path: Path) -> None:
@@ -131,13 +116,9 @@ def without_a_line(path: Path) -> None:
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
 
 
-def negative(path: Path) -> None:
-    path.write_text(path.read_text(encoding="utf-8").replace('"num_frames": 70', '"num_frames": -70'), encoding="utf-8")
-
-
-def of_something_else(path: Path) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(content | {"format": "videogpt-token-shards"}), encoding="utf-8")
+def with_other_words(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").replace('"num_frames": 70', '"num_frames": -70')
+    path.write_text(text.replace("videogpt-clip-codes", "videogpt-token-shards"), encoding="utf-8")
 
 
 def altered(path: Path) -> None:
@@ -154,9 +135,9 @@ def altered(path: Path) -> None:
         ("codes.npy", altered),
         ("clips.jsonl", cut),
         ("clips.jsonl", without_a_line),
-        ("clips.jsonl", negative),
+        ("clips.jsonl", with_other_words),
         ("manifest.json", cut),
-        ("manifest.json", of_something_else),
+        ("manifest.json", with_other_words),
     ],
 )
 def test_damage_is_refused_by_name(name: str, damage, damaged: Path) -> None:

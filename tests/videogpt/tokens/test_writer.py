@@ -24,25 +24,17 @@ def test_manifest_describes_the_rows(shards: Path, tokenizer: VideoTokenizer) ->
     assert (manifest.num_clips, manifest.num_frames, manifest.fps) == (NUM_CLIPS, 9, 8)
     assert manifest.versions["torch"] == torch.__version__
     assert sorted(path.name for path in shards.iterdir()) == ["captions.jsonl", "codes.npy", "manifest.json"]
-    assert np.load(shards / "codes.npy").dtype == np.uint16
 
 
-def test_small_codebook_takes_a_byte(clips: Path, tmp_path, make_tokenizer) -> None:
-    tokenizer = make_tokenizer(levels=(4, 4, 4, 4))
-    tokenize_clips(clips, tokenizer, tmp_path / "tokens", num_frames=9, size=16)
+def test_small_codebook_takes_a_byte_and_another_two(shards: Path, clips: Path, tmp_path, make_tokenizer) -> None:
+    tokenize_clips(clips, make_tokenizer(levels=(4, 4, 4, 4)), tmp_path / "tokens", num_frames=9, size=16)
     assert np.load(tmp_path / "tokens" / "codes.npy").dtype == np.uint8
+    assert np.load(shards / "codes.npy").dtype == np.uint16
 
 
 @pytest.mark.parametrize(
     "count, frames, starts",
-    [
-        (1, 18, [0]),
-        (2, 18, [0, 13]),
-        (4, 18, [0, 4, 9, 13]),
-        (9, 6, [0, 1]),
-        ("all", 18, [0, 6, 13]),
-        ("all", 5, [0]),
-    ],
+    [(1, 18, [0]), (2, 18, [0, 13]), (4, 18, [0, 4, 9, 13]), (9, 6, [0, 1]), ("all", 18, [0, 6, 13]), ("all", 5, [0])],
 )
 def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, count, frames: int, starts: list[int]) -> None:
     clip = Clip(torch.randint(0, 256, (frames, 8, 8, 3)).to(torch.uint8), 5)
@@ -60,8 +52,7 @@ def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, count, fram
 def test_bad_clips_are_left_out_and_named(clips: Path, tokenizer, tmp_path, caplog) -> None:
     source = shutil.copytree(clips, tmp_path / "clips")
     (source / "2.avi").write_bytes((source / "2.avi").read_bytes()[:400])
-    options = {"num_frames": 13, "size": 16, "max_bad_share": 0.3}
-    manifest = tokenize_clips(source, tokenizer, tmp_path / "tokens", **options)
+    manifest = tokenize_clips(source, tokenizer, tmp_path / "tokens", num_frames=13, size=16, max_bad_share=0.3)
     assert manifest.skipped == ["0.avi", "2.avi"]  # too short; cut off
     assert "2 of 7 clips were left out" in caplog.text and "12 of 13 frames" in caplog.text
     reader = TokenShardReader(tmp_path / "tokens")
@@ -79,13 +70,9 @@ def test_bad_clips_are_left_out_and_named(clips: Path, tokenizer, tmp_path, capl
     ],
 )
 def test_refusals_leave_nothing(clips: Path, tokenizer, tmp_path, options: dict, message: str) -> None:
+    options = {"num_frames": 9, "size": 16, "max_bad_share": 0.6, **options}
     with pytest.raises(ValueError, match=message):
-        tokenize_clips(
-            clips,
-            tokenizer,
-            tmp_path / "tokens",
-            **{"num_frames": 9, "size": 16, "max_bad_share": 0.6, **options},
-        )
+        tokenize_clips(clips, tokenizer, tmp_path / "tokens", **options)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,12 +16,7 @@ OMITTED = 0.15
 """How often the sizes, and how often the background, go unnamed when the caption need not be full."""
 _TERSE = 0.15  # how often a caption has no articles: "red circle moving left, black background"
 
-_SHAPES = {
-    "circle": ("circle", "circle", "disc"),
-    "square": ("square",),
-    "triangle": ("triangle",),
-    "star": ("star",),
-}
+_SHAPES = {"circle": ("circle", "circle", "disc")}
 _COLOURS = {"purple": ("purple", "purple", "violet")}
 _SIZES = {
     "small": ("small", "small", "little"),
@@ -41,12 +36,9 @@ _GOES = (("moves", "moving"), ("moves", "moving"), ("slides", "sliding"), ("goes
 
 
 def shapes_caption(scene: Scene, rng: np.random.Generator, full: bool = False) -> str:
-    """Put a scene into words.
+    """Put a scene into words; the same state of `rng` gives the same words.
 
-    Args:
-        scene: The scene.
-        rng: Decides the wording: the same state gives the same words.
-        full: Name every size and the background, always. Otherwise each is sometimes left out, as people do.
+    `full` names every size and the background. Otherwise each is sometimes left out, as people do.
     """
     with_size = full or rng.random() >= OMITTED
     with_background = full or rng.random() >= OMITTED
@@ -57,7 +49,7 @@ def shapes_caption(scene: Scene, rng: np.random.Generator, full: bool = False) -
     text = (" and " if terse else pick(rng, (" and ", " and ", " while "))).join(clauses)
     if not with_background:
         return text
-    background = pick(rng, _BACKGROUNDS.get(scene.background, (scene.background,)))
+    background = _word(scene.background, _BACKGROUNDS, rng)
     if terse:
         return f"{text}, {background} background"
     place = f"on a {background} background"
@@ -68,10 +60,10 @@ def _clause(look: Attributes, rng: np.random.Generator, with_size: bool, tense: 
     """Subject and verb. The article is there unless the verb is a bare participle."""
     changes = look.second_colour is not None
     turns = changes and bool(rng.integers(2))  # "a red star turns blue" or "a star changes from red to blue"
-    words = [pick(rng, _SIZES[look.size])] if with_size and look.size else []
+    words = [_word(look.size, _SIZES, rng)] if with_size and look.size else []
     if turns or not changes:
-        words.append(_colour(look.colour, rng))
-    words.append(pick(rng, _SHAPES[look.shape]))
+        words.append(_word(look.colour, _COLOURS, rng))
+    words.append(_word(look.shape, _SHAPES, rng))
     if tense != "participle":
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
     finite, participle = _verb(look, rng, turns)
@@ -81,10 +73,10 @@ def _clause(look: Attributes, rng: np.random.Generator, with_size: bool, tense: 
 
 def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> tuple[str, str]:
     if look.second_colour is not None:
-        second = _colour(look.second_colour, rng)
+        second = _word(look.second_colour, _COLOURS, rng)
         if turns:
             return f"turns {second}", f"turning {second}"
-        change = f"from {_colour(look.colour, rng)} to {second}"
+        change = f"from {_word(look.colour, _COLOURS, rng)} to {second}"
         return f"changes {change}", f"changing {change}"
     if look.motion in _VERBS_OF_MOTIONS:
         return pick(rng, _VERBS_OF_MOTIONS[look.motion])
@@ -95,5 +87,5 @@ def _verb(look: Attributes, rng: np.random.Generator, turns: bool) -> tuple[str,
     return f"{finite} {direction}", f"{participle} {direction}"
 
 
-def _colour(name: str, rng: np.random.Generator) -> str:
-    return pick(rng, _COLOURS.get(name, (name,)))
+def _word(name: str, synonyms: dict[str, tuple[str, ...]], rng: np.random.Generator) -> str:
+    return pick(rng, synonyms.get(name, (name,)))

@@ -1,28 +1,27 @@
 """Read a clip of the shapes world back into attributes, from its pixels alone.
 
-    reading = check(frames_THWC)                  # uint8, RGB
-    agreement(reading, scene)                     # {"count": True, "shape": True, "colour": False, ...}
+    looks, background = check(frames_THWC)        # uint8, RGB
+    agreement(looks, background, scene)           # {"count": True, "shape": True, "colour": False, ...}
 
 Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
 was seen, and what explains its pixels best is what it is. So it needs no trained network. Pictures that a
 tokenizer has blurred are read about as well as sharp ones: shapes are painted blurred, too, and the frames that
 show corners count most. Numpy and scipy.ndimage only.
 
-A clip that shows what no scene can (two motions at once, a shape that becomes another, an object that comes
-and goes) is read as such, in words of its own, and so agrees with no scene.
+A clip that shows what no scene can is read as such, in words of its own such as "unclear", "circle, then square",
+"moves left and spins" or "comes and goes", and so agrees with no scene.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import permutations
-from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Floats, Placement, cover
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, RGB, STAR_WAIST, Floats, cover
 from videogpt.worlds.shapes.scene import RADII, SHAPES, STRAIGHT_MOTIONS, Attributes, Scene
 
 # T frames, H height, W width, C colours, X (x, y), K angles, R turning rates, S side of a window
@@ -42,12 +41,7 @@ _MOVED = 4.0  # pixels that a centre ranges over when it moves
 _SWAY = 2.5  # pixels that it may range over across its direction
 _DETOUR = 1.12  # path over range of a centre that has turned back
 _TURNED = 3.0  # degrees per frame
-_SYMMETRY = {
-    "circle": 360.0,
-    "square": 90.0,
-    "triangle": 120.0,
-    "star": 72.0,
-}  # degrees after which it looks the same
+_SYMMETRY = {"circle": 360.0, "square": 90.0, "triangle": 120.0, "star": 72.0}  # degrees: then it looks the same
 _ANGLES = 9  # tried per symmetry
 _RATES = np.arange(-12.0, 13.0, 2.0)  # degrees per frame tried
 _BLURS = (0.0, 1.2)  # pixels, standard deviations tried
@@ -57,43 +51,8 @@ _NEIGHBOURS = 5  # frames that a frame's corners are compared with, itself inclu
 _KEENNESS = 3.0  # power by which frames with fewer corners count less
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneReading:
-    """What the pixels show."""
-
-    objects: tuple[Attributes, ...]
-    """In no particular order. Shape and motion may be words that no scene has, such as "unclear",
-    "circle, then square", "moves left and spins" or "comes and goes"."""
-    background: str
-
-
-class _Blob(NamedTuple):
-    """One object's pixels."""
-
-    alpha_THW: Floats
-    """How much of each pixel it covers, 0 to 1."""
-    colour_TC: Floats
-    """Its colour less the background's."""
-    present: float
-    """Part of the clip's frames in which it is seen; the other fields hold these frames only."""
-
-
-class _Fit(NamedTuple):
-    """How well a shape explains a blob."""
-
-    error_T: Floats
-    """Squared difference of coverage, summed over the pixels."""
-    weight_T: Floats
-    """How much each frame counts, 0 to 1."""
-    turn: float
-    """Degrees per frame."""
-
-
-def check(frames_THWC: NDArray[np.uint8]) -> SceneReading:
-    """Read the attributes of a clip.
-
-    Args:
-        frames_THWC: uint8 RGB, at least 6 frames.
+def check(frames_THWC: NDArray[np.uint8]) -> tuple[list[Attributes], str]:
+    """Read a clip of at least 6 frames: its objects, in no particular order, and its background.
 
     Raises:
         ValueError: the frames are of another type or shape.
@@ -104,23 +63,20 @@ def check(frames_THWC: NDArray[np.uint8]) -> SceneReading:
         raise ValueError(f"clip has {len(frames_THWC)} frames; the checker needs at least 6 to see motion")
     background_C = _background(frames_THWC)
     blobs = _find_blobs(frames_THWC.astype(np.float32), background_C)
-    return SceneReading(
-        objects=tuple(_read_object(blob, background_C) for blob in blobs),
-        background=_nearest(background_C, BACKGROUND_RGB),
-    )
+    return [_read_object(*blob, background_C) for blob in blobs], _nearest(background_C, BACKGROUND_RGB)
 
 
-def agreement(reading: SceneReading, scene: Scene) -> dict[str, bool]:
-    """Which attributes of a scene a reading has right, over all its objects, which match as a set.
+def agreement(looks: Sequence[Attributes], background: str, scene: Scene) -> dict[str, bool]:
+    """Which attributes of a scene are read right, over all its objects, which match as a set.
 
     With a wrong count, none but the background can be right.
     """
     wanted = [one.attributes for one in scene.objects]
-    background = {"background": reading.background == scene.background}
-    if len(reading.objects) != len(wanted):
-        return dict.fromkeys(("count", "shape", "colour", "size", "motion"), False) | background
-    pairings = [list(zip(reading.objects, order, strict=True)) for order in permutations(wanted)]
-    return max((_compare(pairs) for pairs in pairings), key=lambda right: sum(right.values())) | background
+    behind = {"background": background == scene.background}
+    if len(looks) != len(wanted):
+        return dict.fromkeys(("count", "shape", "colour", "size", "motion"), False) | behind
+    pairings = [list(zip(looks, order, strict=True)) for order in permutations(wanted)]
+    return max((_compare(pairs) for pairs in pairings), key=lambda right: sum(right.values())) | behind
 
 
 def _compare(pairs: list[tuple[Attributes, Attributes]]) -> dict[str, bool]:
@@ -144,26 +100,26 @@ def _nearest(colour_C: Floats, names: dict[str, tuple[int, int, int]]) -> str:
     return min(names, key=lambda name: float(np.linalg.norm(colour_C - np.array(names[name]))))
 
 
-def _find_blobs(frames_THWC: Floats, background_C: Floats) -> list[_Blob]:
-    """Connected things in space and time, less specks and short flashes."""
+def _find_blobs(frames_THWC: Floats, background_C: Floats) -> Iterator[tuple[Floats, Floats, float]]:
+    """Connected things in space and time, less specks and short flashes.
+
+    Yields what `_measure` finds in the frames that show the thing, and which part of the clip they are.
+    """
     offset_THWC = frames_THWC - background_C
     contrast_THW = np.linalg.norm(offset_THWC, axis=-1)
     label_THW = np.zeros(contrast_THW.shape, np.int32)
     ndimage.label(contrast_THW > _CONTRAST, structure=np.ones((3, 3, 3)), output=label_THW)
-    blobs = []
     for label in range(1, label_THW.max() + 1):
         own_THW = label_THW == label
         seen_T = own_THW.sum((1, 2)) >= _SPECK
         if seen_T.sum() >= _LEAST_FRAMES:
             others_THW = (label_THW != 0) & ~own_THW
-            alpha_THW, colour_TC = _measure(offset_THWC[seen_T], own_THW[seen_T], others_THW[seen_T])
-            blobs.append(_Blob(alpha_THW, colour_TC, float(seen_T.mean())))
-    return blobs
+            yield *_measure(offset_THWC[seen_T], own_THW[seen_T], others_THW[seen_T]), float(seen_T.mean())
 
 
 def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Floats, Floats]:
-    """Coverage THW, the share of the blob's colour in each pixel, and that colour TC, from its best covered
-    quarter."""
+    """Coverage THW, the share (0 to 1) of the blob's colour in each pixel, and that colour TC, less the background's,
+    from its best covered quarter."""
     near_THW = np.empty_like(own_THW)
     ndimage.binary_dilation(own_THW, structure=np.ones((1, 3, 3)), mask=~others_THW, output=near_THW)
     alpha_THW, colour_TC = np.zeros(own_THW.shape), np.zeros((len(own_THW), 3))
@@ -177,14 +133,17 @@ def _measure(offset_THWC: Floats, own_THW: Bools, others_THW: Bools) -> tuple[Fl
     return alpha_THW, colour_TC
 
 
-def _read_object(blob: _Blob, background_C: Floats) -> Attributes:
-    area_T = blob.alpha_THW.sum((1, 2))
-    centre_TX = _centres(blob.alpha_THW, area_T)
-    weight_T = _weights(blob.alpha_THW, centre_TX, area_T)
-    fits = {shape: _fit(shape, blob.alpha_THW, centre_TX, area_T, weight_T) for shape in SHAPES}
-    likeliest = min(fits, key=lambda name: float(fits[name].error_T @ weight_T))
-    colours_T = [_nearest(colour_C, RGB) for colour_C in blob.colour_TC + background_C]
-    first, last = (_nearest(blob.colour_TC[part].mean(0) + background_C, RGB) for part in (_START, _END))
+def _read_object(alpha_THW: Floats, colour_TC: Floats, present: float, background_C: Floats) -> Attributes:
+    area_T = alpha_THW.sum((1, 2))
+    rows_H, columns_W = (np.arange(side) + 0.5 for side in alpha_THW.shape[1:])
+    centre_TX = np.stack([alpha_THW.sum(1) @ columns_W, alpha_THW.sum(2) @ rows_H], axis=1) / area_T[:, None]
+    weight_T = _weights(alpha_THW, centre_TX, area_T)
+    error_T_of, turn_of = {}, {}
+    for shape in SHAPES:
+        error_T_of[shape], turn_of[shape] = _fit(shape, alpha_THW, centre_TX, area_T, weight_T)
+    likeliest = min(SHAPES, key=lambda name: float(error_T_of[name] @ weight_T))
+    colours_T = [_nearest(colour_C, RGB) for colour_C in colour_TC + background_C]
+    first, last = (_nearest(colour_TC[part].mean(0) + background_C, RGB) for part in (_START, _END))
     radius_T = np.sqrt(area_T / _unit_area(likeliest))
     growth = radius_T[_END].mean() / radius_T[_START].mean()
     signs = {
@@ -192,14 +151,14 @@ def _read_object(blob: _Blob, background_C: Floats) -> Attributes:
         "shrinks": growth < 1 / _GROWTH,
         "changes colour": first != last,
         "flickers": first == last and sum(colour != first for colour in colours_T) >= _FLICKER,
-        "spins": abs(fits[likeliest].turn) >= _TURNED,
-        "comes and goes": blob.present < _PRESENT,
+        "spins": abs(turn_of[likeliest]) >= _TURNED,
+        "comes and goes": present < _PRESENT,
         _path(centre_TX): True,
     }
     motions = [name for name, seen in signs.items() if seen and name != "stays still"]
     resized = signs["grows"] or signs["shrinks"]
     return Attributes(
-        shape=_shape(fits, likeliest, blob.alpha_THW),
+        shape=_shape(error_T_of, likeliest, alpha_THW, weight_T),
         colour=first,
         motion=" and ".join(motions) or "stays still",
         size=None if resized else min(RADII, key=lambda name: abs(np.log(radius_T.mean() / RADII[name]))),
@@ -207,23 +166,17 @@ def _read_object(blob: _Blob, background_C: Floats) -> Attributes:
     )
 
 
-def _shape(fits: dict[str, _Fit], likeliest: str, alpha_THW: Floats) -> str:
+def _shape(error_T_of: dict[str, Floats], likeliest: str, alpha_THW: Floats, weight_T: Floats) -> str:
     """The likeliest shape, unless the clip begins or ends with another or it is unlike the pixels."""
     third = len(alpha_THW) // 3 + 1
     ends = []
     for part in (slice(None, third), slice(-third, None)):
-        error = {name: float(fit.error_T[part] @ fit.weight_T[part]) for name, fit in fits.items()}
+        error = {name: float(error_T[part] @ weight_T[part]) for name, error_T in error_T_of.items()}
         best = min(error, key=lambda name: error[name])
         ends.append(best if error[best] < _DECISIVE * error[likeliest] else likeliest)
     if ends[0] != ends[1]:
         return f"{ends[0]}, then {ends[1]}"
-    return "unclear" if fits[likeliest].error_T.sum() > _UNLIKE * (alpha_THW**2).sum() else likeliest
-
-
-def _centres(alpha_THW: Floats, area_T: Floats) -> Floats:
-    """Centres of mass in pixels, TX."""
-    rows_H, columns_W = (np.arange(side) + 0.5 for side in alpha_THW.shape[1:])
-    return np.stack([alpha_THW.sum(1) @ columns_W, alpha_THW.sum(2) @ rows_H], axis=1) / area_T[:, None]
+    return "unclear" if error_T_of[likeliest].sum() > _UNLIKE * (alpha_THW**2).sum() else likeliest
 
 
 def _path(centre_TX: Floats) -> str:
@@ -243,8 +196,8 @@ def _path(centre_TX: Floats) -> str:
 @lru_cache
 def _unit_area(shape: str) -> float:
     """Area of a shape of radius 1."""
-    one = Placement(np.zeros((1, 2)), np.full(1, 20.0), np.zeros(1))
-    return float(cover(shape, one).coverage_TSS.sum()) / 20.0**2
+    coverage_TSS, _, _ = cover(shape, np.zeros((1, 2)), np.full(1, 20.0), np.zeros(1))
+    return float(coverage_TSS.sum()) / 20.0**2
 
 
 def _weights(alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Floats:
@@ -258,8 +211,11 @@ def _weights(alpha_THW: Floats, centre_TX: Floats, area_T: Floats) -> Floats:
     return (corners_T / ndimage.maximum_filter1d(corners_T, _NEIGHBOURS)) ** _KEENNESS
 
 
-def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weight_T: Floats) -> _Fit:
-    """Paint the shape at every angle over every frame, then find the steady turn with the least error."""
+def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weight_T: Floats) -> tuple[Floats, float]:
+    """Paint the shape at every angle over every frame, then find the steady turn with the least error.
+
+    Returns the squared difference of coverage in each frame, summed over its pixels, and degrees per frame.
+    """
     symmetry = _SYMMETRY[shape]
     angle_K = np.zeros(1) if shape == "circle" else np.arange(_ANGLES) * symmetry / _ANGLES
     error_TK = _errors(shape, alpha_THW, centre_TX, np.sqrt(area_T / _unit_area(shape)), np.radians(angle_K))
@@ -269,7 +225,7 @@ def _fit(shape: str, alpha_THW: Floats, centre_TX: Floats, area_T: Floats, weigh
     error_TRK = np.take_along_axis(error_TK[:, None], steps_TRK, axis=2)
     total_RK = np.tensordot(weight_T, error_TRK, axes=1)
     rate, angle = np.unravel_index(total_RK.argmin(), total_RK.shape)
-    return _Fit(error_TRK[:, rate, angle], weight_T, float(rates_R[rate]))
+    return error_TRK[:, rate, angle], float(rates_R[rate])
 
 
 def _errors(shape: str, alpha_THW: Floats, centre_TX: Floats, radius_T: Floats, angle_K: Floats) -> Floats:
@@ -287,12 +243,12 @@ def _differences(
     """b^2 - 2 a b for pixels a and painted shape b, TK, at each blur."""
     frames, angles = len(alpha_THW), len(angle_K)
     repeated = np.repeat(centre_TX, angles, axis=0), np.repeat(radius_T, angles), np.tile(angle_K, frames)
-    windows = cover(shape, Placement(*(values.astype(np.float32) for values in repeated)), waist)
-    sharp_NSS = np.pad(windows.coverage_TSS, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+    coverage_NSS, top_N, left_N = cover(shape, *(values.astype(np.float32) for values in repeated), star_waist=waist)
+    sharp_NSS = np.pad(coverage_NSS, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     side = sharp_NSS.shape[1]
     padded_THW = np.pad(np.float32(alpha_THW), ((0, 0), (side, side), (side, side)))  # windows may stick out
-    rows_TS = windows.top_T[::angles, None] + side - _MARGIN + np.arange(side)
-    columns_TS = windows.left_T[::angles, None] + side - _MARGIN + np.arange(side)
+    rows_TS = top_N[::angles, None] + side - _MARGIN + np.arange(side)
+    columns_TS = left_N[::angles, None] + side - _MARGIN + np.arange(side)
     seen_TSS = padded_THW[np.arange(frames)[:, None, None], rows_TS[:, :, None], columns_TS[:, None, :]]
     differences = []
     for sigma in _BLURS:

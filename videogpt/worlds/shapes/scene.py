@@ -1,19 +1,17 @@
 """The shapes world: what a scene is, and how scenes are drawn at random.
 
     scene = sample_scene(seed=0, index=7)                      # a pure function of its arguments
-    frames_THWC = render(scene)                                # 17 frames of 64x64 at 8 per second
-    text = shapes_caption(scene, caption_rng(seed=0, index=7))
+    scene == Scene.from_json(scene.to_json())
 
 One or two objects move, turn, grow or change colour on a plain background. Two objects keep to lanes of their
 own, so that they never overlap, and nothing ever touches the edge of the frame. One (shape, colour) pair in
 seven is held out by rule: the "train" split never shows it, every scene of the "held_out" split does.
 
-Refuses unknown splits and negative seeds or indices. Knows nothing of pixels, words or files.
+Refuses what `check_draw` refuses. Knows nothing of pixels, words or files.
 """
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,12 +25,7 @@ SHAPES = ("circle", "square", "triangle", "star")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white")
 OBJECT_SIZES = ("small", "medium", "large")
 BACKGROUNDS = ("black", "grey", "navy", "brown")
-STRAIGHT_MOTIONS = {
-    "moves left": (-1, 0),
-    "moves right": (1, 0),
-    "moves up": (0, -1),
-    "moves down": (0, 1),
-}
+STRAIGHT_MOTIONS = {"moves left": (-1, 0), "moves right": (1, 0), "moves up": (0, -1), "moves down": (0, 1)}
 MOTIONS = ("stays still", *STRAIGHT_MOTIONS, "bounces", "spins", "grows", "shrinks", "changes colour")
 
 RADII = {"small": 6.5, "medium": 9.4, "large": 13.5}
@@ -124,19 +117,14 @@ class Scene:
         """The scene of `to_json`. Raises ValueError for any other text."""
         try:
             fields = json.loads(text)
-            objects = tuple(
-                SceneObject(attributes=Attributes(**one["attributes"]), track=_track(one["track"]))
-                for one in fields["objects"]
-            )
-            return cls(objects=objects, background=fields["background"])
+            objects = []
+            for one in fields["objects"]:
+                tuples = {key: tuple(one["track"][key]) for key in ("start", "velocity", "region")}  # lists in JSON
+                track = Track(**(one["track"] | tuples))
+                objects.append(SceneObject(attributes=Attributes(**one["attributes"]), track=track))
+            return cls(objects=tuple(objects), background=fields["background"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a scene of the shapes world, as Scene.to_json() gives: {text[:80]!r}") from error
-
-
-def _track(fields: dict[str, Any]) -> Track:
-    """JSON knows lists only; tracks hold tuples."""
-    tuples = {key: tuple(fields[key]) for key in ("start", "velocity", "region")}
-    return Track(**{**fields, **tuples})
 
 
 def is_held_out_pair(shape: str, colour: str) -> bool:
@@ -152,9 +140,8 @@ def sample_scene(seed: int, index: int, split: Split = "train") -> Scene:
     """Draw scene `index` of the endless list that belongs to `seed` and `split`.
 
     Every scene of "held_out" has at least one object with a held-out pair; no scene of "train" has one.
-    Raises ValueError for an unknown split or a negative seed or index.
     """
-    rng = _rng(seed, index, split, stream=0)
+    rng = draw_rng(seed, index, split, stream=0)
     num_objects = int(rng.integers(1, 3))
     sizes = OBJECT_SIZES if num_objects == 1 else OBJECT_SIZES[:2]
     while True:  # until the objects belong to the split and find room
@@ -172,12 +159,8 @@ def sample_scene(seed: int, index: int, split: Split = "train") -> Scene:
     return Scene(objects=objects, background=pick(rng, BACKGROUNDS))
 
 
-def caption_rng(seed: int, index: int, split: Split = "train") -> np.random.Generator:
-    """Chooses the words for scene `index`. Apart from what draws the scene, so that neither disturbs the other."""
-    return _rng(seed, index, split, stream=1)
-
-
-def _rng(seed: int, index: int, split: Split, stream: int) -> np.random.Generator:
+def draw_rng(seed: int, index: int, split: Split, stream: int) -> np.random.Generator:
+    """Draws the scene (stream 0) or chooses its words (1), so that neither disturbs the other."""
     check_draw(seed, index, split)
     return np.random.default_rng([seed, index, SPLITS.index(split), stream])
 

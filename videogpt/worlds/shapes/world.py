@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from videogpt.worlds.shapes.captions import shapes_caption
 from videogpt.worlds.shapes.checker import agreement, check
 from videogpt.worlds.shapes.render import render
-from videogpt.worlds.shapes.scene import Scene, caption_rng, sample_scene
+from videogpt.worlds.shapes.scene import Scene, draw_rng, sample_scene
 from videogpt.worlds.world import FPS, Split, World
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
@@ -26,7 +26,7 @@ class ShapesWorld(World[Scene]):
         return sample_scene(seed, index, split)
 
     def caption_rng(self, seed: int, index: int, split: Split = "train") -> np.random.Generator:
-        return caption_rng(seed, index, split)
+        return draw_rng(seed, index, split, stream=1)
 
     def render(self, scene: Scene) -> Clip:
         return Clip(torch.from_numpy(render(scene)), FPS)
@@ -45,7 +45,7 @@ class ShapesWorld(World[Scene]):
 
     def verdict(self, frames_THWC: NDArray[np.uint8], scene: Scene) -> dict[str, bool]:
         """Count, shape, colour, size, motion and background."""
-        return agreement(check(frames_THWC), scene)
+        return agreement(*check(frames_THWC), scene)
 
     def group(self, scene: Scene) -> str:
         return "one object" if len(scene.objects) == 1 else "two objects"

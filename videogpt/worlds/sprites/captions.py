@@ -34,18 +34,13 @@ _WITHOUT_ARTICLE = ("skin", "hair", "trousers", "armour", "mail")
 
 def sprite_caption(sprite: Sprite, rng: np.random.Generator) -> str:
     """Put a sprite into words; the same state of `rng` gives the same words."""
+    who = f"person with {sprite.body} and" if sprite.body.endswith("skin") else f"{sprite.body} with"
     return pick(rng, _ORDERS).format(
-        person=_person(sprite),
+        person=f"a {who} {_some(sprite.hair)}",
         clothes=_clothes(sprite),
         verb=pick(rng, _VERBS_OF_ACTIONS[sprite.action]),
         facing=pick(rng, _FACING[sprite.direction]),
     )
-
-
-def _person(sprite: Sprite) -> str:
-    if sprite.body.endswith("skin"):
-        return f"a person with {sprite.body} and {_some(sprite.hair)}"
-    return f"a {sprite.body} with {_some(sprite.hair)}"
 
 
 def _clothes(sprite: Sprite) -> str:

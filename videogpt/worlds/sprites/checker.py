@@ -13,6 +13,7 @@ with their dark outlines, and the plain distance then prefers darker ones.
 """
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -43,19 +44,16 @@ class Match(NamedTuple):
     """Mean squared difference of the colour values (0 to 255) to the clip so blurred: 0 is the very clip."""
 
 
-class _Layer(NamedTuple):
-    """All variants of one layer, in the cells of one action and direction."""
-
-    covers_VP: Float32s  # 1 where a variant covers what is below it, else 0
-    colour_VPC: Float32s
+_error = attrgetter("error")
 
 
 class _Cells(NamedTuple):
-    """One action and direction."""
+    """One action and direction, with all variants of each layer."""
 
     used_THW: NDArray[np.bool_]  # pixels that any layer covers; P of them
     repeats_P: Float32s  # how often a clip shows the cell
-    layers: dict[str, _Layer]
+    covers: dict[str, Float32s]  # VP: 1 where a variant covers what is below it, else 0
+    colours: dict[str, Float32s]  # VPC
 
 
 class SpritesChecker:
@@ -63,19 +61,11 @@ class SpritesChecker:
 
     def __init__(self, sheets: SpriteSheets) -> None:
         self.sheets = sheets
-        self._cells = [
-            [_cells_of(sheets.cells(action, direction)) for direction in range(len(DIRECTIONS))] for action in ACTIONS
-        ]
+        directions = range(len(DIRECTIONS))
+        self._cells = [[_cells_of(sheets.cells(action, d)) for d in directions] for action in ACTIONS]
 
     def read(self, frames_THWC: NDArray[np.uint8]) -> Match:
-        """The clip of the world that is nearest to the frames.
-
-        Args:
-            frames_THWC: 17 RGB frames of 64x64, uint8.
-
-        Raises:
-            ValueError: frames of another shape.
-        """
+        """The clip of the world that is nearest to the frames; ValueError for frames of another shape."""
         if frames_THWC.shape != (NUM_FRAMES, CELL, CELL, 3):
             raise ValueError(f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}")
         video_THWC = frames_THWC.astype(np.float32)
@@ -109,10 +99,6 @@ class SpritesChecker:
         return Match(number, self.sheets.sprite(number), blur, error)
 
 
-def _error(match: Match) -> float:
-    return match.error
-
-
 def _blurred(pictures_THWC: Float32s, blur: float) -> Float32s:
     if blur == 0:
         return pictures_THWC
@@ -124,15 +110,15 @@ def _blurred(pictures_THWC: Float32s, blur: float) -> Float32s:
 
 def _cells_of(cells: dict[str, NDArray[np.uint8]]) -> _Cells:
     used_THW = np.any([cells_VTHWC[..., 3].any(axis=0) for cells_VTHWC in cells.values()], axis=0)
-    layers = {}
+    covers, colours = {}, {}
     for layer, cells_VTHWC in cells.items():
         pixels_VPC = cells_VTHWC[:, used_THW].astype(np.float32)
         alpha_VPC = pixels_VPC[..., 3:] / np.float32(255)
-        covers_VP = (alpha_VPC[..., 0] >= 0.5).astype(np.float32)
-        layers[layer] = _Layer(covers_VP, np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32))
+        covers[layer] = (alpha_VPC[..., 0] >= 0.5).astype(np.float32)
+        colours[layer] = np.multiply(pixels_VPC[..., :3], alpha_VPC, dtype=np.float32)
     shown = np.bincount(np.arange(NUM_FRAMES) % len(used_THW)).astype(np.float32)
     repeats_P = np.broadcast_to(rearrange(shown, "t -> t 1 1"), used_THW.shape)[used_THW]
-    return _Cells(used_THW, repeats_P, layers)
+    return _Cells(used_THW, repeats_P, covers, colours)
 
 
 def _distances(cells: _Cells, video_THWC: Float32s) -> Float32s:
@@ -140,21 +126,19 @@ def _distances(cells: _Cells, video_THWC: Float32s) -> Float32s:
     count = len(cells.used_THW)
     cells_sum_THWC = np.stack([video_THWC[t::count].sum(axis=0) for t in range(count)])
     sum_PC = cells_sum_THWC[cells.used_THW]
-
-    def costs(layer: _Layer) -> Float32s:
-        square_VP = np.einsum("vpc,vpc->vp", layer.colour_VPC, layer.colour_VPC)
-        return cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", layer.colour_VPC, sum_PC)
-
-    shoes, hair, top, bottom, body = (cells.layers[n] for n in ("shoes", "hair", "topwear", "bottomwear", "body"))
-    free_P = 1 - shoes.covers_VP[0]
-    hair_K = (free_P * hair.covers_VP * costs(hair)).sum(axis=1)
-    below_hair_KP = free_P * (1 - hair.covers_VP)
-    top_KL = below_hair_KP @ (top.covers_VP * costs(top)).T
-    below_top_QP = rearrange(below_hair_KP[:, None] * (1 - top.covers_VP), "k l p -> (k l) p")
-    bottom_M1P = (bottom.covers_VP * costs(bottom))[:, None]
-    lower_MNP = bottom_M1P + (1 - bottom.covers_VP[:, None]) * costs(body)
+    covers, costs = cells.covers, {}  # both VP
+    for layer, colour_VPC in cells.colours.items():
+        square_VP = np.einsum("vpc,vpc->vp", colour_VPC, colour_VPC)
+        costs[layer] = cells.repeats_P * square_VP - 2 * np.einsum("vpc,pc->vp", colour_VPC, sum_PC)
+    free_P = 1 - covers["shoes"][0]
+    hair_K = (free_P * covers["hair"] * costs["hair"]).sum(axis=1)
+    below_hair_KP = free_P * (1 - covers["hair"])
+    top_KL = below_hair_KP @ (covers["topwear"] * costs["topwear"]).T
+    below_top_QP = rearrange(below_hair_KP[:, None] * (1 - covers["topwear"]), "k l p -> (k l) p")
+    bottom_M1P = (covers["bottomwear"] * costs["bottomwear"])[:, None]
+    lower_MNP = bottom_M1P + (1 - covers["bottomwear"][:, None]) * costs["body"]
     lower_QR = below_top_QP @ rearrange(lower_MNP, "m n p -> p (m n)")
     lower_KLMN = rearrange(lower_QR, "(k l) (m n) -> k l m n", k=len(hair_K), m=len(bottom_M1P))
-    shoes_cost = (shoes.covers_VP[0] * costs(shoes)[0]).sum()
+    shoes_cost = (covers["shoes"][0] * costs["shoes"][0]).sum()
     total_KLMN = shoes_cost + hair_K[:, None, None, None] + top_KL[:, :, None, None] + lower_KLMN
     return rearrange(total_KLMN, "k l m n -> n m l k")

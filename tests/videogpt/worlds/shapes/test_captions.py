@@ -3,7 +3,8 @@
 import numpy as np
 
 from videogpt.worlds.shapes.captions import OMITTED, shapes_caption
-from videogpt.worlds.shapes.scene import Attributes, Scene, caption_rng, sample_scene
+from videogpt.worlds.shapes.scene import sample_scene
+from videogpt.worlds.shapes.world import ShapesWorld
 
 
 def test_captions_vary_and_full_ones_name_everything() -> None:
@@ -19,18 +20,17 @@ def test_captions_vary_and_full_ones_name_everything() -> None:
 
 
 def test_size_and_background_are_left_out_now_and_then() -> None:
-    texts = [shapes_caption(sample_scene(8, index), caption_rng(8, index)) for index in range(400)]
+    world = ShapesWorld()
+    texts = [world.caption(world.scene(8, index), world.caption_rng(8, index)) for index in range(400)]
     bare = sum("background" not in text for text in texts) / len(texts)
     assert abs(bare - OMITTED) < 0.06
     assert not any(" a orange" in f" {text}" for text in texts)
 
 
 def test_full_captions_of_different_scenes_differ() -> None:
-    def meaning(scene: Scene) -> tuple[frozenset[Attributes], str]:
-        return frozenset(one.attributes for one in scene.objects), scene.background
-
     meaning_of: dict[str, object] = {}
     for index in range(1500):
         scene = sample_scene(9, index)
-        text = shapes_caption(scene, caption_rng(9, index), full=True)
-        assert meaning_of.setdefault(text, meaning(scene)) == meaning(scene)
+        text = shapes_caption(scene, ShapesWorld().caption_rng(9, index), full=True)
+        meaning = frozenset(one.attributes for one in scene.objects), scene.background
+        assert meaning_of.setdefault(text, meaning) == meaning

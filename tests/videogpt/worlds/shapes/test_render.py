@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from videogpt.worlds.shapes.render import BACKGROUND_RGB, Placement, cover, place, render
+from videogpt.worlds.shapes.render import BACKGROUND_RGB, cover, place, render
 from videogpt.worlds.shapes.scene import Attributes, Scene, SceneObject, Track, sample_scene
 
 
@@ -22,12 +22,12 @@ def test_motion_is_plain_to_see() -> None:
     """Translations go 14 pixels or more and one way; bounces turn back midway, and slowly enough to follow."""
     for index in range(150):
         for one in sample_scene(7, index).objects:
-            steps_TX = np.diff(place(one.track).centre_TX, axis=0)
+            steps_TX = np.diff(place(one.track)[0], axis=0)
             if one.attributes.motion == "moves left":
                 assert steps_TX[:, 0].sum() <= -13.9 and (steps_TX[:, 0] < 0).all() and not steps_TX[:, 1].any()
             elif one.attributes.motion == "bounces":
                 turned_TX = np.sign(steps_TX[1:]) != np.sign(steps_TX[:-1])
-                assert turned_TX[3:12].any() and np.ptp(place(one.track).centre_TX, axis=0).min() > 4
+                assert turned_TX[3:12].any() and np.ptp(place(one.track)[0], axis=0).min() > 4
             elif not one.attributes.motion.startswith("moves"):
                 assert not steps_TX.any()
             assert np.abs(steps_TX).max() <= 2.5
@@ -37,8 +37,7 @@ def test_motion_is_plain_to_see() -> None:
 @pytest.mark.parametrize("shape, area", [("circle", 3.1416), ("square", 2.88), ("triangle", 2.1954), ("star", 2.2831)])
 @pytest.mark.parametrize("degrees", [0, 17, 45])
 def test_coverage_is_anti_aliased_and_has_the_area_of_the_shape(shape: str, area: float, degrees: float) -> None:
-    placement = Placement(np.array([[30.3, 31.8]]), np.array([9.0]), np.radians([degrees]))
-    coverage_SS = cover(shape, placement).coverage_TSS[0]
+    (coverage_SS,), _, _ = cover(shape, np.array([[30.3, 31.8]]), np.array([9.0]), np.radians([degrees]))
     assert coverage_SS.sum() == pytest.approx(area * 81, rel=0.01)
     assert 8 < ((coverage_SS > 0.05) & (coverage_SS < 0.95)).sum() < 90
 

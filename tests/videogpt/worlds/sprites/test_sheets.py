@@ -40,18 +40,17 @@ def test_higher_layers_cover_lower_ones(sheets: SpriteSheets, source: Path) -> N
 
 
 def test_incomplete_sources_are_refused(source: Path, tmp_path) -> None:
-    with pytest.raises(ValueError, match="attributes.tsv is missing"):
-        SpriteSheets(tmp_path)
+    def refused(complaint: str) -> None:
+        with pytest.raises(ValueError, match=complaint):
+            SpriteSheets(tmp_path)
+
+    refused("attributes.tsv is missing")
     (tmp_path / "attributes.tsv").write_text((source / "attributes.tsv").read_text())
-    with pytest.raises(ValueError, match="body/0.png is missing"):
-        SpriteSheets(tmp_path)
+    refused("body/0.png is missing")
     (tmp_path / "body").mkdir()
     Image.new("RGBA", (64, 64)).save(tmp_path / "body" / "0.png")
-    with pytest.raises(ValueError, match="64x64 pixels, not 832x1344"):
-        SpriteSheets(tmp_path)
+    refused("64x64 pixels, not 832x1344")
     (tmp_path / "body" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="cannot be read as a picture"):
-        SpriteSheets(tmp_path)
+    refused("cannot be read as a picture")
     (tmp_path / "attributes.tsv").write_text("layer\twords\nbody\tlight skin\n")
-    with pytest.raises(ValueError, match="columns layer, index and words"):
-        SpriteSheets(tmp_path)
+    refused("columns layer, index and words")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from videogpt.evaluation.caption_following import find_world
+from videogpt.worlds.sprites.captions import sprite_caption
 from videogpt.worlds.sprites.scene import Sprite, is_held_out_character
 from videogpt.worlds.sprites.world import SpritesWorld
 from videogpt.worlds.writer import write_world
@@ -25,16 +26,22 @@ def test_split_holds_out_characters_fairly(sprites: SpritesWorld) -> None:
         assert len(np.unique(kept[[first, second]], axis=1).T) == pairs  # every pair is seen in training
 
 
-def test_captions_are_checked_attribute_by_attribute(source: Path, sprites: SpritesWorld, tmp_path: Path) -> None:
-    list(write_world(tmp_path / "clips", clips=2, world=sprites, suffix=".avi"))
+def test_a_folder_of_sprites_is_a_data_set_and_checked_attribute_by_attribute(
+    source: Path, sprites: SpritesWorld, tmp_path: Path
+) -> None:
+    paths = list(write_world(tmp_path / "clips", clips=6, seed=3, split="held_out", world=sprites))
     records = list(ClipFolder(tmp_path / "clips"))
+    assert [record.path for record in records] == paths
     assert find_world(records) is None  # not without the sheets
     world = find_world(records, source)
-    assert world is not None and world.full_caption(records[0], np.random.default_rng(0)) == records[0].caption
-    first, second = map(world.scene_of, records)
-    assert world.group(first) == first.action
-    frames_THWC = Clip.read(records[0].path).frames_THWC.numpy()
-    assert world.verdict(frames_THWC, first) == dict.fromkeys(Sprite._fields, True)
-    wrong = world.verdict(frames_THWC, second)
-    assert wrong == {name: records[0].fields[name] == records[1].fields[name] for name in Sprite._fields}
-    assert not all(wrong.values())
+    assert isinstance(world, SpritesWorld)
+    scenes = [world.scene_of(record) for record in records]
+    numbers = [world.sheets.number(scene) for scene in scenes]
+    assert len(set(numbers)) == 6 and set(numbers) <= set(world.numbers("held_out").tolist())
+    for number, record, scene in zip(numbers, records, scenes, strict=True):
+        assert record.caption == sprite_caption(scene, np.random.default_rng([3, number]))
+        assert record.caption == world.full_caption(record, np.random.default_rng(0))
+        assert world.group(scene) == scene.action
+        for wanted in (scene, scenes[0]):
+            right = world.verdict(Clip.read(record.path).frames_THWC.numpy(), wanted)
+            assert right == {name: getattr(scene, name) == getattr(wanted, name) for name in Sprite._fields}
