@@ -25,8 +25,7 @@ _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]) -> bool:
     """Whether what has this name can only be on the Hub: `owner/name`, with nothing of the sort here or shipped.
 
-    Raises:
-        ValueError: a revision is given with what is here.
+    ValueError where a revision is given with what is here.
     """
     path = Path(name)
     remote = isinstance(name, str) and bool(_NAME.fullmatch(name)) and not path.exists() and not path.parent.exists()
@@ -36,16 +35,10 @@ def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]
     return remote
 
 
-def downloaded(
-    name: str, revision: str | None, kind: str, files: Collection[str] = (CONFIG_NAME, WEIGHTS_NAME)
-) -> Path:
-    """A folder of the Hub, fetched unless it is in huggingface_hub's cache.
+def downloaded(name: str, revision: str | None, kind: str) -> Path:
+    """A folder `owner/name` of the Hub, fetched unless it is in huggingface_hub's cache.
 
-    Args:
-        name: `owner/name`.
-        revision: Branch, tag or commit; the main branch if None.
-        kind: What it is to be, for messages.
-        files: What is fetched of it.
+    `revision` is a branch, tag or commit, the main branch if None; `kind` says in messages what it is to be.
 
     Raises:
         ValueError: huggingface_hub is not installed, or the name is none.
@@ -53,14 +46,13 @@ def downloaded(
     """
     hub = _hub(f"{name!r} is neither a folder nor a shipped {kind}; to take it from the Hub")
     try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(files)))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
     except hub.errors.HFValidationError as error:
         raise ValueError(f"{name!r} is no name on the Hub: {_first_line(error)}") from error
     except OSError as error:  # whatever the Hub or the network says
         at = f" at {revision}" if revision else ""
-        raise OSError(
-            f"{kind} {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
-        ) from error
+        said = f"{kind} {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
+        raise OSError(said) from error
 
 
 def push(
@@ -76,11 +68,10 @@ def push(
     """Upload a folder; returns the address of the commit.
 
     Args:
-        repo_id: `owner/name`; made if there is no such repository.
+        repo_id: `owner/name`; made if there is no such repository, private or not.
         save: Fills the folder, which holds the card already.
         card: The model card; one that is in the repository already stays.
         kind: What is uploaded, for the commit's message.
-        private: Whether a repository that is made here is private.
         revision: Branch to put it on, which must exist; the main one if None.
         token: Who does it; None takes what `hf auth login` has kept.
 
