@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from videogpt_tokenizer.any_size import decode_pieces, encode_pieces
-from videogpt_tokenizer.grid import fitted
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
@@ -52,7 +51,7 @@ def test_it_is_encode_and_decode_of_the_padded_clip(tokenizer):
     assert torch.equal(clip.codes_THW, tokenizer.encode(padded)[0])
     expected = tokenizer.decode(clip.codes_THW[None])[0, :, :38, :13, :20]
     torch.testing.assert_close(tokenizer.decode_clips([clip])[0], expected, atol=1e-5, rtol=0)
-    assert torch.equal(fitted(tokenizer, video, held=3), padded)
+    assert torch.equal(torch.cat([fitted for _, fitted in tokenizer.fitted([video])], dim=2), padded)
 
 
 @pytest.mark.parametrize("latents_at_once", [1, 3, 100])

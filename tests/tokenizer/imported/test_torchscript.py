@@ -114,7 +114,7 @@ def test_nothing_is_run_without_being_told_to(tmp_path):
 def test_the_interface_says_what_it_takes(video, tmp_path):
     folder = save(tmp_path / "pair", Encode(), Decode())
     tokenizer = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True)
-    assert tokenizer.num_frames(3) == 9 and tokenizer.latent_frames(6) == 3 and tokenizer.clip_frames == 17
+    assert tokenizer.num_frames(3) == 9 and tokenizer.latent_frames(6) == 3 and tokenizer.frames_at_once == 17
     with pytest.raises(ValueError, match="8 frames do not fit the tokenizer: the nearest counts are 5 and 9"):
         tokenizer.encode(video[:, :, :8])
     with pytest.raises(ValueError, match="has no stream"):

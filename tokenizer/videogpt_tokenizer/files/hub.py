@@ -12,7 +12,8 @@ huggingface_hub's mixin, which would have to be imported with the tokenizer and 
 
 import re
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -45,14 +46,9 @@ def downloaded(name: str, revision: str | None, kind: str) -> Path:
         OSError: there is nothing of that name, or the Hub cannot be reached.
     """
     hub = _hub(f"{name!r} is neither a folder nor a shipped {kind}; to take it from the Hub")
-    try:
+    at = f" at {revision}" if revision else ""
+    with _in_one_line(hub, name, f"{kind} {name!r}{at} is no folder here, and the Hub does not give it"):
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
-    except hub.errors.HFValidationError as error:
-        raise ValueError(f"{name!r} is no name on the Hub: {_first_line(error)}") from error
-    except OSError as error:  # whatever the Hub or the network says
-        at = f" at {revision}" if revision else ""
-        said = f"{kind} {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
-        raise OSError(said) from error
 
 
 def push(
@@ -85,17 +81,13 @@ def push(
         folder = Path(place)
         (folder / CARD_NAME).write_text(card, encoding="utf-8")
         save(folder)
-        try:
+        with _in_one_line(hub, repo_id, f"the Hub does not take {repo_id!r}"):
             api.create_repo(repo_id, private=private, exist_ok=True)
             if api.file_exists(repo_id, CARD_NAME, revision=revision):
                 (folder / CARD_NAME).unlink()
             commit = api.upload_folder(
                 repo_id=repo_id, folder_path=folder, revision=revision, commit_message=f"Upload a {kind}"
             )
-        except hub.errors.HFValidationError as error:
-            raise ValueError(f"{repo_id!r} is no name on the Hub: {_first_line(error)}") from error
-        except OSError as error:
-            raise OSError(f"the Hub does not take {repo_id!r}: {_first_line(error)}") from error
     return str(commit.commit_url)
 
 
@@ -108,5 +100,13 @@ def _hub(why: str) -> ModuleType:
     return huggingface_hub
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def _in_one_line(hub: ModuleType, name: str, refusal: str) -> Iterator[None]:
+    """Whatever huggingface_hub, the Hub or the network says, after what has failed."""
+    try:
+        yield
+    except (hub.errors.HFValidationError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, hub.errors.HFValidationError):
+            raise ValueError(f"{name!r} is no name on the Hub: {reason}") from error
+        raise OSError(f"{refusal}: {reason}") from error
