@@ -62,10 +62,8 @@ def ssim_of_frames(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
 class CodebookUse(NamedTuple):
     """How evenly a set of clips spreads over the vocabulary."""
 
-    share: float
-    """Codes that occur at least once, as a share of the codebook."""
-    perplexity: float
-    """2 to the entropy of the codes' frequencies: the number of equally likely codes that would be as diverse."""
+    share: float  # of the codebook, of the codes that occur at least once
+    perplexity: float  # 2 to the entropy of their frequencies: as many equally likely codes would be as diverse
 
 
 def codebook_use(counts_V: Tensor) -> CodebookUse:

@@ -57,7 +57,8 @@ def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[i
 
 def _composited(file: BinaryIO) -> Iterator[tuple[np.ndarray, float, float]]:
     """Lay each still over the canvas, as its flags say."""
-    canvas_height, canvas_width = _canvas_size(file)
+    file.seek(24)  # in the VP8X chunk, which comes first
+    canvas_width, canvas_height = (1 + int.from_bytes(file.read(3), "little") for _ in range(2))
     if canvas_height * canvas_width > MAX_PIXELS:
         claim = f"claims {canvas_width} x {canvas_height}, more than {MOST_PIXELS}"
         raise ValueError(f"{file.name}: {claim}; make it smaller")
@@ -91,13 +92,6 @@ def _decode_still(still: bytes) -> np.ndarray:
     if not frames:
         raise EOFError("a frame of the animation is incomplete")
     return frames[0].reformat(format="rgba", interpolation=KEEP).to_ndarray()
-
-
-def _canvas_size(file: BinaryIO) -> tuple[int, int]:
-    """Height and width, from the VP8X chunk, which comes first."""
-    file.seek(24)
-    width, height = (1 + int.from_bytes(file.read(3), "little") for _ in range(2))
-    return height, width
 
 
 def _frames(file: BinaryIO) -> Iterator[tuple[int, int, int, int, bytes]]:

@@ -24,12 +24,10 @@ from torch import Tensor
 
 # T frames, H height, W width, C colours (red, green, blue)
 
-VIDEO_SUFFIXES = (
+CLIP_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv",
-    ".gif", ".webp",
+    ".gif", ".webp", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff",
 )  # fmt: skip
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-CLIP_SUFFIXES = VIDEO_SUFFIXES + IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,6 @@ class ClipMixture(lightning.LightningDataModule):
     Args:
         parts: The sets of clips. The first one's validation clips validate.
         weights: How often each part gives a batch, in proportion; None takes all equally often.
-
-    Raises:
-        ValueError: there is no part, or the weights are not one positive number for each.
     """
 
     def __init__(self, parts: list[ClipDataModule], weights: list[float] | None = None) -> None:
@@ -60,9 +57,7 @@ class ClipMixture(lightning.LightningDataModule):
         """The first part's."""
         return self.parts[0].val_dataloader()
 
-    def test_dataloader(self) -> ResumableLoader:
-        """The same as validation."""
-        return self.val_dataloader()
+    test_dataloader = val_dataloader
 
 
 class _MixtureLoader:

@@ -33,9 +33,6 @@ class MuonAdamW(torch.optim.Optimizer):
             lr: peak learning rate of both halves.
             weight_decay: decoupled weight decay of the matrices.
             betas: decay of AdamW's first and second moments.
-
-        Raises:
-            ValueError: there are no matrices, or one has another number of axes than two.
         """
         self._muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self._adamw = torch.optim.AdamW(adamw_groups, lr=lr, betas=betas, fused=True)
@@ -44,7 +41,6 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Step both halves; returns what `closure` returns."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         self._muon.step()
@@ -52,7 +48,6 @@ class MuonAdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a `state_dict`; what an ordinary optimiser does, and the halves follow."""
         super().load_state_dict(state_dict)
         self._share()
 
