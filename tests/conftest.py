@@ -3,6 +3,8 @@ and Triton's interpreter where none is."""
 
 import os
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +40,25 @@ def same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Callable[..., Any]:
+    """Makes video tokenizers with random weights: 4 x 8 x 8, unless the network's `settings` say otherwise.
+
+    `quantizer` holds settings of its own. With `remembers` the mixes over time matter, which training begins at zero.
+    """
+    from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+    from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+    from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+    def make(*, remembers: bool = False, quantizer: dict[str, Any] | None = None, **settings: Any) -> VideoTokenizer:
+        torch.manual_seed(0)
+        network = AutoencoderConfig(**{"widths": (16, 16), "encoder_depth": 1, "decoder_depth": 1, **settings})
+        tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(**quantizer or {})))
+        for name, parameter in tokenizer.named_parameters() if remembers else ():
+            if "mix" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        return tokenizer.eval()
+
+    return make
