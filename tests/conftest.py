@@ -4,6 +4,7 @@ and Triton's interpreter where none is."""
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,19 +44,29 @@ def same_random_numbers() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_tokenizer() -> Callable[..., Any]:
-    """Makes video tokenizers with random weights: 4 x 8 x 8, unless the network's `settings` say otherwise.
+def make_tokenizer() -> Callable[..., Any]:
+    """Makes tiny video tokenizers with random weights: 4 x 8 x 8, 1000 codes, unless settings say otherwise.
 
-    `quantizer` holds settings of its own. With `remembers` the mixes over time matter, which training begins at zero.
+    Those of the network are given by name, `quantizer` holds others. With `remembers` the mixes over time matter, which
+    training begins at zero.
     """
-    from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-    from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
-    from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+    from videogpt_tokenizer import TokenizerConfig, VideoTokenizer
 
-    def make(*, remembers: bool = False, quantizer: dict[str, Any] | None = None, **settings: Any) -> VideoTokenizer:
-        torch.manual_seed(0)
-        network = AutoencoderConfig(**{"widths": (16, 16), "encoder_depth": 1, "decoder_depth": 1, **settings})
-        tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(**quantizer or {})))
+    def make(
+        seed: int = 0,
+        levels: tuple[int, ...] = (8, 5, 5, 5),
+        *,
+        remembers: bool = False,
+        quantizer=None,
+        **network: Any,
+    ) -> VideoTokenizer:
+        torch.manual_seed(seed)
+        least, usual = {"widths": (16, 16), "encoder_depth": 1, "decoder_depth": 1}, TokenizerConfig()
+        config = TokenizerConfig(
+            autoencoder=replace(usual.autoencoder, **{**least, **network}),
+            quantizer=replace(usual.quantizer, **{"levels": levels, **(quantizer or {})}),
+        )
+        tokenizer = VideoTokenizer(config)
         for name, parameter in tokenizer.named_parameters() if remembers else ():
             if "mix" in name:
                 torch.nn.init.normal_(parameter, std=0.1)

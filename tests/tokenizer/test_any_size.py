@@ -12,8 +12,8 @@ SHAPES = [(1, 16, 16), (50, 9, 16), (5, 16, 13), (37, 16, 16), (6, 13, 1), (2, 1
 
 
 @pytest.fixture(scope="module", params=["wide", "local"])
-def tokenizer(request, tiny_tokenizer) -> VideoTokenizer:
-    return tiny_tokenizer(widths=(16, 32), encoder_context=request.param, remembers=True)
+def tokenizer(request, make_tokenizer) -> VideoTokenizer:
+    return make_tokenizer(widths=(16, 32), encoder_context=request.param, remembers=True)
 
 
 def random_videos(shapes: list[tuple[int, int, int]] = SHAPES) -> list[torch.Tensor]:

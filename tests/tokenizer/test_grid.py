@@ -30,9 +30,9 @@ class Decode(nn.Module):
 
 
 @pytest.fixture(scope="module", params=["own", "vqvae", "pair"])
-def tokenizer(request, tiny_tokenizer) -> Tokenizer:
+def tokenizer(request, make_tokenizer) -> Tokenizer:
     if request.param == "own":
-        return tiny_tokenizer(encoder_context="wide", remembers=True)
+        return make_tokenizer(encoder_context="wide", remembers=True)
     if request.param == "pair":
         return TorchScriptTokenizer(Encode(), Decode(), codebook_size=16, time_stride=4, space_stride=8, sha="pair")
     torch.manual_seed(0)
@@ -70,8 +70,8 @@ def test_the_least_latent_frames_hold_every_number_of_frames(tokenizer: Tokenize
         assert tokenizer.num_frames(latents) >= frames and (latents == 1 or tokenizer.num_frames(latents - 1) < frames)
 
 
-def test_the_covering_grid_is_the_smallest(tiny_tokenizer) -> None:
-    tokenizer = tiny_tokenizer()
+def test_the_covering_grid_is_the_smallest(make_tokenizer) -> None:
+    tokenizer = make_tokenizer()
     assert tokenizer.covering_grid(1, 8, 9) == (1, 1, 2)
     assert [tokenizer.covering_grid(frames, 1, 1).time for frames in (2, 5, 6, 9)] == [2, 2, 3, 3]
 

@@ -20,10 +20,10 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @pytest.fixture(scope="module")
-def of_context(tiny_tokenizer) -> Callable[[str], VideoTokenizer]:
+def of_context(make_tokenizer) -> Callable[[str], VideoTokenizer]:
     def make(context: str) -> VideoTokenizer:
-        levels = {"levels": (8, 5, 5)}
-        tokenizer = tiny_tokenizer(widths=(16, 32), encoder_context=context, quantizer=levels, remembers=True)
+        settings = {"widths": (16, 32), "encoder_context": context, "remembers": True}
+        tokenizer = make_tokenizer(levels=(8, 5, 5), **settings)
         with torch.no_grad():
             tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
         return tokenizer

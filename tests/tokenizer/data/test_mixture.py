@@ -6,7 +6,6 @@ from pathlib import Path
 
 import lightning
 import pytest
-import torch
 
 from videogpt_tokenizer.data.batches import ClipBatch, ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
@@ -101,28 +100,12 @@ def test_no_part_is_refused() -> None:
         ClipMixture([])
 
 
-class Shapes(lightning.LightningModule):
-    """Remembers what it was trained on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen: list[float] = []
-
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> torch.Tensor:
-        self.seen.append(float(batch["video"].sum()))
-        return self.weight.sum()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters())
-
-
 @pytest.mark.parametrize("wrong", [{"size": 20}, {"num_frames": 6}])
 def test_sizes_that_the_tokenizer_does_not_take_are_refused_before_any_clip_is_decoded(
-    wrong: dict[str, int], numbered: Path, tiny_tokenizer, tmp_path: Path
+    wrong: dict[str, int], numbered: Path, make_tokenizer, tmp_path: Path
 ) -> None:
     parts = [ClipDataModule(str(numbered), **{"num_frames": 5, "size": 16, **change}) for change in ({}, wrong)]
-    training = TokenizerTraining(tiny_tokenizer().config)
+    training = TokenizerTraining(make_tokenizer().config)
     trainer = lightning.Trainer(accelerator="cpu", max_steps=1, default_root_dir=tmp_path, logger=False)
     with pytest.raises(ValueError, match="the nearest"):
         trainer.fit(training, datamodule=ClipMixture(parts))
@@ -130,16 +113,9 @@ def test_sizes_that_the_tokenizer_does_not_take_are_refused_before_any_clip_is_d
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_trainer_resumes_within_an_epoch(numbered: Path, tmp_path: Path) -> None:
-    def run(steps: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, list[float]]:
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-        trainer = lightning.Trainer(accelerator="cpu", max_steps=steps, default_root_dir=tmp_path, **quiet)
-        model = Shapes()
-        trainer.fit(model, datamodule=mixture(numbered, [3, 2, 1]), ckpt_path=checkpoint)
-        return trainer, model.seen
+def test_a_trainer_resumes_within_an_epoch(fit, numbered: Path, tmp_path: Path) -> None:
+    def run(place: str, steps: int, resume: Path | None = None) -> list[list[float]]:
+        return fit({"datamodule": mixture(numbered, [3, 2, 1])}, tmp_path / place, steps, resume).seen
 
-    _, whole = run(31)
-    first, begun = run(5)
-    first.save_checkpoint(tmp_path / "five.ckpt")
-    _, rest = run(31, tmp_path / "five.ckpt")
-    assert begun + rest == whole
+    whole, begun = run("whole", 31), run("parts", 5)
+    assert begun + run("parts", 31, tmp_path / "parts" / "last.ckpt") == whole

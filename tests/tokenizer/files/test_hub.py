@@ -16,10 +16,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def cache(tiny_tokenizer, tmp_path: Path) -> Path:
+def cache(make_tokenizer, tmp_path: Path) -> Path:
     """huggingface_hub's cache, with a tokenizer that was fetched once as owner/name."""
     repository = tmp_path / "hub" / "models--owner--name"
-    tiny_tokenizer().save_pretrained(repository / "snapshots" / COMMIT)
+    make_tokenizer().save_pretrained(repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
     (tmp_path / "hub" / "models--owner--partial" / "refs").mkdir(parents=True)
@@ -66,12 +66,12 @@ def test_what_was_fetched_is_loaded_strictly_and_all_else_is_one_line(cache):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_package_is_one_clear_line(tiny_tokenizer, monkeypatch):
+def test_a_missing_package_is_one_clear_line(make_tokenizer, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"'owner/name' is neither a folder .* pip install 'videogpt-lm\[hub\]'"):
         VideoTokenizer.from_pretrained("owner/name")
     with pytest.raises(ValueError, match=r"to push to the Hub, pip install 'videogpt-lm\[hub\]'"):
-        tiny_tokenizer().push_to_hub("owner/name")
+        make_tokenizer().push_to_hub("owner/name")
 
 
 def test_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch):
