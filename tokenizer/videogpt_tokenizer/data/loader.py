@@ -100,14 +100,9 @@ class ResumableLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, epoch and batches of it that were handed out, and what that place refers to."""
-        return {
-            "epoch": self._epoch,
-            "batch": self._batch,
-            "num_items": len(self.dataset),
-            "batch_size": self.batch_size,
-            "num_processes": _world_size(),
-            "seed": self.seed,
-        }
+        place = {"epoch": self._epoch, "batch": self._batch}
+        data = {"num_items": len(self.dataset), "batch_size": self.batch_size, "num_processes": _world_size()}
+        return {**place, **data, "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a saved place.

@@ -85,11 +85,8 @@ class _MixtureLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "given": self._given.tolist(),
-            "share": self._share.tolist(),
-            "loaders": [loader.state_dict() for loader in self.loaders],
-        }
+        loaders = [loader.state_dict() for loader in self.loaders]
+        return {"given": self._given.tolist(), "share": self._share.tolist(), "loaders": loaders}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a saved place. Where the number of parts has changed there is none, and a warning says so.
