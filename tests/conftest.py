@@ -3,6 +3,9 @@ and Triton's interpreter where none is."""
 
 import os
 import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +41,35 @@ def same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    """Makes tiny video tokenizers with random weights: 4 x 8 x 8, 1000 codes, unless settings say otherwise.
+
+    Those of the network are given by name, `quantizer` holds others. With `remembers` the mixes over time matter, which
+    training begins at zero.
+    """
+    from videogpt_tokenizer import TokenizerConfig, VideoTokenizer
+
+    def make(
+        seed: int = 0,
+        levels: tuple[int, ...] = (8, 5, 5, 5),
+        *,
+        remembers: bool = False,
+        quantizer=None,
+        **network: Any,
+    ) -> VideoTokenizer:
+        torch.manual_seed(seed)
+        least, usual = {"widths": (16, 16), "encoder_depth": 1, "decoder_depth": 1}, TokenizerConfig()
+        config = TokenizerConfig(
+            autoencoder=replace(usual.autoencoder, **{**least, **network}),
+            quantizer=replace(usual.quantizer, **{"levels": levels, **(quantizer or {})}),
+        )
+        tokenizer = VideoTokenizer(config)
+        for name, parameter in tokenizer.named_parameters() if remembers else ():
+            if "mix" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        return tokenizer.eval()
+
+    return make

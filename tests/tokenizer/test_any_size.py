@@ -6,22 +6,14 @@ import pytest
 import torch
 
 from videogpt_tokenizer.any_size import decode_pieces, encode_pieces
-from videogpt_tokenizer.grid import fitted
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 SHAPES = [(1, 16, 16), (50, 9, 16), (5, 16, 13), (37, 16, 16), (6, 13, 1), (2, 1, 8), (33, 16, 16), (34, 12, 11)]
 
 
 @pytest.fixture(scope="module", params=["wide", "local"])
-def tokenizer(request) -> VideoTokenizer:
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1, encoder_context=request.param)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network))
-    for name, parameter in tokenizer.named_parameters():
-        if "mix" in name:  # zero at the start of training
-            torch.nn.init.normal_(parameter, std=0.1)
-    return tokenizer.eval()
+def tokenizer(request, make_tokenizer) -> VideoTokenizer:
+    return make_tokenizer(widths=(16, 32), encoder_context=request.param, remembers=True)
 
 
 def random_videos(shapes: list[tuple[int, int, int]] = SHAPES) -> list[torch.Tensor]:
@@ -52,7 +44,7 @@ def test_it_is_encode_and_decode_of_the_padded_clip(tokenizer):
     assert torch.equal(clip.codes_THW, tokenizer.encode(padded)[0])
     expected = tokenizer.decode(clip.codes_THW[None])[0, :, :38, :13, :20]
     torch.testing.assert_close(tokenizer.decode_clips([clip])[0], expected, atol=1e-5, rtol=0)
-    assert torch.equal(fitted(tokenizer, video, held=3), padded)
+    assert torch.equal(torch.cat([fitted for _, fitted in tokenizer.fitted([video])], dim=2), padded)
 
 
 @pytest.mark.parametrize("latents_at_once", [1, 3, 100])
@@ -81,15 +73,12 @@ def test_clips_that_have_ended_cost_nothing(tokenizer, monkeypatch):
     assert sum(encoded) == 8 + 40 + 8
 
 
-def test_no_clips_are_none(tokenizer):
-    assert tokenizer.encode_clips([]) == [] == tokenizer.decode_clips([])
-
-
 @pytest.mark.parametrize(
     "video, said",
     [
         (torch.zeros(3, 0, 8, 8), r"video 1 is torch.float32 of shape \(3, 0, 8, 8\); give floating point"),
         (torch.zeros(1, 3, 1, 8, 8), "video 1"),
+        (torch.zeros(3, 5, 8, 8).numpy(), "video 1 is a ndarray"),
         (torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "torch.uint8"),
         (torch.full((3, 1, 8, 8), 2.0), "span .* to 2, but"),
     ],
@@ -108,6 +97,7 @@ def test_codes_that_do_not_fit_their_size_are_refused(tokenizer, change):
         tokenizer.decode_clips([dataclasses.replace(clip, **change)])
 
 
-def test_a_batch_of_none_is_refused(tokenizer):
+def test_no_clips_are_none_and_a_batch_of_none_is_refused(tokenizer):
+    assert tokenizer.encode_clips([]) == [] == tokenizer.decode_clips([])
     with pytest.raises(ValueError, match="batch_size is 0"):
         tokenizer.encode_clips(random_videos([(1, 8, 8)]), 0)

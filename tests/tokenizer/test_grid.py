@@ -1,6 +1,7 @@
 """Every kind of tokenizer is a `Tokenizer`: the same names, grids that fit, and a way through for any clip."""
 
 import math
+from collections.abc import Iterable
 
 import pytest
 import torch
@@ -11,8 +12,6 @@ from torch import Tensor, nn
 from videogpt_tokenizer.grid import Piece, Tokenizer, regrouped
 from videogpt_tokenizer.imported.torchscript import TorchScriptTokenizer
 from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
 class Encode(nn.Module):
@@ -30,30 +29,17 @@ class Decode(nn.Module):
         return blocks[:, None, 3:].repeat(1, 3, 1, 1, 1)
 
 
-def own() -> VideoTokenizer:
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1, encoder_context="wide")
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network))
-    for name, weight in tokenizer.named_parameters():
-        if "mix" in name:  # they start at zero, and then nothing is remembered
-            nn.init.normal_(weight, std=0.1)
-    return tokenizer
-
-
-def vqvae() -> VQVAETokenizer:
+@pytest.fixture(scope="module", params=["own", "vqvae", "pair"])
+def tokenizer(request, make_tokenizer) -> Tokenizer:
+    if request.param == "own":
+        return make_tokenizer(encoder_context="wide", remembers=True)
+    if request.param == "pair":
+        return TorchScriptTokenizer(Encode(), Decode(), codebook_size=16, time_stride=4, space_stride=8, sha="pair")
+    torch.manual_seed(0)
     config = VQVAEConfig(n_codes=32, embedding_dim=4, n_hiddens=8, n_res_layers=1, sequence_length=9)
-    tokenizer = VQVAETokenizer(config)
+    tokenizer = VQVAETokenizer(config).eval()
     nn.init.normal_(tokenizer.codebook.embeddings, std=0.5)
     return tokenizer
-
-
-def pair() -> TorchScriptTokenizer:
-    return TorchScriptTokenizer(Encode(), Decode(), codebook_size=16, time_stride=4, space_stride=8, sha="pair")
-
-
-@pytest.fixture(scope="module", params=[own, vqvae, pair], ids=lambda make: make.__name__)
-def tokenizer(request) -> Tokenizer:
-    torch.manual_seed(0)
-    return request.param().eval()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +47,7 @@ def video() -> Tensor:
     return torch.rand(3, 25, 13, 9, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def whole(pieces: list[Piece]) -> tuple[Tensor, Tensor, Tensor]:
+def whole(pieces: Iterable[Piece]) -> tuple[Tensor, Tensor, Tensor]:
     originals, results, codes = zip(*pieces, strict=True)
     return torch.cat(originals, dim=1), torch.cat(results, dim=1), torch.cat(codes)
 
@@ -84,8 +70,8 @@ def test_the_least_latent_frames_hold_every_number_of_frames(tokenizer: Tokenize
         assert tokenizer.num_frames(latents) >= frames and (latents == 1 or tokenizer.num_frames(latents - 1) < frames)
 
 
-def test_the_covering_grid_is_the_smallest() -> None:
-    tokenizer = own()
+def test_the_covering_grid_is_the_smallest(make_tokenizer) -> None:
+    tokenizer = make_tokenizer()
     assert tokenizer.covering_grid(1, 8, 9) == (1, 1, 2)
     assert [tokenizer.covering_grid(frames, 1, 1).time for frames in (2, 5, 6, 9)] == [2, 2, 3, 3]
 
@@ -109,8 +95,8 @@ def test_it_streams_or_says_why_not(tokenizer: Tokenizer) -> None:
 @given(cuts=st.lists(st.integers(1, 24), max_size=6, unique=True))
 @example(cuts=list(range(1, 25)))
 def test_pieces_of_any_sizes_go_through_alike(tokenizer: Tokenizer, video: Tensor, cuts: list[int]) -> None:
-    found = whole(list(tokenizer.through(video.tensor_split(sorted(cuts), dim=1))))
-    for one, other in zip(found, whole(list(tokenizer.through([video]))), strict=True):
+    found = whole(tokenizer.through(video.tensor_split(sorted(cuts), dim=1)))
+    for one, other in zip(found, whole(tokenizer.through([video])), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(found[0], video) and found[1].shape == video.shape
 
@@ -119,7 +105,7 @@ def test_pieces_of_any_sizes_go_through_alike(tokenizer: Tokenizer, video: Tenso
 def test_it_is_encode_and_decode_of_the_padded_clip(tokenizer: Tokenizer, video: Tensor, frames: int) -> None:
     """Of the whole, or of each window by itself."""
     video = video[:, :frames]
-    _, result, codes = whole(list(tokenizer.through([video])))
+    _, result, codes = whole(tokenizer.through([video]))
     height, width = (size * tokenizer.space_stride for size in tokenizer.covering_grid(1, *video.shape[2:])[1:])
     rows, columns = torch.arange(height).clamp(max=12), torch.arange(width).clamp(max=8)
     for first in range(0, frames, frames if tokenizer.streams else tokenizer.frames_at_once):
@@ -155,7 +141,7 @@ def test_the_caller_may_reuse_the_memory_of_a_piece(tokenizer: Tokenizer, video:
     buffer = torch.empty(3, 5, 13, 9)
     reused = (buffer.copy_(piece) for piece in video.split(5, dim=1))
     results = [piece.result_CTHW.clone() for piece in tokenizer.through(reused)]
-    assert torch.equal(torch.cat(results, dim=1), whole(list(tokenizer.through([video])))[1])
+    assert torch.equal(torch.cat(results, dim=1), whole(tokenizer.through([video]))[1])
 
 
 @pytest.mark.parametrize(
@@ -172,11 +158,8 @@ def test_pieces_that_are_no_clip_together_are_refused(tokenizer: Tokenizer, seco
         list(tokenizer.through([torch.zeros(3, 1, 8, 8), second]))
 
 
-def test_pieces_are_cut_anew_in_order() -> None:
+def test_pieces_are_cut_anew_in_order_and_none_are_no_clip(tokenizer: Tokenizer) -> None:
     frames = torch.arange(10.0).view(1, 10, 1, 1).expand(3, -1, 1, 1)
     cut = list(regrouped(frames.split([3, 1, 6], dim=1), iter([1, 4, 4, 4])))
     assert [piece.shape[1] for piece in cut] == [1, 4, 4, 1] and torch.equal(torch.cat(cut, dim=1), frames)
-
-
-def test_no_pieces_are_no_clip(tokenizer: Tokenizer) -> None:
     assert list(tokenizer.through([])) == []

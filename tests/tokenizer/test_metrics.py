@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer import metrics
-from videogpt_tokenizer.metrics import codebook_use, decibels, psnr, ssim, ssim_of_frames
+from videogpt_tokenizer.metrics import codebook_use, decibels, psnr, ssim
 from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
 
 
@@ -40,10 +40,10 @@ def test_ssim_of_two_greys_is_what_its_formula_says():
     assert ssim(grey, other).item() == pytest.approx(expected, abs=5e-4)
 
 
-def test_ssim_of_a_frame_is_that_of_a_clip_of_one_frame():
+def test_ssim_of_a_clip_is_the_mean_of_its_frames():
     video, target = (torch.rand(2, 3, 4, 16, 16) * 2 - 1 for _ in range(2))
     alone = [ssim(*(clips[:, :, t : t + 1] for clips in (video, target))) for t in range(4)]
-    assert ssim_of_frames(video, target).equal(torch.stack(alone, dim=1))
+    assert ssim(video, target).equal(torch.stack(alone, dim=1).mean(dim=1))
 
 
 def test_ssim_of_large_pictures_goes_in_pieces(monkeypatch):

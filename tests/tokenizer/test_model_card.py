@@ -4,17 +4,9 @@ import pytest
 import yaml
 
 from videogpt_tokenizer.files.hub import CARD_NAME
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 
-def make_tokenizer(**quantizer) -> VideoTokenizer:
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(**quantizer))).eval()
-
-
-def test_a_card_is_written_and_one_of_ones_own_stays(tmp_path):
+def test_a_card_is_written_and_one_of_ones_own_stays(make_tokenizer, tmp_path):
     tokenizer = make_tokenizer(levels=(8, 5, 5))
     tokenizer.save_pretrained(tmp_path)
     card = (tmp_path / CARD_NAME).read_text(encoding="utf-8")
@@ -27,10 +19,11 @@ def test_a_card_is_written_and_one_of_ones_own_stays(tmp_path):
     assert (tmp_path / CARD_NAME).read_text() == "mine"
 
 
-def test_the_hub_can_read_the_card():
+def test_the_hub_can_read_the_card(make_tokenizer):
     front = yaml.safe_load(make_tokenizer().model_card("owner/name", "mit").split("---\n")[1])
     assert front["license"] == "mit" and front["library_name"] == "videogpt-lm" and "video-tokenizer" in front["tags"]
     hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
-    card = hub.ModelCard(make_tokenizer(kind="lfq").model_card("owner/name"), ignore_metadata_errors=False)
+    text = make_tokenizer(quantizer={"kind": "lfq"}).model_card("owner/name")
+    card = hub.ModelCard(text, ignore_metadata_errors=False)
     assert card.data.license == "unknown" and card.data.tags == front["tags"]
     assert 'from_pretrained("owner/name")' in card.text and "1,024 codes (lfq)" in card.text

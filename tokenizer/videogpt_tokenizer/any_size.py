@@ -9,17 +9,17 @@
 Sides are padded to the tokenizer's stride by repeating the edge, and cut back; the last frame is held until the count
 fits, and cut off. Nothing looks ahead in time, so what is held changes no earlier code. Latent frames go through one by
 one, so memory besides what is given and returned does not grow with the length. Clips of equal padded size go together,
-longest first, and leave the batch as they end: a short clip costs no more beside a long one than alone.
+longest first, and leave the batch as they end: a short clip costs no more beside a long one than alone. Refuses what is
+no clip, and codes that do not fit the clip's size or the tokenizer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer.grid import Coder, Grid, Piece, Tokenizer, check_frames, fitted, passed, regrouped
+from videogpt_tokenizer.grid import Coder, Grid, Tokenizer, check_frames
 
 # B batch, C colours (3), T frames (of latents where codes are meant), H/W height and width
 
@@ -38,21 +38,10 @@ class ClipCodes:
     """Pixels, from the left."""
 
 
-def through(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> Iterator[Piece]:
-    """Pieces of a clip encoded and decoded, each latent frame as soon as it is full; see `Tokenizer.through`."""
-    stream = tokenizer.stream()
-    for video_CTHW, fitted_BCTHW in _by_latent_frame(tokenizer, pieces):
-        yield passed(stream, video_CTHW, fitted_BCTHW)
-
-
 def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> ClipCodes:
-    """A clip in one piece (3, T, H, W) or more, in [-1, 1] -> its codes, where the pieces are.
-
-    Raises:
-        ValueError: a piece is no video, or of another size than those before it.
-    """
+    """A clip in one piece (3, T, H, W) or more, in [-1, 1], all of one size -> its codes, where the pieces are."""
     stream, codes, num_frames, height, width = tokenizer.stream(), [], 0, 0, 0
-    for video_CTHW, fitted_BCTHW in _by_latent_frame(tokenizer, pieces):
+    for video_CTHW, fitted_BCTHW in tokenizer.fitted(pieces):
         codes.append(stream.encode(fitted_BCTHW)[0].to(video_CTHW.device))
         num_frames += video_CTHW.shape[1]
         height, width = video_CTHW.shape[2:]
@@ -61,11 +50,7 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> ClipCodes:
 
 
 def decode_pieces(tokenizer: Tokenizer, clip: ClipCodes) -> Iterator[Tensor]:
-    """Codes -> the clip in pieces (3, T, height, width) in [-1, 1], of one latent frame each, where the tokenizer is.
-
-    Raises:
-        ValueError: the codes do not fit the clip's size, or this tokenizer.
-    """
+    """Codes -> the clip in pieces (3, T, height, width) in [-1, 1], a latent frame each, where the tokenizer is."""
     _check_codes(tokenizer, clip, "the clip")
     stream = tokenizer.stream()
     for latent, codes_HW in enumerate(clip.codes_THW):
@@ -77,16 +62,12 @@ def decode_pieces(tokenizer: Tokenizer, clip: ClipCodes) -> Iterator[Tensor]:
 def encode_clips(tokenizer: Tokenizer, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
     """Videos (3, T, H, W) in [-1, 1] of any T, H and W from 1 on -> their codes, in order, where each video is.
 
-    Args:
-        batch_size: Clips at once; they pass through the tokenizer's device a latent frame at a time.
-
-    Raises:
-        ValueError: something else than (3, T, H, W) in floating point, values outside [-1, 1], or `batch_size` below 1.
+    `batch_size` clips at once pass through the tokenizer's device, a latent frame at a time.
     """
     for index, video_CTHW in enumerate(videos):
         check_frames(video_CTHW, f"video {index}")
     grids = [tokenizer.covering_grid(*video_CTHW.shape[1:]) for video_CTHW in videos]
-    coming = [_by_latent_frame(tokenizer, [video_CTHW]) for video_CTHW in videos]
+    coming = [tokenizer.fitted([video_CTHW]) for video_CTHW in videos]
     codes: list[list[Tensor]] = [[] for _ in videos]
     for stream, batch, _ in _in_step(tokenizer, grids, batch_size):
         fitted_BCTHW = torch.cat([next(coming[index])[1] for index in batch])
@@ -100,11 +81,7 @@ def encode_clips(tokenizer: Tokenizer, videos: Sequence[Tensor], batch_size: int
 
 @torch.no_grad()
 def decode_clips(tokenizer: Tokenizer, clips: Sequence[ClipCodes], batch_size: int = 16) -> list[Tensor]:
-    """Codes -> videos (3, num_frames, height, width), clamped to [-1, 1], in order, where each clip's codes are.
-
-    Raises:
-        ValueError: a clip whose codes do not fit its size or this tokenizer, or `batch_size` below 1.
-    """
+    """Codes -> videos (3, num_frames, height, width), clamped to [-1, 1], in order, where each clip's codes are."""
     for index, clip in enumerate(clips):
         _check_codes(tokenizer, clip, f"clip {index}")
     pieces: list[list[Tensor]] = [[] for _ in clips]
@@ -114,15 +91,6 @@ def decode_clips(tokenizer: Tokenizer, clips: Sequence[ClipCodes], batch_size: i
             piece_CTHW = _cut(tokenizer, clips[index], latent, video_CTHW)
             pieces[index].append(piece_CTHW.to(clips[index].codes_THW.device))
     return [torch.cat(parts, dim=1) for parts in pieces]
-
-
-def _by_latent_frame(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """A clip in pieces of any length -> the frames of each of its latent frames, as they are and `fitted`."""
-    done, sizes = 0, chain([tokenizer.first_frames], repeat(tokenizer.time_stride))
-    for video_CTHW in regrouped(pieces, sizes):
-        done += video_CTHW.shape[1]
-        held = tokenizer.num_frames(tokenizer.latent_frames(done)) - done
-        yield video_CTHW, fitted(tokenizer, video_CTHW, held)
 
 
 def _in_step(tokenizer: Tokenizer, grids: Sequence[Grid], batch_size: int) -> Iterator[tuple[Coder, list[int], int]]:

@@ -24,9 +24,6 @@ def load_video_tokenizer(path: str | Path, *, trust_torchscript: bool = False) -
             checkpoint of VideoGPT's VQ-VAE. Whatever else is a name on the Hub, `owner/name`.
         trust_torchscript: True to run the programs in encoder.jit and decoder.jit: what that means is said at the head
             of `imported.torchscript`.
-
-    Raises:
-        ValueError: not found, damaged, of something else, or TorchScript that is not trusted.
     """
     if str(path) in shipped_tokenizers() or not is_imported(Path(path)):
         return VideoTokenizer.from_pretrained(path)

@@ -48,22 +48,20 @@ def codes_of_picture(height: int, width: int, stride: int) -> tuple[int, int]:
     return height // stride, width // stride
 
 
-def check_shape_of_codes(codes_BTHW: Tensor) -> None:
-    """ValueError unless these are whole numbers (B, T, H, W), of no latent frame or more."""
+def check_codes(codes_BTHW: Tensor, codebook_size: int | None = None) -> None:
+    """ValueError unless these are whole numbers (B, T, H, W), of no latent frame or more, in [0, codebook_size)."""
     kind = codes_BTHW.dtype
     if kind == torch.bool or kind.is_floating_point or kind.is_complex:
         raise ValueError(f"codes must be whole numbers such as `encode` returns, not {kind}")
     if codes_BTHW.ndim != 4 or 0 in (len(codes_BTHW), *codes_BTHW.shape[2:]):
         raise ValueError(f"codes must be (batch, latent frames, height, width), not {tuple(codes_BTHW.shape)}")
-
-
-def check_codes(codes_BTHW: Tensor, codebook_size: int) -> None:
-    """ValueError unless these are whole numbers (B, T, H, W) in [0, codebook_size)."""
-    check_shape_of_codes(codes_BTHW)
-    if codes_BTHW.numel() and not 0 <= int(codes_BTHW.min()) <= int(codes_BTHW.max()) < codebook_size:
+    if codebook_size is None or not codes_BTHW.numel():
+        return
+    least, most = int(codes_BTHW.min()), int(codes_BTHW.max())
+    if not 0 <= least <= most < codebook_size:
         raise ValueError(
-            f"codes span {int(codes_BTHW.min())} to {int(codes_BTHW.max())}, but this tokenizer knows "
-            f"0 to {codebook_size - 1}: were they made by another tokenizer?"
+            f"codes span {least} to {most}, but this tokenizer knows 0 to {codebook_size - 1}: "
+            "were they made by another tokenizer?"
         )
 
 

@@ -5,13 +5,14 @@
     for piece in tokenizer.through(videos):             # pieces of one clip, (3, T, H, W) in [-1, 1], any T, H and W
         piece.result_CTHW, piece.codes_THW
 
-A clip that no grid fits is padded: its last frame is held, its last row and column are repeated (`fitted`). Whoever
-does that cuts the result back. Sizes that have no grid are refused by `grid`, which names the nearest that have one.
+A clip that no grid fits is padded on the way through (`fitted`), and cut back: its last frame is held, its last row and
+column are repeated. `grid` refuses sizes that have none, and names the nearest that have one.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 from typing import NamedTuple, Protocol
 
 import torch
@@ -42,19 +43,16 @@ class Piece(NamedTuple):
 
 
 class Coder(Protocol):
-    """A stream: encodes and decodes one clip, or a batch of clips in step, piece by piece."""
+    """A stream: encodes and decodes one clip, or a batch of clips in step, piece by piece.
 
-    def encode(self, video_BCTHW: Tensor) -> Tensor:
-        """Further frames in [-1, 1] -> codes of the latent frames that they complete."""
-        ...
+    `encode` takes further frames in [-1, 1] and gives the codes of the latent frames that they complete, `decode` takes
+    further codes and gives their frames. `keep` goes on with the first so many clips of the batch: the others have
+    ended.
+    """
 
-    def decode(self, codes_BTHW: Tensor) -> Tensor:
-        """Further codes -> their frames in [-1, 1]."""
-        ...
-
-    def keep(self, clips: int) -> None:
-        """Go on with the first so many clips of the batch; the others have ended."""
-        ...
+    def encode(self, video_BCTHW: Tensor) -> Tensor: ...
+    def decode(self, codes_BTHW: Tensor) -> Tensor: ...
+    def keep(self, clips: int) -> None: ...
 
 
 class Tokenizer(nn.Module, ABC):
@@ -75,32 +73,25 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
         return next(self.parameters()).device
 
     @abstractmethod
     def encode(self, video_BCTHW: Tensor) -> Tensor:
-        """Video in [-1, 1], (B, 3, frames, height, width) -> codes (B, T, H, W) of `grid`, int64."""
+        """Video in [-1, 1], (B, 3, frames, height, width) -> codes (B, T, H, W) of `grid`, int64.
+
+        ValueError where it is no such video, of a size that does not fit (see `grid`), or of values outside [-1, 1].
+        """
 
     @abstractmethod
     def decode(self, codes_BTHW: Tensor) -> Tensor:
-        """Codes (B, T, H, W) -> video (B, 3, frames, height, width), float, clamped to [-1, 1]."""
+        """Codes (B, T, H, W) -> video (B, 3, frames, height, width), float, clamped to [-1, 1].
 
-    @abstractmethod
-    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
-        """Pieces (3, T, H, W) in [-1, 1] of a clip of any length and size -> the clip encoded and decoded, as it comes.
-
-        Raises:
-            ValueError: a piece is no video, or of another size than those before it.
+        ValueError where they are no whole numbers, of another shape, or outside [0, codebook_size).
         """
 
     @abstractmethod
     def stream(self) -> Coder:
-        """A fresh stream, for encoding or decoding a clip of any length in pieces.
-
-        Raises:
-            ValueError: it has none (see `streams`).
-        """
+        """A fresh stream, for encoding or decoding a clip of any length in pieces; ValueError without `streams`."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -121,9 +112,8 @@ class Tokenizer(nn.Module, ABC):
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Shape of the codes of a clip of this size.
 
-        Raises:
-            ValueError: no number of latent frames gives so many frames, or a side is not a multiple of space_stride;
-                the message names the nearest sizes that fit.
+        ValueError, which names the nearest sizes that fit, where no number of latent frames gives so many frames, or a
+        side is not a multiple of space_stride.
         """
         latents, stride = self.latent_frames(frames), self.time_stride
         if frames != self.num_frames(latents):
@@ -139,28 +129,38 @@ class Tokenizer(nn.Module, ABC):
         side = self.space_stride
         return Grid(self.latent_frames(frames), -(-height // side), -(-width // side))
 
+    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
+        """Pieces (3, T, H, W) in [-1, 1] of a clip of any length and size -> the clip encoded and decoded, as it comes.
 
-def fitted(tokenizer: Tokenizer, video_CTHW: Tensor, held: int) -> Tensor:
-    """Frames as a tokenizer takes them, (1, C, T, H, W), where it runs: the last `held` times more, sides padded."""
-    height, width = video_CTHW.shape[2:]
-    side = tokenizer.space_stride
-    padding = (0, -width % side, 0, -height % side, 0, held)
-    return F.pad(video_CTHW[None].to(tokenizer.device), padding, mode="replicate").contiguous()
+        ValueError where a piece is no video, or of another size than those before it.
+        """
+        by = self.stream() if self.streams else self
+        for video_CTHW, fitted_BCTHW in self.fitted(pieces):
+            _, frames, height, width = video_CTHW.shape
+            codes_BTHW = by.encode(fitted_BCTHW)
+            result_BCTHW = by.decode(codes_BTHW)[:, :, :frames, :height, :width]
+            yield Piece(video_CTHW, result_BCTHW[0], codes_BTHW[0])
 
+    def fitted(self, pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """A clip in pieces of any lengths -> what goes through at once: frames as they are, and as `encode` takes them.
 
-def passed(by: Coder | Tokenizer, video_CTHW: Tensor, fitted_BCTHW: Tensor) -> Piece:
-    """Encode and decode frames that were `fitted`, and cut back what that added."""
-    _, frames, height, width = video_CTHW.shape
-    codes_BTHW = by.encode(fitted_BCTHW)
-    result_BCTHW = by.decode(codes_BTHW)[:, :, :frames, :height, :width]
-    return Piece(video_CTHW, result_BCTHW[0], codes_BTHW[0])
+        These are the frames of a latent frame, or of a window. The second are (1, C, T, H, W), where the tokenizer
+        runs: the last frame is held until the count fits, sides are padded.
+        """
+        side, done = self.space_stride, 0
+        in_turn = chain([self.first_frames], repeat(self.time_stride))
+        for video_CTHW in regrouped(pieces, in_turn if self.streams else repeat(self.frames_at_once)):
+            _, frames, height, width = video_CTHW.shape
+            done = frames + (done if self.streams else 0)
+            held = self.num_frames(self.latent_frames(done)) - done
+            padding = (0, -width % side, 0, -height % side, 0, held)
+            yield video_CTHW, F.pad(video_CTHW[None].to(self.device), padding, mode="replicate").contiguous()
 
 
 def regrouped(pieces: Iterable[Tensor], sizes: Iterator[int]) -> Iterator[Tensor]:
     """Pieces (C, T, H, W) of a clip, of any lengths -> the clip in pieces of the lengths `sizes`, the last maybe less.
 
-    Raises:
-        ValueError: a piece is no video, or of another size than those before it.
+    ValueError where a piece is no video, or of another size than those before it.
     """
     waiting_CTHW, size = None, next(sizes)
     for piece_CTHW in pieces:
@@ -184,6 +184,5 @@ def check_frames(video_CTHW: object, name: str) -> None:
         raise ValueError(f"{name} is a {type(video_CTHW).__name__}; give a torch tensor")
     shape = tuple(video_CTHW.shape)
     if len(shape) != 4 or shape[0] != 3 or 0 in shape or not video_CTHW.is_floating_point():
-        raise ValueError(
-            f"{name} is {video_CTHW.dtype} of shape {shape}; give floating point (3, frames, height, width)"
-        )
+        found = f"{video_CTHW.dtype} of shape {shape}"
+        raise ValueError(f"{name} is {found}; give floating point (3, frames, height, width)")

@@ -1,7 +1,6 @@
 """How close a reconstruction is, and how much of a codebook is at work: the one place for these formulas.
 
     psnr(video_BCTHW, target_BCTHW).mean()                  # the mean of the clips' PSNR, not of their mean error
-    ssim_of_frames(video_BCTHW, target_BCTHW)               # (B, T)
     decibels(0.01)                                          # what a mean squared error is in PSNR
 
 All pictures are float in [-1, 1]: the peak is 2, its square 4.
@@ -37,12 +36,7 @@ def decibels(square: float) -> float:
 
 
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
-    """Structural similarity of each clip, the mean over its frames, (B,)."""
-    return ssim_of_frames(video_BCTHW, target_BCTHW).mean(dim=1)
-
-
-def ssim_of_frames(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
-    """Structural similarity (Wang et al., 2004) of each frame, (B, T); Gaussian window, sigma 1.5."""
+    """Structural similarity (Wang et al., 2004) of each clip, (B,), the mean over its frames; Gaussian, sigma 1.5."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     # From 0 on: what SSIM says of brightness depends on where black is.
@@ -56,16 +50,14 @@ def ssim_of_frames(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     ]
     # A single frame comes back without an axis.
     found = torch.cat([part.reshape(-1) for part in parts if isinstance(part, Tensor)])
-    return rearrange(found, "(b t) -> b t", b=video_BCTHW.shape[0])
+    return rearrange(found, "(b t) -> b t", b=video_BCTHW.shape[0]).mean(dim=1)
 
 
 class CodebookUse(NamedTuple):
     """How evenly a set of clips spreads over the vocabulary."""
 
-    share: float
-    """Codes that occur at least once, as a share of the codebook."""
-    perplexity: float
-    """2 to the entropy of the codes' frequencies: the number of equally likely codes that would be as diverse."""
+    share: float  # of the codebook, of the codes that occur at least once
+    perplexity: float  # 2 to the entropy of their frequencies: as many equally likely codes would be as diverse
 
 
 def codebook_use(counts_V: Tensor) -> CodebookUse:

@@ -1,16 +1,12 @@
 """The model card of a video tokenizer: what it does to a clip, in YAML for the Hub and in words for people.
 
-    card = tokenizer_card(name="owner/name", license="mit", time_stride=4, space_stride=8, ...)
-    write_card(Path("tokenizer"), card)           # README.md, unless there is one
+    card = tokenizer_card(tokenizer, name="owner/name", license="mit", quantizer="fsq, levels 8, 5, 5")
 
 It says what follows from the configuration and nothing of data or quality, which it cannot know. There is no
 `pipeline_tag`, since none of the Hub's tasks is that of a tokenizer.
 """
 
-from pathlib import Path
-
-from videogpt_tokenizer.files.hub import CARD_NAME
-from videogpt_tokenizer.files.replacing import write_whole
+from videogpt_tokenizer.grid import Tokenizer
 
 NO_LICENSE = "unknown"
 """The Hub's word for a licence that is not given."""
@@ -49,44 +45,23 @@ Not said here, because only those who trained it know: data, quality on clips th
 """
 
 
-def tokenizer_card(
-    *,
-    name: str,
-    license: str,  # noqa: A002 - the Hub's name for it
-    time_stride: int,
-    space_stride: int,
-    codebook_size: int,
-    quantizer: str,
-    parameters: int,
-) -> str:
-    """The card's text.
+def tokenizer_card(tokenizer: Tokenizer, *, name: str, license: str, quantizer: str) -> str:  # noqa: A002
+    """The card's text, under a name that `from_pretrained` takes; `quantizer` says in words what makes the codes.
 
-    Args:
-        name: What to give to `from_pretrained`.
-        license: The licence of the weights, in the Hub's words, for example `mit`.
-        time_stride: Frames per latent frame, the first one excepted.
-        space_stride: Pixels of height and width per code.
-        codebook_size: Number of different codes.
-        quantizer: What makes them, in words.
-        parameters: Number of weights.
+    `license` is that of the weights, in the Hub's words, for example `mit`.
     """
-    causal = f"`1 + {time_stride}k` frames become `1 + k` latent frames"
+    time, space = tokenizer.time_stride, tokenizer.space_stride
+    causal = f"`1 + {time}k` frames become `1 + k` latent frames"
     return CARD.format(
         license=license,
         name=name,
-        time=time_stride,
-        space=space_stride,
-        codes=codebook_size,
-        counts=causal if time_stride > 1 else "each frame becomes a latent frame",
-        size=16 * space_stride,
-        frames=1 + 4 * time_stride,
+        time=time,
+        space=space,
+        codes=tokenizer.codebook_size,
+        counts=causal if time > 1 else "each frame becomes a latent frame",
+        size=16 * space,
+        frames=1 + 4 * time,
         quantizer=quantizer,
-        parameters=parameters,
+        parameters=sum(parameter.numel() for parameter in tokenizer.parameters()),
         rest=", the licence" if license == NO_LICENSE else "",
     )
-
-
-def write_card(folder: Path, card: str) -> None:
-    """Write `README.md` unless there is one, which somebody may have written by hand."""
-    if not (folder / CARD_NAME).exists():
-        write_whole(folder / CARD_NAME, card)

@@ -44,8 +44,8 @@ class TextTokenizer:
         self._processor = _parse(model)
         self.vocab_size: int = self._processor.vocab_size()
         """Number of ids, 0 to vocab_size - 1."""
-        self._text_of_id = [_piece_bytes(self._processor, i) for i in range(self.vocab_size)]
         ids = range(self.vocab_size)
+        self._text_of_id = [_piece_bytes(self._processor, i) for i in ids]
         self._id_of_byte = {self._text_of_id[i][0]: i for i in ids if self._processor.is_byte(i)}
         if len(self._id_of_byte) != 256:
             raise ValueError("the SentencePiece model has no byte pieces: train it with byte_fallback=True")
@@ -57,9 +57,6 @@ class TextTokenizer:
         vocab_size: upper bound (at least 258); few captions give fewer ids. Pairs are merged most frequent
         first, so in a small set each word, led by its space, ends up as one piece. (Captions of talking
         faces, robots and shapes take 1.0 ids a word, and 2.4 to 3.4 with SentencePiece's unigram model.)
-
-        Raises:
-            ValueError: vocab_size below 258.
         """
         if vocab_size < BASE_VOCAB:
             raise ValueError(f"vocab_size {vocab_size} is too small: bytes alone need {BASE_VOCAB}")

@@ -15,7 +15,7 @@ padding changes what the codes mean; `encode_clips` pads, and remembers by how m
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,20 +23,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from videogpt_tokenizer.any_size import ClipCodes, decode_clips, encode_clips, through
-from videogpt_tokenizer.checks import check_range, check_shape_of_codes, check_video, codes_of_picture
+from videogpt_tokenizer.any_size import ClipCodes, decode_clips, encode_clips
+from videogpt_tokenizer.checks import check_codes, check_range, check_video, codes_of_picture
 from videogpt_tokenizer.files.checksums import fingerprint_of
-from videogpt_tokenizer.files.hub import downloaded, is_hub_name, push
+from videogpt_tokenizer.files.hub import CARD_NAME, downloaded, is_hub_name, push
 from videogpt_tokenizer.files.names import find_folder, shipped_in
+from videogpt_tokenizer.files.replacing import write_whole
 from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
-    check_tensors,
     read_pretrained,
+    with_weights,
     write_pretrained,
 )
-from videogpt_tokenizer.grid import Piece, Tokenizer
-from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card, write_card
+from videogpt_tokenizer.grid import Tokenizer
+from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
@@ -90,11 +91,7 @@ class VideoTokenizer(Tokenizer):
         self.frames_at_once = self.time_stride  # latent frames go through one by one
 
     def forward(self, video_BCTHW: Tensor) -> Reconstruction:
-        """Encode, quantize and decode with gradients, for training; the video is not clamped.
-
-        Args:
-            video_BCTHW: (B, 3, 1 + k * time_stride, H, W), values in [-1, 1].
-        """
+        """Encode, quantize and decode what `encode` takes, with gradients, for training; the video is not clamped."""
         check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
         config = self.config.autoencoder
@@ -110,8 +107,7 @@ class VideoTokenizer(Tokenizer):
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Video in [-1, 1] of (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s), int64.
 
-        Raises:
-            ValueError: a size that does not divide (see `grid`), or values outside [-1, 1].
+        ValueError where a size does not divide (see `grid`), or values lie outside [-1, 1].
         """
         check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
@@ -121,33 +117,20 @@ class VideoTokenizer(Tokenizer):
     def decode(self, codes_BTHW: Tensor) -> Tensor:
         """Codes (B, 1 + k, h, w) -> video (B, 3, 1 + k * time_stride, h*s, w*s), float, clamped to [-1, 1].
 
-        Raises:
-            ValueError: a code outside [0, codebook_size), codes that are no integers, or another shape.
+        ValueError where a code lies outside [0, codebook_size), codes are no integers, or of another shape.
         """
-        check_shape_of_codes(codes_BTHW)
+        check_codes(codes_BTHW)
         if codes_BTHW.shape[1] == 0:
             raise ValueError(f"codes of shape {tuple(codes_BTHW.shape)} hold no latent frame; one is the least")
         return self.stream().decode(codes_BTHW)
 
     def coarser(self, codes_BTHW: Tensor, stages: int) -> Tensor:
-        """Codes of a lower rate: those of the first `stages` stages, without what later stages add.
-
-        Raises:
-            ValueError: the tokenizer has no such number of stages.
-        """
+        """Codes of a lower rate: those of the first `stages` stages, without what later stages add."""
         return self.quantizer.coarser(codes_BTHW, stages)
 
     def bits_per_code(self, stages: int | None = None) -> float:
-        """What a code of the first `stages` stages costs, or of all: the logarithm of the number of such codes.
-
-        Raises:
-            ValueError: the tokenizer has no such number of stages.
-        """
+        """What a code of the first `stages` stages costs, or of all: the logarithm of the number of such codes."""
         return self.quantizer.bits_per_code(stages)
-
-    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
-        """Pieces (3, T, H, W) of a clip of any length and size, encoded and decoded; see `Tokenizer.through`."""
-        return through(self, pieces)
 
     def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
         """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""
@@ -172,21 +155,14 @@ class VideoTokenizer(Tokenizer):
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
         write_pretrained(Path(folder), config, self.state_dict())
-        write_card(Path(folder), self.model_card())
+        if not (Path(folder) / CARD_NAME).exists():
+            write_whole(Path(folder) / CARD_NAME, self.model_card())
 
     def model_card(self, name: str = "path/of/this/folder", license: str = NO_LICENSE) -> str:  # noqa: A002
         """The text of a model card: what the tokenizer does to a clip, under a name that `from_pretrained` takes."""
         config = self.config.quantizer
         levels = f", levels {', '.join(map(str, config.levels))}" if config.kind == "fsq" else ""
-        return tokenizer_card(
-            name=name,
-            license=license,
-            time_stride=self.time_stride,
-            space_stride=self.space_stride,
-            codebook_size=self.codebook_size,
-            quantizer=f"{config.kind}{levels}",
-            parameters=sum(parameter.numel() for parameter in self.parameters()),
-        )
+        return tokenizer_card(self, name=name, license=license, quantizer=f"{config.kind}{levels}")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, revision: str | None = None) -> "VideoTokenizer":
@@ -197,8 +173,7 @@ class VideoTokenizer(Tokenizer):
             revision: Branch, tag or commit on the Hub.
 
         Raises:
-            ValueError: there is no such folder or name, or a file is missing, truncated, altered, of another version,
-                or belongs to something else.
+            ValueError: there is no such folder or name, or a file of it is damaged or of something else.
             OSError: the Hub does not give it.
         """
         shipped = shipped_tokenizers()
@@ -208,12 +183,7 @@ class VideoTokenizer(Tokenizer):
         autoencoder = build_config(AutoencoderConfig, config, "autoencoder", folder)
         quantizer = build_config(QuantizerConfig, config, "quantizer", folder)
         whole = TokenizerConfig(autoencoder=autoencoder, quantizer=quantizer)
-        with torch.device("meta"):
-            wanted = cls(whole).state_dict()  # shapes, before any memory is taken
-        check_tensors(weights, wanted, str(folder / WEIGHTS_NAME))
-        tokenizer = cls(whole)
-        tokenizer.load_state_dict(weights, strict=True)
-        return tokenizer.eval()
+        return with_weights(lambda: cls(whole), weights, str(folder / WEIGHTS_NAME))
 
     def push_to_hub(
         self,
@@ -228,15 +198,8 @@ class VideoTokenizer(Tokenizer):
 
         `license` is that of the weights, in the Hub's words, for example `mit`; it goes into the model card.
         """
-        return push(
-            repo_id,
-            self.save_pretrained,
-            card=self.model_card(repo_id, license),
-            kind="video tokenizer",
-            private=private,
-            revision=revision,
-            token=token,
-        )
+        about = {"card": self.model_card(repo_id, license), "kind": "video tokenizer"}
+        return push(repo_id, self.save_pretrained, **about, private=private, revision=revision, token=token)
 
 
 class TokenizerStream:
@@ -261,8 +224,7 @@ class TokenizerStream:
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Any number of further frames -> codes of the latent frames they complete, (B, 0 or more, h, w).
 
-        Raises:
-            ValueError: a side that does not divide, values outside [-1, 1], or another batch or size than before.
+        ValueError where a side does not divide, values lie outside [-1, 1], or batch or size are others than before.
         """
         tokenizer = self.tokenizer
         check_video(video_BCTHW)
@@ -290,12 +252,11 @@ class TokenizerStream:
     def decode(self, codes_BTHW: Tensor) -> Tensor:
         """Any number of further latent frames -> their frames of pixels: one for the first, time_stride for others.
 
-        Raises:
-            ValueError: a code outside [0, codebook_size), codes that are no integers, another shape than
-                (batch, latent frames, h, w), or another batch or size than before.
+        ValueError where a code lies outside [0, codebook_size), codes are no integers (batch, latent frames, h, w), or
+        batch or size are others than before.
         """
         tokenizer, dtype = self.tokenizer, next(self.tokenizer.parameters()).dtype
-        check_shape_of_codes(codes_BTHW)
+        check_codes(codes_BTHW)
         batch, frames, height, width = codes_BTHW.shape
         self._decoded = _unchanged(self._decoded, (batch, height, width))
         side, device = tokenizer.space_stride, codes_BTHW.device

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Export; prints what was written and how it was verified."""
     from videogpt.pipeline.names import load_tokenizer
     from videogpt_tokenizer.export.export import export_tokenizer
-    from videogpt_tokenizer.files.whole_folder import whole_folder
+    from videogpt_tokenizer.files.output import whole_folder
 
     output = new_output(arguments.output)
     tokenizer = load_tokenizer(arguments.tokenizer, device="cpu")

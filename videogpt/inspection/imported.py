@@ -26,7 +26,7 @@ def describe_vqvae(path: Path) -> Inspection:
         [
             f"{path}: video tokenizer, VideoGPT's VQ-VAE, {parameters} parameters; nothing in it was run",
             f"{config.n_codes} codes, one for {tokenizer.time_stride}x{side}x{side} pixels; not causal, no streams",
-            f"clips: {tokenizer.clip_frames} frames; longer ones are reconstructed in windows of so many",
+            f"clips: {tokenizer.frames_at_once} frames; longer ones are reconstructed in windows of so many",
             f"fingerprint: {tokenizer.fingerprint()}",
         ]
     )

@@ -21,7 +21,7 @@ from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
-from videogpt_tokenizer.files.whole_folder import whole_folder
+from videogpt_tokenizer.files.output import whole_folder
 from videogpt_tokenizer.grid import Grid, Tokenizer
 
 # B batch, C colours, T frames (latent ones where codes are meant), H/W height and width

@@ -17,7 +17,7 @@ from typing import Any
 
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World, check_draw
-from videogpt_tokenizer.files.whole_folder import whole_folder
+from videogpt_tokenizer.files.output import whole_folder
 
 CRF = 10  # H.264 quality: 0 is best, 51 worst
 

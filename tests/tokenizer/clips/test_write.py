@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.files.replacing import replacement_of
 
 
 def mean_error(a: Clip, b: Clip) -> float:
@@ -87,24 +86,9 @@ def test_impossible_files_are_refused(smooth_clip: Clip, tmp_path: Path, name: s
     assert os.listdir(tmp_path) == []
 
 
-def test_an_interrupt_leaves_the_older_file(tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"older")
-    with pytest.raises(KeyboardInterrupt), replacement_of(tmp_path / "clip.mp4") as partial:
-        partial.write_bytes(b"half")
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == ["clip.mp4"]
-    assert (tmp_path / "clip.mp4").read_bytes() == b"older"
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    resource = pytest.importorskip("resource", reason="limits the size of files as only Unix can")
+def test_a_full_disk_leaves_nothing(tmp_path: Path, full_disk, suffix: str) -> None:
     noise = Clip(torch.randint(0, 256, (9, 64, 64, 3), dtype=torch.uint8), 8)
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
-    try:
-        with pytest.raises(OSError):
-            noise.write(tmp_path / f"clip{suffix}")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    with pytest.raises(OSError), full_disk():
+        noise.write(tmp_path / f"clip{suffix}")
     assert os.listdir(tmp_path) == []

@@ -6,11 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, distributed, nn
+from torch import distributed
 from torch.utils.data import Dataset
 
 from videogpt_tokenizer.data.loader import ResumableLoader
@@ -151,44 +149,6 @@ def test_two_processes_share_an_epoch(tmp_path: Path) -> None:
     assert sorted(set(numbers)) == list(range(9)) and len(numbers) == 10
 
 
-class Recorder(lightning.LightningModule):
-    """Learns one weight from what it is shown, and remembers it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
-        self.seen: list[list[float]] = []
-
-    def training_step(self, batch: Tensor) -> Tensor:
-        self.seen.append(batch.tolist())
-        return (self.weight * 0.9 - batch / 100).square().mean()
-
-    def validation_step(self, batch: Tensor) -> None:
-        assert batch[0] == 0 or len(batch) == 2
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
-
-
-def fit(folder: Path, steps: int, resume: Path | None = None, **options: Any) -> Recorder:
-    """Train on 14 items in batches of 4: 4 steps an epoch, the last with 2 items."""
-    module = Recorder()
-    num_workers = options.pop("num_workers", 0)
-    trainer = lightning.Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[ModelCheckpoint(dirpath=folder, save_last=True, every_n_train_steps=1)],
-        **options,
-    )
-    training = ResumableLoader(NumbersOfEpoch(14), batch_size=4, num_workers=num_workers)
-    validation = ResumableLoader(Numbers(6), batch_size=4, shuffle=False)
-    trainer.fit(module, training, validation, ckpt_path=resume)
-    return module
-
-
 @pytest.mark.parametrize(
     "first, options",
     [
@@ -201,10 +161,19 @@ def fit(folder: Path, steps: int, resume: Path | None = None, **options: Any) ->
         (6, {"val_check_interval": 2}),
     ],
 )
-def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path: Path, first: int, options: dict[str, Any]) -> None:
-    whole = fit(tmp_path / "whole", 11, **options)
-    begun = fit(tmp_path / "parts", first, **options)
-    resumed = fit(tmp_path / "parts", 11, resume=tmp_path / "parts" / "last.ckpt", **options)
+def test_a_resumed_fit_equals_an_uninterrupted_one(fit, tmp_path: Path, first: int, options: dict[str, Any]) -> None:
+    """14 items in batches of 4: 4 steps an epoch, the last with 2 items."""
+    options = dict(options)
+    num_workers = options.pop("num_workers", 0)
+
+    def data() -> dict[str, Any]:
+        training = ResumableLoader(NumbersOfEpoch(14), batch_size=4, num_workers=num_workers)
+        validation = ResumableLoader(Numbers(6), batch_size=4, shuffle=False)
+        return {"train_dataloaders": training, "val_dataloaders": validation}
+
+    whole = fit(data(), tmp_path / "whole", 11, **options)
+    begun = fit(data(), tmp_path / "parts", first, **options)
+    resumed = fit(data(), tmp_path / "parts", 11, resume=tmp_path / "parts" / "last.ckpt", **options)
     assert begun.seen + resumed.seen == whole.seen
     assert len(whole.seen) == 11
     assert resumed.weight.equal(whole.weight)

@@ -6,34 +6,20 @@ from pathlib import Path
 
 import lightning
 import pytest
-import torch
 
-from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipBatch, ClipDataModule
 from videogpt_tokenizer.data.mixture import ClipMixture
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.training.reconstruction import TokenizerTraining
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips of 9 frames, 32 x 32; red tells the clip, green the frame."""
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(12):
-        frames_THWC = torch.zeros(9, 32, 32, 3, dtype=torch.uint8)
-        frames_THWC[..., 0] = 10 * number
-        frames_THWC[..., 1] = 10 * torch.arange(9)[:, None, None]
-        Clip(frames_THWC, 8).write(folder / f"clip{number:02}.avi")
-    return folder
 
 
 def mixture(folder: Path, weights: list[float] | None = None) -> ClipMixture:
     """Films, pictures and larger films; each tells itself by the shape of its batches."""
-    films = ClipDataModule(str(folder), num_frames=5, size=16, batch_size=3, validation_fraction=0.2)
-    pictures = ClipDataModule(str(folder), num_frames=1, size=16, batch_size=6, validation_fraction=0.2)
-    large = ClipDataModule(str(folder), num_frames=5, size=32, batch_size=1, validation_fraction=0.2)
-    return ClipMixture([films, pictures, large], weights)
+    settings = ((5, 16, 3), (1, 16, 6), (5, 32, 1))
+    parts = [
+        ClipDataModule(str(folder), num_frames=frames, size=size, batch_size=batch, validation_fraction=0.2)
+        for frames, size, batch in settings
+    ]
+    return ClipMixture(parts, weights)
 
 
 def shapes(batches: list[ClipBatch]) -> list[tuple[int, ...]]:
@@ -43,8 +29,8 @@ def shapes(batches: list[ClipBatch]) -> list[tuple[int, ...]]:
 FILM, PICTURE, LARGE = (5, 16, 16), (1, 16, 16), (5, 32, 32)
 
 
-def test_parts_take_turns_by_their_weights(folder: Path) -> None:
-    data = mixture(folder, [3, 2, 1])
+def test_parts_take_turns_by_their_weights(numbered: Path) -> None:
+    data = mixture(numbered, [3, 2, 1])
     data.setup("fit")
     loader = data.train_dataloader()
     first = shapes(list(islice(loader, 6)))
@@ -56,8 +42,8 @@ def test_parts_take_turns_by_their_weights(folder: Path) -> None:
     assert all(abs(many[shape] - total * share) <= 3 for shape, share in ((FILM, 1 / 2), (PICTURE, 1 / 3)))
 
 
-def test_every_clip_of_a_part_is_seen_before_one_comes_again(folder: Path) -> None:
-    data = mixture(folder)
+def test_every_clip_of_a_part_is_seen_before_one_comes_again(numbered: Path) -> None:
+    data = mixture(numbered)
     data.setup("fit")
     clips = len(data.parts[0].training)
     films = [batch for batch in islice(data.train_dataloader(), 9 * len(data.parts)) if shapes([batch]) == [FILM]]
@@ -66,8 +52,8 @@ def test_every_clip_of_a_part_is_seen_before_one_comes_again(folder: Path) -> No
 
 
 @pytest.mark.parametrize("after", [1, 4, 17, 40])
-def test_resumed_equals_uninterrupted(folder: Path, after: int) -> None:
-    whole, left, resumed = (mixture(folder, [3, 2, 1]).train_dataloader() for _ in range(3))
+def test_resumed_equals_uninterrupted(numbered: Path, after: int) -> None:
+    whole, left, resumed = (mixture(numbered, [3, 2, 1]).train_dataloader() for _ in range(3))
 
     def endless(loader):
         while True:
@@ -80,33 +66,33 @@ def test_resumed_equals_uninterrupted(folder: Path, after: int) -> None:
     assert all(a["video"].equal(b["video"]) for a, b in zip(wanted, found, strict=True))
 
 
-def test_another_number_of_parts_begins_anew_and_says_so(folder: Path) -> None:
-    state = mixture(folder).train_dataloader().state_dict()
-    fewer = ClipMixture(mixture(folder).parts[:2]).train_dataloader()
+def test_another_number_of_parts_begins_anew_and_says_so(numbered: Path) -> None:
+    state = mixture(numbered).train_dataloader().state_dict()
+    fewer = ClipMixture(mixture(numbered).parts[:2]).train_dataloader()
     with pytest.warns(UserWarning, match="they had 3 parts and have 2"):
         fewer.load_state_dict(state)
 
 
-def test_other_weights_count_turns_anew_and_say_so(folder: Path) -> None:
-    before = mixture(folder, [9, 1, 1]).train_dataloader()
+def test_other_weights_count_turns_anew_and_say_so(numbered: Path) -> None:
+    before = mixture(numbered, [9, 1, 1]).train_dataloader()
     list(islice(iter(before), 11))
-    after = mixture(folder, [1, 1, 1]).train_dataloader()
+    after = mixture(numbered, [1, 1, 1]).train_dataloader()
     with pytest.warns(UserWarning, match="the weights of the data have changed"):
         after.load_state_dict(before.state_dict())
     found = shapes(list(islice(iter(after), 6)))
     assert all(found.count(shape) == 2 for shape in set(found)) and len(set(found)) == 3
 
 
-def test_the_first_part_validates_and_captions_are_those_of_all(folder: Path) -> None:
-    data = mixture(folder)
+def test_the_first_part_validates_and_captions_are_those_of_all(numbered: Path) -> None:
+    data = mixture(numbered)
     assert shapes(list(data.val_dataloader())) == [FILM] * len(data.val_dataloader())
     assert len(data.captions()) == sum(len(part.training) for part in data.parts)
 
 
 @pytest.mark.parametrize("weights", [[1, 2], [1, 0, 1], [1, -1, 1], [1, float("inf"), 1]])
-def test_weights_that_do_not_fit_are_refused(folder: Path, weights: list[float]) -> None:
+def test_weights_that_do_not_fit_are_refused(numbered: Path, weights: list[float]) -> None:
     with pytest.raises(ValueError, match="must be 3 positive numbers, one for each part"):
-        mixture(folder, weights)
+        mixture(numbered, weights)
 
 
 def test_no_part_is_refused() -> None:
@@ -114,29 +100,12 @@ def test_no_part_is_refused() -> None:
         ClipMixture([])
 
 
-class Shapes(lightning.LightningModule):
-    """Remembers what it was trained on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen: list[float] = []
-
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> torch.Tensor:
-        self.seen.append(float(batch["video"].sum()))
-        return self.weight.sum()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters())
-
-
 @pytest.mark.parametrize("wrong", [{"size": 20}, {"num_frames": 6}])
 def test_sizes_that_the_tokenizer_does_not_take_are_refused_before_any_clip_is_decoded(
-    wrong: dict[str, int], folder: Path, tmp_path: Path
+    wrong: dict[str, int], numbered: Path, make_tokenizer, tmp_path: Path
 ) -> None:
-    parts = [ClipDataModule(str(folder), num_frames=5, size=16), ClipDataModule(str(folder), **{"size": 16, **wrong})]
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    training = TokenizerTraining(TokenizerConfig(autoencoder=network))
+    parts = [ClipDataModule(str(numbered), **{"num_frames": 5, "size": 16, **change}) for change in ({}, wrong)]
+    training = TokenizerTraining(make_tokenizer().config)
     trainer = lightning.Trainer(accelerator="cpu", max_steps=1, default_root_dir=tmp_path, logger=False)
     with pytest.raises(ValueError, match="the nearest"):
         trainer.fit(training, datamodule=ClipMixture(parts))
@@ -144,16 +113,9 @@ def test_sizes_that_the_tokenizer_does_not_take_are_refused_before_any_clip_is_d
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_trainer_resumes_within_an_epoch(folder: Path, tmp_path: Path) -> None:
-    def run(steps: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, list[float]]:
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-        trainer = lightning.Trainer(accelerator="cpu", max_steps=steps, default_root_dir=tmp_path, **quiet)
-        model = Shapes()
-        trainer.fit(model, datamodule=mixture(folder, [3, 2, 1]), ckpt_path=checkpoint)
-        return trainer, model.seen
+def test_a_trainer_resumes_within_an_epoch(fit, numbered: Path, tmp_path: Path) -> None:
+    def run(place: str, steps: int, resume: Path | None = None) -> list[list[float]]:
+        return fit({"datamodule": mixture(numbered, [3, 2, 1])}, tmp_path / place, steps, resume).seen
 
-    _, whole = run(31)
-    first, begun = run(5)
-    first.save_checkpoint(tmp_path / "five.ckpt")
-    _, rest = run(31, tmp_path / "five.ckpt")
-    assert begun + rest == whole
+    whole, begun = run("whole", 31), run("parts", 5)
+    assert begun + run("parts", 31, tmp_path / "parts" / "last.ckpt") == whole

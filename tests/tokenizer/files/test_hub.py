@@ -10,19 +10,13 @@ from typing import Any
 import pytest
 
 from videogpt_tokenizer.files.hub import CARD_NAME, is_hub_name, push
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def make_tokenizer() -> VideoTokenizer:
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    return VideoTokenizer(TokenizerConfig(autoencoder=network)).eval()
-
-
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(make_tokenizer, tmp_path: Path) -> Path:
     """huggingface_hub's cache, with a tokenizer that was fetched once as owner/name."""
     repository = tmp_path / "hub" / "models--owner--name"
     make_tokenizer().save_pretrained(repository / "snapshots" / COMMIT)
@@ -72,7 +66,7 @@ def test_what_was_fetched_is_loaded_strictly_and_all_else_is_one_line(cache):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_package_is_one_clear_line(monkeypatch):
+def test_a_missing_package_is_one_clear_line(make_tokenizer, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"'owner/name' is neither a folder .* pip install 'videogpt-lm\[hub\]'"):
         VideoTokenizer.from_pretrained("owner/name")

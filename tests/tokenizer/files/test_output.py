@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt_tokenizer.files.output import output_folder, writing_to
-from videogpt_tokenizer.files.whole_folder import whole_folder
+from videogpt_tokenizer.files.output import output_folder, whole_folder, writing_to
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), ".hidden.partial")
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

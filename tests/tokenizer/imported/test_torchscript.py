@@ -24,9 +24,8 @@ class Encode(nn.Module):
     def forward(self, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         held = video[:, :, :1].repeat(1, 1, self.time - 1, 1, 1)
         size = [self.time, self.space, self.space]
-        means = (
-            nn.functional.avg_pool3d(torch.cat([held, video], dim=2).float(), size).permute(0, 2, 3, 4, 1) * self.scale
-        )
+        blocks = nn.functional.avg_pool3d(torch.cat([held, video], dim=2).float(), size)
+        means = blocks.permute(0, 2, 3, 4, 1) * self.scale
         steps = ((means.float() + 1) / 2 * (self._levels - 1)).round().int()
         indices = steps[..., 0] + 8 * steps[..., 1] + 40 * steps[..., 2]
         return indices, steps.permute(0, 4, 1, 2, 3).to(video.dtype), means.new_zeros(1)
@@ -48,16 +47,15 @@ class Decode(nn.Module):
 
 def save(folder: Path, encoder: nn.Module, decoder: nn.Module, *, trace: bool = False) -> Path:
     folder.mkdir()
-    if trace:
-        made = (
-            torch.jit.trace(encoder, torch.zeros(1, 3, 9, 32, 32)),
-            torch.jit.trace(decoder, torch.zeros(1, 3, 4, 4).int()),
-        )
-    else:
-        made = torch.jit.script(encoder), torch.jit.script(decoder)
-    for module, name in zip(made, ("encoder", "decoder"), strict=True):
-        torch.jit.save(module, str(folder / f"{name}.jit"))
+    given = torch.zeros(1, 3, 9, 32, 32), torch.zeros(1, 3, 4, 4).int()
+    for name, module, example in zip(("encoder", "decoder"), (encoder, decoder), given, strict=True):
+        made = torch.jit.trace(module, example) if trace else torch.jit.script(module)
+        torch.jit.save(made, str(folder / f"{name}.jit"))
     return folder
+
+
+def load(folder: Path, **settings: int) -> TorchScriptTokenizer:
+    return TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -113,30 +111,31 @@ def test_nothing_is_run_without_being_told_to(tmp_path):
 
 def test_the_interface_says_what_it_takes(video, tmp_path):
     folder = save(tmp_path / "pair", Encode(), Decode())
-    tokenizer = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True)
-    assert tokenizer.num_frames(3) == 9 and tokenizer.latent_frames(6) == 3 and tokenizer.clip_frames == 17
+    tokenizer = load(folder)
+    assert tokenizer.num_frames(3) == 9 and tokenizer.latent_frames(6) == 3 and tokenizer.frames_at_once == 17
     with pytest.raises(ValueError, match="8 frames do not fit the tokenizer: the nearest counts are 5 and 9"):
         tokenizer.encode(video[:, :, :8])
     with pytest.raises(ValueError, match="has no stream"):
         tokenizer.stream()
     with pytest.raises(ValueError, match="codes span 0 to 200"):
         tokenizer.decode(torch.tensor([0, 200]).view(1, 1, 1, 2))
-    again = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True)
-    other = save(tmp_path / "other", Encode(8), Decode(8))
-    assert again.fingerprint() == tokenizer.fingerprint()
-    assert TorchScriptTokenizer.from_folder(other, trust_torchscript=True).fingerprint() != tokenizer.fingerprint()
+    other = load(save(tmp_path / "other", Encode(8), Decode(8)))
+    assert load(folder).fingerprint() == tokenizer.fingerprint() != other.fingerprint()
     assert next(tokenizer.parameters()).device.type == "cpu"
 
 
-class NoLevels(Encode):
-    def __init__(self) -> None:
-        super().__init__()
-        del self._levels
-        self.levels = nn.Parameter(torch.tensor([8.0, 5.0, 5.0]))
+class Constant(nn.Module):
+    """One code everywhere, of a vocabulary that it tells only if it is given levels."""
 
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        indices = torch.zeros(video.shape[0], 1 + video.shape[2] // 4, video.shape[3] // 8, video.shape[4] // 8).long()
-        return indices, self.levels, self.levels
+    def __init__(self, code: int, levels: list[int] | None = None) -> None:
+        super().__init__()
+        self.code = code
+        if levels:
+            self.register_buffer("_levels", torch.tensor(levels))
+
+    def forward(self, video: Tensor) -> Tensor:
+        grid = [video.shape[0], 1 + video.shape[2] // 4, video.shape[3] // 8, video.shape[4] // 8]
+        return torch.full(grid, self.code)
 
 
 class Table(nn.Module):
@@ -153,28 +152,26 @@ class Table(nn.Module):
 
 
 def test_a_vocabulary_that_the_archives_do_not_tell_is_given(tmp_path):
-    folder = save(tmp_path / "pair", NoLevels(), Table())
+    folder = save(tmp_path / "pair", Constant(0), Table())
     with pytest.raises(ValueError, match="do not say how many codes there are: .*give .* a codebook_size"):
         load_video_tokenizer(folder, trust_torchscript=True)
-    given = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, codebook_size=50)
-    assert given.codebook_size == 50
+    assert load(folder, codebook_size=50).codebook_size == 50
     with pytest.raises(ValueError, match="decoder of the highest code, 50, fails"):
-        TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, codebook_size=51)
+        load(folder, codebook_size=51)
     with pytest.raises(ValueError, match="codebook_size is 1099511627776; it must be"):
-        TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, codebook_size=2**40)
+        load(folder, codebook_size=2**40)
 
 
 def test_strides_that_are_given_are_held_against_what_is_found(tmp_path):
     folder = save(tmp_path / "pair", Encode(), Decode())
-    found = TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, time_stride=4, space_stride=8)
-    assert found.time_stride == 4
+    assert load(folder, time_stride=4, space_stride=8).time_stride == 4
     for given, said in (({"time_stride": 8}, "time_stride is given as 8"), ({"space_stride": 0}, "space_stride is 0")):
         with pytest.raises(ValueError, match=said):
-            TorchScriptTokenizer.from_folder(folder, trust_torchscript=True, **given)
+            load(folder, **given)
     wide = save(tmp_path / "wide", Encode(4, 128), Decode(4, 128))
     with pytest.raises(ValueError, match="encoder of 17x64x64 zeros fails"):
-        TorchScriptTokenizer.from_folder(wide, trust_torchscript=True)
-    assert TorchScriptTokenizer.from_folder(wide, trust_torchscript=True, space_stride=128).space_stride == 128
+        load(wide)
+    assert load(wide, space_stride=128).space_stride == 128
 
 
 class Continuous(nn.Module):
@@ -185,12 +182,6 @@ class Continuous(nn.Module):
 class NotCausal(Encode):
     def forward(self, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         indices = torch.zeros(1, 3, 8, 7).int()
-        return indices, indices, indices
-
-
-class Beyond(Encode):
-    def forward(self, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        indices = torch.full([video.shape[0], 1 + video.shape[2] // 4, video.shape[3] // 8, video.shape[4] // 8], 200)
         return indices, indices, indices
 
 
@@ -211,7 +202,7 @@ def test_pairs_that_do_not_do_what_they_should_are_refused(encoder, decoder, sai
 
 
 def test_codes_beyond_the_vocabulary_are_not_given_out(video, tmp_path):
-    tokenizer = load_video_tokenizer(save(tmp_path / "pair", Beyond(), Decode()), trust_torchscript=True)
+    tokenizer = load_video_tokenizer(save(tmp_path / "pair", Constant(200, LEVELS), Decode()), trust_torchscript=True)
     with pytest.raises(ValueError, match="codes span 200 to 200, but this tokenizer knows 0 to 199"):
         tokenizer.encode(video)
 
@@ -225,4 +216,4 @@ def test_incomplete_and_damaged_pairs_are_named(tmp_path):
             load_video_tokenizer(folder, trust_torchscript=True)
     (folder / "decoder.jit").unlink()
     with pytest.raises(ValueError, match=r"lacks decoder\.jit"):
-        TorchScriptTokenizer.from_folder(folder, trust_torchscript=True)
+        load(folder)

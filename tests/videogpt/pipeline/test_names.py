@@ -80,7 +80,7 @@ def clips(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("frames", "num_codes"), [(1, 35), (8, 70), (9, 105), (24, 210)])
 def test_windows_of_a_checkpoint_are_clips_by_themselves(frames, num_codes, checkpoint):
     tokenizer, clip = load_any_tokenizer(checkpoint), moving_clip(frames)
-    assert tokenizer.clip_frames == 8  # the nearest below 9 that fits
+    assert tokenizer.frames_at_once == 8  # the nearest below 9 that fits
     result, counted = reconstruct_clip(clip, tokenizer)
     assert result.frames_THWC.shape == clip.frames_THWC.shape and result.fps == 8
     assert counted == num_codes == math.ceil(frames / 4) * 5 * 7

@@ -1,6 +1,6 @@
 """Animated WebP files: FFmpeg's libraries decode the still pictures in them, but not the animation around.
 
-    pictures, fps = webp_pictures(file)                    # rgb_HWC, begin and end of each, lazily
+    pictures, fps = webp_pictures(file)                    # uint8 rgb_HWC, begin and end in seconds, of each, lazily
     write_webp(file, stills, durations_ms, width, height)  # stills: whole WebP files, one a frame
 
 The container is RIFF: chunks of a four-letter name, a 32-bit size and a content padded to an even length. An
@@ -10,7 +10,7 @@ over the canvas, and a still picture). Source: developers.google.com/speed/webp/
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
@@ -25,35 +25,19 @@ NO_BLENDING = 0x02  # in ANMF
 CLEAR_AFTERWARDS = 0x01  # in ANMF
 
 
-class _Picture(NamedTuple):
-    rgb_HWC: np.ndarray  # uint8, composited on black
-    begin: float  # seconds
-    end: float
-
-
-class _Frame(NamedTuple):
-    """The content of one ANMF chunk."""
-
-    x: int
-    y: int
-    duration_ms: int
-    flags: int
-    still: bytes
-
-
 def is_animated_webp(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(21)
     return len(head) == 21 and head[8:16] == b"WEBPVP8X" and bool(head[20] & ANIMATION_FLAG)
 
 
-def webp_pictures(file: BinaryIO) -> tuple[Iterator[_Picture], float]:
-    """Decode an animation, one picture at a time; with the average number of them per second.
+def webp_pictures(file: BinaryIO) -> tuple[Iterator[tuple[np.ndarray, float, float]], float]:
+    """Decode an animation on black, one picture at a time; with the average number of them per second.
 
     Raises av.FFmpegError, EOFError or ValueError, while iterating, at a damaged frame or where the canvas has more
     than MAX_PIXELS; frames that the file is too short for are left out.
     """
-    durations = [frame.duration_ms for frame in _frames(file)]
+    durations = [duration_ms for _, _, duration_ms, _, _ in _frames(file)]
     return _composited(file), 1000 * len(durations) / max(sum(durations), 1)
 
 
@@ -71,27 +55,28 @@ def write_webp(file: BinaryIO, stills: Iterable[bytes], durations_ms: Iterable[i
     file.write(struct.pack("<I", length - 8))
 
 
-def _composited(file: BinaryIO) -> Iterator[_Picture]:
+def _composited(file: BinaryIO) -> Iterator[tuple[np.ndarray, float, float]]:
     """Lay each still over the canvas, as its flags say."""
-    canvas_height, canvas_width = _canvas_size(file)
+    file.seek(24)  # in the VP8X chunk, which comes first
+    canvas_width, canvas_height = (1 + int.from_bytes(file.read(3), "little") for _ in range(2))
     if canvas_height * canvas_width > MAX_PIXELS:
         claim = f"claims {canvas_width} x {canvas_height}, more than {MOST_PIXELS}"
         raise ValueError(f"{file.name}: {claim}; make it smaller")
     canvas_HWC = np.zeros((canvas_height, canvas_width, 4), np.float32)
     begin_ms = 0
-    for frame in _frames(file):
-        rgba_HWC = _decode_still(frame.still).astype(np.float32) / 255
+    for x, y, duration_ms, flags, still in _frames(file):
+        rgba_HWC = _decode_still(still).astype(np.float32) / 255
         height, width = rgba_HWC.shape[:2]
-        area_HWC = canvas_HWC[frame.y : frame.y + height, frame.x : frame.x + width]
+        area_HWC = canvas_HWC[y : y + height, x : x + width]
         if area_HWC.shape != rgba_HWC.shape:
             raise ValueError(f"{file.name}: is damaged at {begin_ms / 1000:.2f} s: a frame lies outside")
         # Colours times alpha from here on: laying one over the other is then one line.
         rgba_HWC[..., :3] *= rgba_HWC[..., 3:]
-        area_HWC[...] = rgba_HWC + (0 if frame.flags & NO_BLENDING else (1 - rgba_HWC[..., 3:]) * area_HWC)
-        end_ms = begin_ms + frame.duration_ms
-        yield _Picture((canvas_HWC[..., :3] * 255).round().astype(np.uint8), begin_ms / 1000, end_ms / 1000)
+        area_HWC[...] = rgba_HWC + (0 if flags & NO_BLENDING else (1 - rgba_HWC[..., 3:]) * area_HWC)
+        end_ms = begin_ms + duration_ms
+        yield (canvas_HWC[..., :3] * 255).round().astype(np.uint8), begin_ms / 1000, end_ms / 1000
         begin_ms = end_ms
-        if frame.flags & CLEAR_AFTERWARDS:
+        if flags & CLEAR_AFTERWARDS:
             area_HWC[...] = 0
 
 
@@ -109,15 +94,8 @@ def _decode_still(still: bytes) -> np.ndarray:
     return frames[0].reformat(format="rgba", interpolation=KEEP).to_ndarray()
 
 
-def _canvas_size(file: BinaryIO) -> tuple[int, int]:
-    """Height and width, from the VP8X chunk, which comes first."""
-    file.seek(24)
-    width, height = (1 + int.from_bytes(file.read(3), "little") for _ in range(2))
-    return height, width
-
-
-def _frames(file: BinaryIO) -> Iterator[_Frame]:
-    """The ANMF chunks; one that the file is too short for ends it."""
+def _frames(file: BinaryIO) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """The ANMF chunks: x, y, duration in ms, flags and the still; one that the file is too short for ends it."""
     position = 12
     while True:
         file.seek(position)
@@ -130,7 +108,7 @@ def _frames(file: BinaryIO) -> Iterator[_Frame]:
             if len(content) < max(size, 24):
                 return
             x, y, duration = (int.from_bytes(content[i : i + 3], "little") for i in (0, 3, 12))
-            yield _Frame(2 * x, 2 * y, duration, content[15], content[16:])
+            yield 2 * x, 2 * y, duration, content[15], content[16:]
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:

@@ -24,12 +24,10 @@ from torch import Tensor
 
 # T frames, H height, W width, C colours (red, green, blue)
 
-VIDEO_SUFFIXES = (
+CLIP_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv",
-    ".gif", ".webp",
+    ".gif", ".webp", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff",
 )  # fmt: skip
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-CLIP_SUFFIXES = VIDEO_SUFFIXES + IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +79,11 @@ class Clip:
         start: float = 0.0,
         num_frames: int | None = None,
     ) -> "Clip":
-        """Read a video or image file.
+        """Read a video or image file, what it holds being found from its content, not from its name.
+
+        Alpha is composited on black, and a phone's rotation flag is obeyed.
 
         Args:
-            path: The file. What it holds is found from its content, not from its name.
             fps: Frames per second wanted. Frames are picked by their time stamps (the one on display at each
                 wanted moment), so a variable frame rate comes out right. None keeps every stored frame, and the
                 rate is their average: only the clip's duration is then right.
@@ -92,9 +91,6 @@ class Clip:
                 and its centre is cut out. None keeps the stored size.
             start: Seconds to leave out at the beginning.
             num_frames: The most frames to return; decoding stops there. A shorter clip gives what it has.
-
-        Returns:
-            The clip. Alpha is composited on black, and a phone's rotation flag is obeyed.
 
         Raises:
             ValueError: the file is missing, empty, cut short, damaged, holds no video stream or too large a
@@ -117,10 +113,7 @@ class Clip:
         """Read a file in clips of `num_frames` frames, the last one of what is left: joined, what `read` returns.
 
         Memory does not grow with the length. Without `fps` the file is decoded twice, since only the whole of it tells
-        its rate; a damaged one is then refused before the first piece.
-
-        Raises:
-            ValueError: as `read`, while iterating.
+        its rate; a damaged one is then refused before the first piece. ValueError as of `read`, while iterating.
         """
         from videogpt_tokenizer.clips.read import read_pieces
 
@@ -128,7 +121,7 @@ class Clip:
             yield cls(frames_THWC, rate)
 
     def write(self, path: str | os.PathLike[str], *, crf: int = 18) -> Path:
-        """Write the clip; the suffix decides the format. No half-written file is left under the final name.
+        """Write the clip, and return the path. No half-written file is left under the final name.
 
         Args:
             path: `.mp4` (H.264), `.webm` (VP9), `.avi` (FFV1, lossless), `.gif`, `.webp` (animated), and for
@@ -137,9 +130,6 @@ class Clip:
                 file is replaced.
             crf: Constant rate factor of `.mp4` and `.webm`, 51 is worst; other formats ignore it. 0 is for
                 exact figures: many players cannot show it.
-
-        Returns:
-            The path written.
 
         Raises:
             ValueError: unknown suffix, several frames for an image format, a rate the format cannot hold, or
@@ -152,16 +142,10 @@ class Clip:
 
     @staticmethod
     def write_pieces(path: str | os.PathLike[str], pieces: Iterable["Clip"], *, crf: int = 18) -> Path:
-        """Write a clip that comes in pieces, as they come; all else as `write`, which makes the same file.
+        """Write a clip that comes in pieces of one size and rate, as they come, to `.mp4`, `.webm` or `.avi`.
 
-        Args:
-            path: `.mp4`, `.webm` or `.avi`.
-            pieces: One or more, of one size and rate. What they raise leaves no file.
-            crf: As in `write`.
-
-        Raises:
-            ValueError: another suffix, no piece, one of another size or rate, or a folder that does not exist.
-            OSError: the disk is full or the folder cannot be written.
+        All else is as in `write`, which makes the same file. What the pieces raise leaves none. ValueError also where
+        there is no piece, or one of another size or rate.
         """
         from videogpt_tokenizer.clips.write import write_movie
 

@@ -35,17 +35,11 @@ class ClipRecord:
 
 
 class ClipFolder(Sequence[ClipRecord]):
-    """The clips of a folder and their captions.
-
-    Args:
-        folder: The folder.
-        file_column: Column of the metadata that names the file, relative to the folder.
-        caption_column: Column of the metadata that holds the caption.
+    """The clips of a folder and their captions; the columns are those of the metadata.
 
     Raises:
-        ValueError: there is no such folder, it holds no clip, it holds both kinds of metadata, or its
-            metadata is not UTF-8, is malformed, lacks a column, names files that are not there or that lie
-            outside of the folder.
+        ValueError: there is no such folder, it holds no clip, it holds both kinds of metadata, or its metadata is not
+            UTF-8, is malformed, lacks a column, names files that are not there or that lie outside of the folder.
     """
 
     def __init__(
@@ -58,10 +52,8 @@ class ClipFolder(Sequence[ClipRecord]):
         tables = [path for name in TABLES if (path := self.folder / name).exists()]
         if len(tables) == 2:
             raise ValueError(f"{self.folder}: holds both metadata.csv and metadata.jsonl; keep one")
-        if tables:
-            self._records = _records_of_table(self.folder, tables[0], file_column, caption_column)
-        else:
-            self._records = _records_of_files(self.folder)
+        columns = file_column, caption_column
+        self._records = _of_table(self.folder, tables[0], *columns) if tables else _of_files(self.folder)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -81,7 +73,7 @@ class ClipFolder(Sequence[ClipRecord]):
         return record.path.relative_to(self.folder).as_posix()
 
 
-def _records_of_files(folder: Path) -> list[ClipRecord]:
+def _of_files(folder: Path) -> list[ClipRecord]:
     files = (path for path in folder.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES)
     places = sorted(path.relative_to(folder) for path in files)
     records = [
@@ -94,11 +86,9 @@ def _records_of_files(folder: Path) -> list[ClipRecord]:
     return records
 
 
-def _records_of_table(folder: Path, table: Path, file_column: str, caption_column: str) -> list[ClipRecord]:
-    text = _utf8(table)
-    rows = _csv_rows(table, text) if table.suffix == ".csv" else _json_rows(table, text)
+def _of_table(folder: Path, table: Path, file_column: str, caption_column: str) -> list[ClipRecord]:
     records = []
-    for line, row in rows:
+    for line, row in (_csv_rows if table.suffix == ".csv" else _json_rows)(table, _utf8(table)):
         for key, column in (("file_column", file_column), ("caption_column", caption_column)):
             if column not in row:
                 raise ValueError(
@@ -106,7 +96,8 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
                     f"name one with {key} (--{key.replace('_', '-')})"
                 )
         name, caption = row[file_column], row[caption_column]
-        if not isinstance(name, str) or not _stays_inside(name):
+        place = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+        if not place.parts or place.is_absolute() or ".." in place.parts:
             raise ValueError(f"{table}, line {line}: {file_column} is {name!r}; give a place inside the folder")
         if not isinstance(caption, str):
             raise ValueError(f"{table}, line {line}: {caption_column} is {caption!r}; give text, which may be empty")
@@ -115,11 +106,9 @@ def _records_of_table(folder: Path, table: Path, file_column: str, caption_colum
         raise ValueError(f"{table}: has no rows; write one a clip, or remove it to use every clip of the folder")
     missing = [record.path.relative_to(folder).as_posix() for record in records if not record.path.is_file()]
     if missing:
-        more = ", ..." if len(missing) > 3 else ""
-        raise ValueError(
-            f"{table}: {len(missing)} of {len(records)} clips are not there: {', '.join(missing[:3])}{more}; "
-            "remove their rows or add the files"
-        )
+        named = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
+        what = f"{len(missing)} of {len(records)} clips are not there: {named}"
+        raise ValueError(f"{table}: {what}; remove their rows or add the files")
     return records
 
 
@@ -167,8 +156,3 @@ def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise ValueError(f"{table}, line {number}: is not a JSON object; write {{...}} with a key for each column")
         yield number, row
-
-
-def _stays_inside(name: str) -> bool:
-    place = PurePosixPath(name)
-    return bool(place.parts) and not place.is_absolute() and ".." not in place.parts

@@ -64,10 +64,8 @@ class _Seen:
 
     count: int = 0
     header_fps: float = 0.0
-    begin: float = math.inf
-    """When the first of them appears."""
-    end: float = 0.0
-    """When the last of them goes."""
+    begin: float = math.inf  # when the first of them appears
+    end: float = 0.0  # when the last of them goes
 
     def add(self, timed: _Timed) -> None:
         self.count += 1
@@ -131,10 +129,8 @@ def _decoded(
                     seen.add(timed)
                     yield picture
         except (FFmpegError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ValueError(
-                f"{path}: cannot be decoded ({reason}); is it a whole video or image of at most {MOST_PIXELS}?"
-            ) from error
+            what = f"cannot be decoded ({getattr(error, 'strerror', None) or error})"
+            raise ValueError(f"{path}: {what}; is it a whole video or image of at most {MOST_PIXELS}?") from error
         if seen.count != num_frames and is_cut_short(file):
             raise ValueError(f"{path}: is cut short after {seen.count} frames; copy or convert it again")
     if not seen.count:
@@ -145,11 +141,7 @@ def _decoded(
 def check_request(
     fps: float | None, size: int | tuple[int, int] | None, start: float = 0.0, num_frames: int | None = None
 ) -> None:
-    """Refuse what no file can give; for jobs of many clips, before the first.
-
-    Raises:
-        ValueError: a setting is out of range.
-    """
+    """ValueError where no file can give it; for jobs of many clips, before the first."""
     if fps is not None and not 0 < fps <= MOST_FPS:
         raise ValueError(f"fps={fps} must be a positive number of frames per second, at most {MOST_FPS}")
     sides = (size, size) if isinstance(size, int) else size if size is not None else (1, 1)

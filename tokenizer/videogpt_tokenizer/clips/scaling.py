@@ -42,24 +42,17 @@ class ToRgb:
         quarter_turns = round(frame.rotation / 90) % 4
         if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
             frame = _over_black(frame)
-        target_HW = self.target_HW
-        if target_HW and quarter_turns % 2:
-            target_HW = target_HW[1], target_HW[0]
-        picture_HWC = self._resized(frame, target_HW) if target_HW else self._rgb(frame, KEEP)
-        picture_HWC = np.ascontiguousarray(np.rot90(picture_HWC, quarter_turns))
+        height, width = self.target_HW or (frame.height, frame.width)
+        if self.target_HW and quarter_turns % 2:
+            height, width = width, height
+        picture_HWC = np.ascontiguousarray(np.rot90(self._resized(frame, height, width), quarter_turns))
         if self.count and picture_HWC.shape[:2] != self.shape_HW:
             raise ValueError(f"{self.path}: the picture changes size at frame {self.count}; give a size")
         self.count, self.shape_HW = self.count + 1, picture_HWC.shape[:2]
         return picture_HWC
 
-    def _rgb(self, frame: av.VideoFrame, how: int, width: int = 0, height: int = 0) -> np.ndarray:
-        return self.scaler.reformat(
-            frame, width or frame.width, height or frame.height, "rgb24", interpolation=how
-        ).to_ndarray()
-
-    def _resized(self, frame: av.VideoFrame, target_HW: tuple[int, int]) -> np.ndarray:
-        """Scale until the picture covers the target, then cut out its centre."""
-        height, width = target_HW
+    def _resized(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
+        """Scale until the picture covers that size, then cut out its centre."""
         scale = max(height / frame.height, width / frame.width)
         full_height = max(height, round(frame.height * scale))
         full_width = max(width, round(frame.width * scale))
@@ -69,7 +62,7 @@ class ToRgb:
                 "cut it first"
             )
         how = KEEP if scale == 1 else SHRINK if scale < 1 else ENLARGE
-        picture_HWC = self._rgb(frame, how, full_width, full_height)
+        picture_HWC = self.scaler.reformat(frame, full_width, full_height, "rgb24", interpolation=how).to_ndarray()
         top, left = (full_height - height) // 2, (full_width - width) // 2
         return picture_HWC[top : top + height, left : left + width]
 

@@ -26,21 +26,11 @@ def check_max_bad_share(share: float) -> None:
 
 
 class SkippedClips:
-    """The account of one job; its length is the number of clips skipped so far."""
+    """The account of a job of `total` clips, good or bad; its length is the number of those skipped so far."""
 
     def __init__(self, total: int, max_share: float = MAX_BAD_SHARE) -> None:
-        """Begin with none.
-
-        Args:
-            total: Clips of the job, good or bad.
-            max_share: Share of them that may be skipped, 0 to 1.
-
-        Raises:
-            ValueError: `max_share` is out of range.
-        """
         check_max_bad_share(max_share)
-        self.total = total
-        self.max_share = max_share
+        self.total, self.max_share = total, max_share
         self.names: list[str] = []
         self.reasons: list[str] = []
         """Why, of each name."""
@@ -49,19 +39,13 @@ class SkippedClips:
         return len(self.names)
 
     def add(self, name: str, error: Exception) -> None:
-        """Skip a clip."""
         self.names.append(name)
         self.reasons.append(str(error))
 
     def check(self, done: int, required: Collection[str] = ()) -> None:
-        """Refuse to go on, or to call it a success.
+        """Refuse to go on after `done` clips, or to call it a success.
 
-        Args:
-            done: Clips looked at so far.
-            required: Names of clips that may not be skipped at all.
-
-        Raises:
-            ValueError: one of `required` is skipped, all are, or more than the allowed share.
+        ValueError where one of the names `required` is skipped, all are, or more than the allowed share.
         """
         missed = [reason for name, reason in zip(self.names, self.reasons, strict=True) if name in required]
         if missed:

@@ -3,15 +3,14 @@
     write_frames(Path("dog.gif"), frames_THWC, fps=8, crf=18)
     write_movie(Path("dog.mp4"), frames, (64, 64), fps=8, crf=18)      # any number of frames, as they come
 
-The file is written under a temporary name in the same folder and renamed at the end, so that a full disk, an
-error or an interrupt leaves neither half a file nor a damaged older one. The source frames are converted one
-at a time.
+A full disk, an error or an interrupt leaves neither half a file nor a damaged older one (`files.replacing`). Frames are
+converted one at a time.
 """
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -31,36 +30,20 @@ WEBP = "libwebp", "yuv420p", {"quality": "90"}
 JPEG = "mjpeg", "yuvj444p", {"qmin": "1", "qmax": "2"}  # of FFmpeg's scale from 1 (best) to 31
 STILLS = {".png": ("png", "rgb24", {}), ".jpg": JPEG, ".jpeg": JPEG}
 """Images: codec, pixels and options."""
-MOVIE_SUFFIXES = (".mp4", ".webm", ".avi")
-"""What can be written as the frames come."""
-
-
-class _Movie(NamedTuple):
-    """A format with a container of FFmpeg's."""
-
-    container: str
-    codec: str
-    pixels: str
-    options: dict[str, str]
-    container_options: dict[str, str]
-
-
-def _movie(suffix: str, crf: int) -> _Movie:
-    if suffix == ".mp4":
-        # Colour samples in the centre of their four pixels is what the scaler makes; say so.
-        # Without mbtree=0 x264 sometimes writes other bytes for the same frames.
-        quality = {"crf": str(crf), "chroma_sample_location": "center", "x264-params": "mbtree=0"}
-        return _Movie("mp4", "libx264", "yuv420p", quality, {"movflags": "+faststart"})
-    if suffix == ".webm":
-        quality = {"crf": str(crf), "b": "0", "deadline": "good", "cpu-used": "4"}
-        return _Movie("webm", "libvpx-vp9", "yuv420p", quality, {})
-    return _Movie("avi", "ffv1", "bgr0", {}, {})
+MOVIES = {
+    # Colour samples in the centre of their four pixels is what the scaler makes; say so.
+    # Without mbtree=0 x264 sometimes writes other bytes for the same frames.
+    ".mp4": ("libx264", "yuv420p", {"chroma_sample_location": "center", "x264-params": "mbtree=0"}),
+    ".webm": ("libvpx-vp9", "yuv420p", {"b": "0", "deadline": "good", "cpu-used": "4"}),
+    ".avi": ("ffv1", "bgr0", {}),
+}
+"""What can be written as the frames come, into the container of that name: as above."""
 
 
 def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Path:
     """See `Clip.write`, which this serves."""
     suffix, num_frames = path.suffix.lower(), len(frames_THWC)
-    if suffix in MOVIE_SUFFIXES:
+    if suffix in MOVIES:
         return write_movie(path, frames_THWC, frames_THWC.shape[1:3], fps, crf=crf)
     if suffix in STILLS and num_frames != 1:
         raise ValueError(f"{path}: holds one frame and the clip has {num_frames}; write .mp4, .gif or .webp")
@@ -83,11 +66,11 @@ def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Pa
 def write_movie(path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], fps: float, *, crf: int) -> Path:
     """See `Clip.write_pieces`, which this serves; each frame is HWC of that size."""
     suffix = path.suffix.lower()
-    if suffix not in MOVIE_SUFFIXES:
-        raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIE_SUFFIXES)} to write in pieces")
+    if suffix not in MOVIES:
+        raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIES)} to write in pieces")
     _check(path, crf)
     with replacement_of(path) as partial:
-        _encode_movie(partial, frames, size_HW, _fraction(fps), _movie(suffix, crf))
+        _encode_movie(partial, frames, size_HW, _fraction(fps), suffix, crf)
     return path
 
 
@@ -102,23 +85,26 @@ def _check(path: Path, crf: int) -> None:
         raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
 
 
-def _encode_movie(path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], rate: Fraction, movie: _Movie) -> None:
-    height, width = size_HW
-    if movie.pixels == "yuv420p":  # one colour sample for 2 x 2 pixels
-        height, width = height + height % 2, width + width % 2
-    with av.open(str(path), "w", format=movie.container, options=movie.container_options) as container:
-        stream = cast(av.VideoStream, container.add_stream(movie.codec, rate=rate, options=movie.options))
-        stream.height, stream.width = height, width
-        stream.pix_fmt = movie.pixels
+def _encode_movie(
+    path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], rate: Fraction, suffix: str, crf: int
+) -> None:
+    (height, width), (codec, pixels, options) = size_HW, MOVIES[suffix]
+    subsampled = pixels == "yuv420p"  # one colour sample for 2 x 2 pixels
+    if subsampled:
+        height, width, options = height + height % 2, width + width % 2, {"crf": str(crf), **options}
+    for_container = {"movflags": "+faststart"} if suffix == ".mp4" else {}
+    with av.open(str(path), "w", format=suffix[1:], options=for_container) as container:
+        stream = cast(av.VideoStream, container.add_stream(codec, rate=rate, options=options))
+        stream.height, stream.width, stream.pix_fmt = height, width, pixels
         stream.codec_context.time_base = 1 / rate
-        if movie.pixels == "yuv420p":
+        if subsampled:
             stream.codec_context.colorspace = Colorspace.SMPTE170M
             stream.codec_context.color_range = ColorRange.MPEG
         to_pixels = VideoReformatter()
         for index, frame_HWC in enumerate(frames):
             missing = [(0, height - frame_HWC.shape[0]), (0, width - frame_HWC.shape[1]), (0, 0)]
             padded_HWC = np.pad(frame_HWC.cpu().numpy(), missing, mode="edge")
-            container.mux(stream.encode(_frame(padded_HWC, movie.pixels, to_pixels, index, 1 / rate)))
+            container.mux(stream.encode(_frame(padded_HWC, pixels, to_pixels, index, 1 / rate)))
         container.mux(stream.encode())
 
 

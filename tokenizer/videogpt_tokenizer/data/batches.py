@@ -11,7 +11,7 @@ Puts together what others do: `ClipFolder` finds the clips, `split_by_name` deci
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import lightning
 import torch
@@ -104,11 +104,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.cache, self.max_bad_share, self.seed = cache, max_bad_share, seed
 
     def setup(self, stage: str) -> None:
-        """Decode what the stage needs, so that what is wrong with the clips is said before any work.
-
-        Raises:
-            ValueError: see `ClipFolder`; too many clips cannot be decoded; there is nothing to split.
-        """
+        """Decode what the stage needs, so that a ValueError says what is wrong with the clips before any work."""
         for side in ("training", "validation") if stage == "fit" else ("validation",):
             getattr(self, side)
 
@@ -128,9 +124,7 @@ class ClipDataModule(lightning.LightningDataModule):
         """The first frames of every validation clip, in order."""
         return self._loader(self.validation, shuffle=False)
 
-    def test_dataloader(self) -> ResumableLoader:
-        """The same as validation."""
-        return self.val_dataloader()
+    test_dataloader = val_dataloader
 
     @cached_property
     def training(self) -> ClipDataset:
@@ -169,17 +163,11 @@ class ClipDataModule(lightning.LightningDataModule):
         return ClipDataset(records, window, cache=self.cache, skipped=SkippedClips(total, self.max_bad_share))
 
     def _loader(self, clips: ClipDataset, *, shuffle: bool) -> ResumableLoader:
-        return ResumableLoader(
-            clips,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-        )
+        settings: dict[str, Any] = {"batch_size": self.batch_size, "seed": self.seed, "num_workers": self.num_workers}
+        return ResumableLoader(clips, shuffle=shuffle, collate_fn=_collate, **settings)
 
 
-def collate(items: Sequence[ClipItem]) -> ClipBatch:
+def _collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Stack clips into a batch; they have been bytes up to here."""
     frames_BTHWC = torch.stack([item.frames_THWC for item in items])
     video_BCTHW = unit_range(rearrange(frames_BTHWC, "b t h w c -> b c t h w").contiguous())

@@ -25,17 +25,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 class EpochDataset(Protocol):
     """A data set whose items differ from epoch to epoch, by what is drawn for each: it needs these two, no base class.
 
-    A `Subset` of one has no `item`, and gives what `dataset[index]` gives.
+    `item` runs in a loading process if there are any. It is a pure function of its arguments, or a resumed run would
+    differ from an uninterrupted one: draw from a generator seeded with (seed, epoch, index). A `Subset` of such a data
+    set has no `item`, and gives what `dataset[index]` gives.
     """
 
     def __len__(self) -> int: ...
-
-    def item(self, index: int, epoch: int) -> Any:
-        """A pure function of its arguments, or a resumed run would differ from an uninterrupted one.
-
-        Runs in a loading process if there are any. Draw from a generator seeded with (seed, epoch, index).
-        """
-        ...
+    def item(self, index: int, epoch: int) -> Any: ...
 
 
 class ResumableLoader:
@@ -56,8 +52,6 @@ class ResumableLoader:
         drop_last: Leave out the last batch of an epoch when it is smaller.
         num_workers: Loading processes; 0 loads in this one.
         collate_fn: Items -> batch, in the loading process; None stacks tensors and numbers.
-
-    Raises ValueError when a setting is out of range or the data set gives no batch.
     """
 
     def __init__(
@@ -84,7 +78,7 @@ class ResumableLoader:
 
     def __len__(self) -> int:
         """Batches in an epoch, for each process."""
-        items = -(-len(self.dataset) // _num_processes())
+        items = -(-len(self.dataset) // _world_size())
         return items // self.batch_size if self.drop_last else -(-items // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
@@ -106,14 +100,9 @@ class ResumableLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, epoch and batches of it that were handed out, and what that place refers to."""
-        return {
-            "epoch": self._epoch,
-            "batch": self._batch,
-            "num_items": len(self.dataset),
-            "batch_size": self.batch_size,
-            "num_processes": _num_processes(),
-            "seed": self.seed,
-        }
+        place = {"epoch": self._epoch, "batch": self._batch}
+        data = {"num_items": len(self.dataset), "batch_size": self.batch_size, "num_processes": _world_size()}
+        return {**place, **data, "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a saved place.
@@ -140,10 +129,10 @@ class ResumableLoader:
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
-        processes = _num_processes()
+        processes = _world_size()
         # Processes must do equally many steps: a few items come twice.
         order = np.resize(order, -(-len(order) // processes) * processes)
-        mine = order[_process() :: processes].tolist()
+        mine = order[distributed.get_rank() if processes > 1 else 0 :: processes].tolist()
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         return [[(epoch, index) for index in mine[start : start + self.batch_size]] for start in starts]
 
@@ -160,9 +149,5 @@ class _Keyed(Dataset[Any]):
         return self.dataset.item(index, epoch) if self.differs_by_epoch else self.dataset[index]
 
 
-def _num_processes() -> int:
+def _world_size() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def _process() -> int:
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

@@ -24,9 +24,6 @@ class ClipMixture(lightning.LightningDataModule):
     Args:
         parts: The sets of clips. The first one's validation clips validate.
         weights: How often each part gives a batch, in proportion; None takes all equally often.
-
-    Raises:
-        ValueError: there is no part, or the weights are not one positive number for each.
     """
 
     def __init__(self, parts: list[ClipDataModule], weights: list[float] | None = None) -> None:
@@ -60,9 +57,7 @@ class ClipMixture(lightning.LightningDataModule):
         """The first part's."""
         return self.parts[0].val_dataloader()
 
-    def test_dataloader(self) -> ResumableLoader:
-        """The same as validation."""
-        return self.val_dataloader()
+    test_dataloader = val_dataloader
 
 
 class _MixtureLoader:
@@ -90,11 +85,8 @@ class _MixtureLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "given": self._given.tolist(),
-            "share": self._share.tolist(),
-            "loaders": [loader.state_dict() for loader in self.loaders],
-        }
+        loaders = [loader.state_dict() for loader in self.loaders]
+        return {"given": self._given.tolist(), "share": self._share.tolist(), "loaders": loaders}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at a saved place. Where the number of parts has changed there is none, and a warning says so.

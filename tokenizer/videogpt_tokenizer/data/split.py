@@ -11,16 +11,10 @@ from collections.abc import Sequence
 
 
 def split_by_name(names: Sequence[str], fraction: float) -> tuple[list[int], list[int]]:
-    """Split what has these names; equal names fall on the same side.
+    """Split what has these names, one or more: the indices that train, and those that validate, both ascending.
 
-    The name of the lowest hash validates in any case: only where all names are equal does nothing train.
-
-    Args:
-        names: One or more, of clips or of groups of them.
-        fraction: The share of names that validate, about.
-
-    Returns:
-        The indices that train, and those that validate, both ascending.
+    About `fraction` of the names validate. Equal names fall on the same side. The name of the lowest hash validates in
+    any case: only where all names are equal does nothing train.
     """
     place = {name: int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13 for name in names}
     limit = max(fraction, min(place.values()))

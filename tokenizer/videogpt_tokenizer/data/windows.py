@@ -70,15 +70,11 @@ class ClipItem(NamedTuple):
 
 
 class ClipDataset:
-    """Windows of clips, an `EpochDataset`.
+    """Windows of clips, an `EpochDataset`; ValueError where too many clips cannot be decoded, or all.
 
     Args:
-        records: Which clips.
-        window: What to cut out of them.
         cache: Decode every clip once and keep it as uint8; otherwise whenever it is asked for.
         skipped: Takes the clips that cannot be decoded, and says how many may be; None lets none be.
-
-    Raises ValueError when too many clips cannot be decoded, or all.
     """
 
     def __init__(
@@ -99,10 +95,7 @@ class ClipDataset:
         return len(self.records)
 
     def item(self, index: int, epoch: int) -> ClipItem:
-        """The window of one clip in one epoch.
-
-        Raises ValueError when the clip is not held in memory and can no longer be decoded.
-        """
+        """The window of one clip in one epoch."""
         record = self.records[index]
         frames_THWC = self._cached_THWC[index] if self._cached_THWC else self._decode(record).frames_THWC
         draw = None if self.window.seed is None else np.random.default_rng((self.window.seed, epoch, index))

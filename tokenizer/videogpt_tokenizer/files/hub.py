@@ -12,7 +12,8 @@ huggingface_hub's mixin, which would have to be imported with the tokenizer and 
 
 import re
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -25,8 +26,7 @@ _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]) -> bool:
     """Whether what has this name can only be on the Hub: `owner/name`, with nothing of the sort here or shipped.
 
-    Raises:
-        ValueError: a revision is given with what is here.
+    ValueError where a revision is given with what is here.
     """
     path = Path(name)
     remote = isinstance(name, str) and bool(_NAME.fullmatch(name)) and not path.exists() and not path.parent.exists()
@@ -36,31 +36,19 @@ def is_hub_name(name: str | Path, revision: str | None, shipped: Collection[str]
     return remote
 
 
-def downloaded(
-    name: str, revision: str | None, kind: str, files: Collection[str] = (CONFIG_NAME, WEIGHTS_NAME)
-) -> Path:
-    """A folder of the Hub, fetched unless it is in huggingface_hub's cache.
+def downloaded(name: str, revision: str | None, kind: str) -> Path:
+    """A folder `owner/name` of the Hub, fetched unless it is in huggingface_hub's cache.
 
-    Args:
-        name: `owner/name`.
-        revision: Branch, tag or commit; the main branch if None.
-        kind: What it is to be, for messages.
-        files: What is fetched of it.
+    `revision` is a branch, tag or commit, the main branch if None; `kind` says in messages what it is to be.
 
     Raises:
         ValueError: huggingface_hub is not installed, or the name is none.
         OSError: there is nothing of that name, or the Hub cannot be reached.
     """
     hub = _hub(f"{name!r} is neither a folder nor a shipped {kind}; to take it from the Hub")
-    try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(files)))
-    except hub.errors.HFValidationError as error:
-        raise ValueError(f"{name!r} is no name on the Hub: {_first_line(error)}") from error
-    except OSError as error:  # whatever the Hub or the network says
-        at = f" at {revision}" if revision else ""
-        raise OSError(
-            f"{kind} {name!r}{at} is no folder here, and the Hub does not give it: {_first_line(error)}"
-        ) from error
+    at = f" at {revision}" if revision else ""
+    with _in_one_line(hub, name, f"{kind} {name!r}{at} is no folder here, and the Hub does not give it"):
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
 
 
 def push(
@@ -76,11 +64,10 @@ def push(
     """Upload a folder; returns the address of the commit.
 
     Args:
-        repo_id: `owner/name`; made if there is no such repository.
+        repo_id: `owner/name`; made if there is no such repository, private or not.
         save: Fills the folder, which holds the card already.
         card: The model card; one that is in the repository already stays.
         kind: What is uploaded, for the commit's message.
-        private: Whether a repository that is made here is private.
         revision: Branch to put it on, which must exist; the main one if None.
         token: Who does it; None takes what `hf auth login` has kept.
 
@@ -94,17 +81,13 @@ def push(
         folder = Path(place)
         (folder / CARD_NAME).write_text(card, encoding="utf-8")
         save(folder)
-        try:
+        with _in_one_line(hub, repo_id, f"the Hub does not take {repo_id!r}"):
             api.create_repo(repo_id, private=private, exist_ok=True)
             if api.file_exists(repo_id, CARD_NAME, revision=revision):
                 (folder / CARD_NAME).unlink()
             commit = api.upload_folder(
                 repo_id=repo_id, folder_path=folder, revision=revision, commit_message=f"Upload a {kind}"
             )
-        except hub.errors.HFValidationError as error:
-            raise ValueError(f"{repo_id!r} is no name on the Hub: {_first_line(error)}") from error
-        except OSError as error:
-            raise OSError(f"the Hub does not take {repo_id!r}: {_first_line(error)}") from error
     return str(commit.commit_url)
 
 
@@ -117,5 +100,13 @@ def _hub(why: str) -> ModuleType:
     return huggingface_hub
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+@contextmanager
+def _in_one_line(hub: ModuleType, name: str, refusal: str) -> Iterator[None]:
+    """Whatever huggingface_hub, the Hub or the network says, after what has failed."""
+    try:
+        yield
+    except (hub.errors.HFValidationError, OSError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, hub.errors.HFValidationError):
+            raise ValueError(f"{name!r} is no name on the Hub: {reason}") from error
+        raise OSError(f"{refusal}: {reason}") from error

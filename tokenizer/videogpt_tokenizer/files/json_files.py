@@ -19,16 +19,7 @@ def parse_json(text: str) -> Any:
 
 
 def check_version(content: Mapping[str, Any], newest: int, path: Path) -> None:
-    """Refuse what a later version of this project wrote; a file that carries no `version` is of version 1.
-
-    Args:
-        content: What the file holds.
-        newest: The latest version that is known here.
-        path: The file.
-
-    Raises:
-        ValueError: the version is none of 1 to `newest`.
-    """
+    """ValueError unless the content's version is 1, which need not be said, to `newest`: others are of later times."""
     version = content.get("version", 1)
     if type(version) is not int or not 1 <= version <= newest:
         raise ValueError(f"{path}: version is {version!r}, and {newest} is the newest known here: update videogpt-lm")

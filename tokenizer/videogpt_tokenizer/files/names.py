@@ -18,16 +18,7 @@ def shipped_in(folder: Path) -> dict[str, Path]:
 
 
 def find_folder(name_or_path: str | Path, kind: str, shipped: Mapping[str, Path]) -> Path:
-    """The folder of something that is shipped, or the path itself.
-
-    Args:
-        name_or_path: What the user has given.
-        kind: What is looked for, for the message.
-        shipped: Folders by name.
-
-    Raises:
-        ValueError: there is no such name and no such folder.
-    """
+    """The folder of something that is shipped, or the path itself; ValueError where neither is a folder."""
     folder = shipped.get(str(name_or_path), Path(name_or_path))
     if not folder.is_dir():
         known = ", ".join(shipped) or "none is installed"

@@ -20,14 +20,12 @@ from pathlib import Path
 def replacement_of(path: Path, *, leader: bool | None = None) -> Iterator[Path]:
     """A hidden path beside `path` to write a file or a folder to; it takes that place at the end.
 
+    Raises OSError where `path` cannot be replaced; what was there is still there.
+
     Args:
-        path: What to write or to replace.
         leader: Where all processes of a run write together, whether this is the first of them. All get the same hidden
             path; the first clears it of what a killed run left there, and moves it at the end. None where each writes
             by itself: several that replace the same path at once do not touch each other's work.
-
-    Raises:
-        OSError: `path` cannot be replaced; what was there is still there.
     """
     partial = partial_of(path) if leader is None else partial_of(path, tag="shared")
     if leader:

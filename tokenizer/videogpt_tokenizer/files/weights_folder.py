@@ -1,4 +1,4 @@
-"""Folders of `config.json` + `model.safetensors`: written whole or not at all, read strictly.
+"""Folders of `config.json` + `model.safetensors`: each file written whole or not at all, read strictly.
 
 The configuration carries the SHA-256 of the weights, so a truncated or altered file is named before it is loaded.
 Nothing here unpickles.
@@ -7,11 +7,12 @@ Nothing here unpickles.
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.files.json_files import check_version, parse_json
@@ -25,41 +26,29 @@ EXPORTED = "this is an export for other programs; give the tokenizer that it was
 ANOTHER_VERSION = "copy the folder again, or use the version that wrote it"
 
 Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Write weights, then the configuration with their checksum. `config` must be JSON with `format` and `version`.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written.
-    """
+    """Write weights, then the configuration with their checksum. `config` must be JSON with `format` and `version`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacement_of(folder / WEIGHTS_NAME) as partial:
-        _save_tensors(tensors, partial)
+        _save_tensors(weights, partial)
     text = json.dumps({**config, CHECKSUM: sha256_of(folder / WEIGHTS_NAME)}, indent=2) + "\n"
     write_whole(folder / CONFIG_NAME, text)
 
 
 def read_config(folder: Path, expected_format: str, keys: Collection[str], newest: int) -> dict[str, Any]:
-    """Read and check `config.json`.
-
-    Args:
-        folder: Where it is.
-        expected_format: What its `format` has to say.
-        keys: What else may be in it, besides its version and the checksum of the weights.
-        newest: See `check_version`.
+    """Read and check `config.json`, in which `keys` may be besides format, version and the checksum of the weights.
 
     Raises:
         ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`, is of
-            a later version, or has a key that nothing is known of.
+            a version after `newest`, or has a key that nothing is known of.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
-        hint = (
-            EXPORTED if (folder / "manifest.json").is_file() else f"{folder} is not a complete {expected_format} folder"
-        )
-        raise ValueError(f"{path} is missing: {hint}")
+        is_export = (folder / "manifest.json").is_file()
+        raise ValueError(f"{path} is missing: {EXPORTED if is_export else _incomplete(folder, expected_format)}")
     try:
         config = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -75,11 +64,7 @@ def read_config(folder: Path, expected_format: str, keys: Collection[str], newes
 
 
 def build_config(kind: type[Config], config: dict[str, Any], key: str, folder: Path) -> Config:
-    """The dataclass that a part of `config.json` was written from.
-
-    Raises:
-        ValueError: the part is missing, or a key of it is missing, unknown or of the wrong type.
-    """
+    """The dataclass that a part of `config.json` was written from; ValueError where it can be no such one."""
     path, part = folder / CONFIG_NAME, config.get(key)
     if not isinstance(part, dict):
         raise ValueError(f"{path}: {key} is {'missing' if part is None else 'no object'}: {ANOTHER_VERSION}")
@@ -100,10 +85,9 @@ def _refuse_unknown(found: dict[str, Any], known: set[str], path: Path, prefix: 
 def read_pretrained(
     folder: Path, expected_format: str, keys: Collection[str], newest: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read configuration and weights of a folder that `write_pretrained` wrote.
+    """Configuration and weights of a folder that `write_pretrained` wrote.
 
-    Raises:
-        ValueError: see `read_config`; also when the weights are missing or differ from their checksum.
+    ValueError as of `read_config`; also where the weights are missing or differ from their checksum.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -111,7 +95,7 @@ def read_pretrained(
     config = read_config(folder, expected_format, keys, newest)
     path = folder / WEIGHTS_NAME
     if not path.is_file():
-        raise ValueError(f"{path} is missing: {folder} is not a complete {expected_format} folder")
+        raise ValueError(f"{path} is missing: {_incomplete(folder, expected_format)}")
     if sha256_of(path) != config.pop(CHECKSUM, None):
         raise ValueError(f"{path} is truncated or altered (its SHA-256 is not the one in {CONFIG_NAME}): copy it again")
     try:
@@ -120,16 +104,21 @@ def read_pretrained(
         raise ValueError(f"{path} is not safetensors, the only form that is read ({error}): copy it again") from error
 
 
+def with_weights(make: Callable[[], Module], weights: Mapping[str, Tensor], source: str) -> Module:
+    """The module with these weights, in evaluation mode; see `check_tensors`, which is asked before memory is taken."""
+    with torch.device("meta"):
+        wanted = make().state_dict()
+    check_tensors(weights, wanted, source)
+    module = make()
+    module.load_state_dict(weights, strict=True)
+    return module.eval()
+
+
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
     """Hold tensors against those that a configuration asks for, which may lie on `meta` and so take no memory.
 
-    Args:
-        found: What is in the file.
-        wanted: The same names and shapes.
-        source: What the file and its configuration are called.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, misshapen, of another kind or not finite; the first are named.
+    ValueError, which calls the file and its configuration `source`, where a tensor is missing, unknown, misshapen, of
+    another kind or not finite; the first are named.
     """
     faults = {"missing": wanted.keys() - found.keys(), "not known": found.keys() - wanted.keys()}
     parts = [f"{some_of(sorted(names))} is {what}" for what, names in faults.items() if names]
@@ -146,19 +135,18 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], sou
         raise ValueError(f"{source} does not fit its configuration: {'; '.join(parts)}: copy both again")
 
 
-def _umask() -> int:
-    """What this process takes from the mode of new files; it can be asked for only by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _incomplete(folder: Path, expected_format: str) -> str:
+    return f"{folder} is not a complete {expected_format} folder"
 
 
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        save_file(tensors, str(path))  # for its owner's eyes alone
-        path.chmod(0o666 & ~_umask())
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(path))
+        mask = os.umask(0o077)  # which can be asked for only by setting it
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)  # safetensors writes for the owner's eyes alone
     except SafetensorError as error:  # what the system says reaches us as this, without its number
         raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from error

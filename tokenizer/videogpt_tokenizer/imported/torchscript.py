@@ -51,16 +51,11 @@ class TorchScriptTokenizer(WholeClipTokenizer):
         space_stride: int,
         sha: str,
     ) -> None:
-        """
-        Args:
-            encoder, decoder: The loaded archives.
-            codebook_size, time_stride, space_stride: What they do to a video.
-            sha: Tells this pair from others; see `fingerprint`.
-        """
+        """`sha` tells this pair from others; see `fingerprint`."""
         super().__init__()
         self.encoder, self.decoder, self._sha = encoder, decoder, sha
         self.codebook_size, self.time_stride, self.space_stride = codebook_size, time_stride, space_stride
-        self.clip_frames = self.num_frames(1 + max(1, CLIP_FRAMES // time_stride))
+        self.frames_at_once = self.num_frames(1 + max(1, CLIP_FRAMES // time_stride))
         self.place = nn.Parameter(torch.zeros(0), requires_grad=False)  # its device is ours, also without weights
 
     @classmethod
@@ -75,14 +70,11 @@ class TorchScriptTokenizer(WholeClipTokenizer):
     ) -> "TorchScriptTokenizer":
         """Load both archives, onto the CPU and in evaluation mode, and send one clip of zeros through.
 
+        ValueError where they are not trusted, missing or damaged, or do not behave as the head of this file says.
+
         Args:
-            folder: Where encoder.jit and decoder.jit are.
-            trust_torchscript: True to run the programs in them; see the head of this file.
             codebook_size: Size of the vocabulary, where the archives do not say.
             time_stride, space_stride: Where they are too large to be found (above 16 and 64), or to hold them to it.
-
-        Raises:
-            ValueError: not trusted, a file is missing or damaged, or the two do not behave as described above.
         """
         paths = [Path(folder) / name for name in (ENCODER_NAME, DECODER_NAME)]
         missing = [path.name for path in paths if not path.is_file()]
@@ -104,9 +96,8 @@ class TorchScriptTokenizer(WholeClipTokenizer):
                 raise ValueError(f"{name} is given as {given}, but {folder} compresses by {found[name]}")
         sha = hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
         tokenizer = cls(encoder, decoder, codebook_size=size, **found, sha=sha).eval()
-        _run(
-            tokenizer.decode, torch.full((1, 1, 2, 2), size - 1), f"{folder}: decoder of the highest code, {size - 1},"
-        )
+        highest = torch.full((1, 1, 2, 2), size - 1)
+        _run(tokenizer.decode, highest, f"{folder}: decoder of the highest code, {size - 1},")
         return tokenizer
 
     def encode_clip(self, video_BCTHW: Tensor) -> Tensor:
@@ -161,12 +152,10 @@ def _probe(encoder: nn.Module, decoder: nn.Module, folder: str, frames: int, sid
     size = "x".join(map(str, zeros_BCTHW.shape[2:]))
     codes_BTHW = _run(lambda video: _codes(_encode(encoder, video)), zeros_BCTHW, f"{folder}: encoder of {size} zeros")
     batch, latents, height, width = codes_BTHW.shape
-    fits = batch == 1 and latents > 1 and height == width > 0 and frames % (latents - 1) == 0 == side % height
-    if not fits:
-        raise ValueError(
-            f"{folder}: the encoder makes codes {tuple(codes_BTHW.shape)} of {size}, which is no 1 + k grid"
-        )
-    video_BCTHW = _run(decoder, codes_BTHW.long(), f"{folder}: decoder of codes {tuple(codes_BTHW.shape)}")
+    codes = f"codes {tuple(codes_BTHW.shape)}"
+    if not (batch == 1 and latents > 1 and height == width > 0 and frames % (latents - 1) == 0 == side % height):
+        raise ValueError(f"{folder}: the encoder makes {codes} of {size}, which is no 1 + k grid")
+    video_BCTHW = _run(decoder, codes_BTHW.long(), f"{folder}: decoder of {codes}")
     shape = tuple(video_BCTHW.shape) if isinstance(video_BCTHW, Tensor) else type(video_BCTHW).__name__
     if shape != tuple(zeros_BCTHW.shape):
         raise ValueError(f"{folder}: the decoder makes {shape} of the codes of {tuple(zeros_BCTHW.shape)}")

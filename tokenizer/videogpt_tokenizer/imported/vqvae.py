@@ -24,8 +24,8 @@ from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.files.weights_folder import (
     CONFIG_NAME,
     build_config,
-    check_tensors,
     read_pretrained,
+    with_weights,
     write_pretrained,
 )
 from videogpt_tokenizer.imported.whole_clips import WholeClipTokenizer
@@ -58,13 +58,8 @@ class VQVAEConfig:
     """Frames of the clips that it was trained on."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("embedding_dim", 1, 2**14),
-            ("n_codes", 1, 2**24),
-            ("n_hiddens", 2, 2**14),
-            ("n_res_layers", 0, 256),
-            ("sequence_length", 1, 2**16),
-        ):
+        bounds = {"embedding_dim": (1, 2**14), "n_codes": (1, 2**24), "n_hiddens": (2, 2**14)}
+        for name, (least, most) in {**bounds, "n_res_layers": (0, 256), "sequence_length": (1, 2**16)}.items():
             check_whole(name, getattr(self, name), least, most)
         if self.n_hiddens % HEADS:
             raise ValueError(f"n_hiddens is {self.n_hiddens}; it must be even, for {HEADS} heads of attention")
@@ -232,7 +227,7 @@ class VQVAETokenizer(WholeClipTokenizer):
         self.config = config
         self.codebook_size = config.n_codes
         self.time_stride = self.first_frames = config.downsample[0]
-        self.clip_frames = max(1, config.sequence_length // self.time_stride) * self.time_stride
+        self.frames_at_once = max(1, config.sequence_length // self.time_stride) * self.time_stride
         self.space_stride = config.downsample[1]
         self.encoder, self.decoder = _Encoder(config), _Decoder(config)
         self.pre_vq_conv = _Conv3d(config.n_hiddens, config.embedding_dim, 1)
@@ -258,23 +253,10 @@ class VQVAETokenizer(WholeClipTokenizer):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "VQVAETokenizer":
-        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode.
-
-        Raises:
-            ValueError: a file is missing, truncated, altered, of another version, or belongs to something else.
-        """
+        """Read a folder that `save_pretrained` wrote; the result is in evaluation mode."""
         config, weights = read_pretrained(Path(folder), VQVAE_FORMAT, ("vqvae",), VQVAE_VERSION)
-        return cls.from_weights(build_config(VQVAEConfig, config, "vqvae", Path(folder)), weights, str(folder))
-
-    @classmethod
-    def from_weights(cls, config: VQVAEConfig, weights: dict[str, Tensor], source: str) -> "VQVAETokenizer":
-        """A tokenizer of these weights, in float32; ValueError names the first that do not fit."""
-        with torch.device("meta"):
-            wanted = cls(config).state_dict()  # shapes, before any memory is taken
-        check_tensors(weights, wanted, source)
-        tokenizer = cls(config)
-        tokenizer.load_state_dict(weights)
-        return tokenizer.eval()
+        settings = build_config(VQVAEConfig, config, "vqvae", Path(folder))
+        return with_weights(lambda: cls(settings), weights, str(folder))
 
 
 def is_vqvae_folder(folder: Path) -> bool:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from videogpt_tokenizer.files.weights_folder import with_weights
 from videogpt_tokenizer.imported.vqvae import VQVAEConfig, VQVAETokenizer
 
 NAMESPACE = "argparse.Namespace"
@@ -33,7 +34,7 @@ TRAINING_ONLY = {"codebook.N", "codebook.z_avg"}
 """Moving averages of the codebook: state of its training, of no use here."""
 
 
-class LightningStandIn:
+class _StandIn:
     """What stands where a checkpoint names an object of Lightning's; whatever it is called with, it does nothing."""
 
     def __init__(self, *_: object) -> None:
@@ -43,9 +44,8 @@ class LightningStandIn:
 def read_vqvae_checkpoint(path: str | Path) -> VQVAETokenizer:
     """Read a checkpoint of VideoGPT's VQ-VAE; the result is in evaluation mode, in float32.
 
-    Raises:
-        ValueError: the file is truncated, of another kind, names Python objects that are not allowed, or its settings
-            or tensors are not those of such a network.
+    ValueError where the file is truncated, of another kind, names Python objects that are not allowed, or its settings
+    or tensors are not those of such a network.
     """
     checkpoint = _read(Path(path))
     weights = checkpoint.get("state_dict")
@@ -61,7 +61,7 @@ def read_vqvae_checkpoint(path: str | Path) -> VQVAETokenizer:
         raise ValueError(f"{path} is no checkpoint of VideoGPT's VQ-VAE: {lacking} is missing")
     config = _config(checkpoint.get("hyper_parameters"), path)
     used = {name: tensor for name, tensor in weights.items() if name not in TRAINING_ONLY}
-    return VQVAETokenizer.from_weights(config, used, str(path))
+    return with_weights(lambda: VQVAETokenizer(config), used, str(path))
 
 
 def is_vqvae_checkpoint(path: Path) -> bool:
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
     refused = sorted(name for name in named if name != NAMESPACE and not name.startswith(LIGHTNING))
     if refused:
         raise ValueError(f"{path} names Python objects that are {NEVER_LOADED} ({', '.join(refused[:3])})")
-    stand_ins = [(LightningStandIn, name) for name in named if name != NAMESPACE]
+    stand_ins = [(_StandIn, name) for name in named if name != NAMESPACE]
     with _one_line(path), safe_globals([argparse.Namespace, *stand_ins]):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(checkpoint, dict):

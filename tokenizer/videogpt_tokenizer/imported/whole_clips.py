@@ -4,20 +4,18 @@
     video_BCTHW = tokenizer.decode(codes_BTHW)
 
 There is no `stream`: a code may depend on every frame of its clip, or the program keeps no state between calls, and
-codes of pieces would not be those of the whole. Long clips go through in windows of `clip_frames`, each by itself,
+codes of pieces would not be those of the whole. Long clips go through in windows of `frames_at_once`, each by itself,
 as where these tokenizers come from: a seam can show between two, and memory grows with the pictures, not the length.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
-from itertools import repeat
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from videogpt_tokenizer.checks import check_codes, check_range, check_video
-from videogpt_tokenizer.grid import Piece, Tokenizer, fitted, passed, regrouped
+from videogpt_tokenizer.grid import Tokenizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes are meant), H/W height and width
 
@@ -26,21 +24,12 @@ class WholeClipTokenizer(Tokenizer):
     """Checks what goes in and out. Subclasses say how a sound clip becomes codes, and codes a clip."""
 
     streams = False
-    clip_frames: int
+    frames_at_once: int
     """Frames of the clips that it is made for, and of the windows that long ones are cut into."""
-
-    @property
-    def frames_at_once(self) -> int:
-        """Frames of a window."""
-        return self.clip_frames
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
-        """Video in [-1, 1], (B, 3, frames, height, width) -> codes (B, T, H, W) of `grid`, int64.
-
-        Raises:
-            ValueError: a size that does not fit (see `grid`), values outside [-1, 1], or no video.
-        """
+        """See `Tokenizer.encode`; ValueError also where the codes that come are not of `grid`."""
         check_video(video_BCTHW)
         check_range(video_BCTHW)
         grid = self.grid(*video_BCTHW.shape[2:])
@@ -52,34 +41,22 @@ class WholeClipTokenizer(Tokenizer):
 
     @torch.no_grad()
     def decode(self, codes_BTHW: Tensor) -> Tensor:
-        """Codes (B, T, H, W) -> video (B, 3, frames, height, width), float32, clamped to [-1, 1].
-
-        Raises:
-            ValueError: a code outside [0, codebook_size), or no codes.
-        """
+        """See `Tokenizer.decode`; the video is float32."""
         check_codes(codes_BTHW, self.codebook_size)
         with torch.autocast(codes_BTHW.device.type, enabled=False):
             video_BCTHW = self.decode_clip(codes_BTHW.long()).float().clamp(-1, 1)
         batch, latents, height, width = codes_BTHW.shape
         sides = height * self.space_stride, width * self.space_stride
         if video_BCTHW.shape != (batch, 3, self.num_frames(latents), *sides):
-            raise ValueError(
-                f"the tokenizer made a video {tuple(video_BCTHW.shape)} of codes {tuple(codes_BTHW.shape)}"
-            )
+            made, given = tuple(video_BCTHW.shape), tuple(codes_BTHW.shape)
+            raise ValueError(f"the tokenizer made a video {made} of codes {given}")
         return video_BCTHW
-
-    def through(self, pieces: Iterable[Tensor]) -> Iterator[Piece]:
-        """Pieces (3, T, H, W) of a clip, cut anew into windows, each encoded and decoded; see `Tokenizer.through`."""
-        for window_CTHW in regrouped(pieces, repeat(self.clip_frames)):
-            frames = window_CTHW.shape[1]
-            held = self.num_frames(self.latent_frames(frames)) - frames
-            yield passed(self, window_CTHW, fitted(self, window_CTHW, held))
 
     def stream(self) -> NoReturn:
         """Refused with a ValueError that says what to do."""
         raise ValueError(
             f"{type(self).__name__} has no stream, since it sees a clip as a whole: "
-            f"encode and decode clips, of {self.clip_frames} frames where a video is long"
+            f"encode and decode clips, of {self.frames_at_once} frames where a video is long"
         )
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
     optimizer = MuonAdamW(matrices, adamw_groups, lr=5e-3, weight_decay=0.1, betas=(0.9, 0.95))
 
+The matrices are those within layers, of two axes, neither embedding nor head; all other parameters are in the groups.
 Both halves are torch's own. They share their groups and their state with this object, so that schedulers, gradient
 clipping and checkpoints see one ordinary optimiser. Muon's updates are scaled to the size of AdamW's (Liu et al. 2025,
 arXiv:2502.16982): one learning rate suits both.
@@ -26,17 +27,7 @@ class MuonAdamW(torch.optim.Optimizer):
         weight_decay: float,
         betas: tuple[float, float],
     ) -> None:
-        """
-        Args:
-            matrices: parameters of two axes that Muon steps: those within layers, neither embedding nor head.
-            adamw_groups: groups of all other parameters, each with a `weight_decay` of its own.
-            lr: peak learning rate of both halves.
-            weight_decay: decoupled weight decay of the matrices.
-            betas: decay of AdamW's first and second moments.
-
-        Raises:
-            ValueError: there are no matrices, or one has another number of axes than two.
-        """
+        """`lr` is the peak of both halves, `weight_decay` that of the matrices; the groups have their own."""
         self._muon = torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self._adamw = torch.optim.AdamW(adamw_groups, lr=lr, betas=betas, fused=True)
         super().__init__([*self._muon.param_groups, *self._adamw.param_groups], defaults={})
@@ -44,7 +35,6 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Step both halves; returns what `closure` returns."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         self._muon.step()
@@ -52,7 +42,6 @@ class MuonAdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a `state_dict`; what an ordinary optimiser does, and the halves follow."""
         super().load_state_dict(state_dict)
         self._share()
 

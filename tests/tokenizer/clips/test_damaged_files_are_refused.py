@@ -18,24 +18,13 @@ Claim = Callable[[int, Path], bytes]
 MOST_MEGABYTES = 100
 
 
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
+@pytest.fixture
+def stream(encode: Callable[..., Path], tmp_path: Path) -> Stream:
     """9 frames of noise as a stream without an index: H.264 as it is or in a transport stream, or MPEG-2."""
-    folder = tmp_path_factory.mktemp("streams")
 
     def make(container: str, codec: str = "libx264", size: tuple[int, int] = (48, 64)) -> bytes:
-        path = folder / "stream"
-        with av.open(str(path), "w", format=container) as output:
-            track = output.add_stream(codec, rate=25)
-            assert isinstance(track, av.VideoStream)
-            track.height, track.width = size
-            track.pix_fmt = "yuv420p"
-            generator = torch.Generator().manual_seed(0)
-            for _ in range(9):
-                noise = torch.randint(0, 256, (*size, 3), generator=generator).to(torch.uint8)
-                output.mux(track.encode(av.VideoFrame.from_ndarray(noise.numpy(), "rgb24")))
-            output.mux(track.encode())
-        return path.read_bytes()
+        noise = torch.randint(0, 256, (9, *size, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        return encode(tmp_path / "stream", noise.numpy(), codec, rate=25, container=container).read_bytes()
 
     return make
 
@@ -162,7 +151,6 @@ def test_a_real_film_of_too_large_a_picture_is_refused_by_its_size(tmp_path: Pat
         track = output.add_stream("libx264", rate=8, options={"preset": "ultrafast"})
         assert isinstance(track, av.VideoStream)
         track.width, track.height, track.pix_fmt = 8256, 8192, "yuv420p"
-        output.mux(track.encode(av.VideoFrame(8256, 8192, "yuv420p")))
-        output.mux(track.encode())
+        output.mux([*track.encode(av.VideoFrame(8256, 8192, "yuv420p")), *track.encode()])
     with pytest.raises(ValueError, match=r"large\.mp4: claims pictures of 8256 x 8192, more than 67 million pixels"):
         Clip.read(path, size=64)
