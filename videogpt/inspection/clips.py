@@ -10,7 +10,7 @@ folder; a damaged file is refused.
 from pathlib import Path
 
 from videogpt.console.progress import Progress
-from videogpt.inspection.found import Inspection
+from videogpt.inspection import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.files.wording import some_of
