@@ -7,42 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
-from videogpt.layouts.config import LayoutConfig
-from videogpt.layouts.text_to_video import TextToVideo
-from videogpt.model.config import VideoGPTConfig
-from videogpt.model.network import VideoGPT
-from videogpt.pipeline.saved_model import SavedModel, save_model
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.text_tokenizer import TextTokenizer
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 LIGHT_COMMANDS = [name for name in COMMANDS if name not in TRAINER_COMMANDS]
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of 5 frames of 16x16."""
-    torch.manual_seed(0)
-    config = TokenizerConfig(autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1))
-    tokenizer, text = VideoTokenizer(config).eval(), TextTokenizer.train(["a red circle"], vocab_size=280)
-    task = TextToVideo(
-        LayoutConfig(
-            text_vocab_size=text.vocab_size,
-            codebook_size=tokenizer.codebook_size,
-            latent_frames=2,
-            latent_height=2,
-            latent_width=2,
-        )
-    )
-    network = VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=1, heads=2, kv_heads=1)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    model = SavedModel(tokenizer=tokenizer, text_tokenizer=text, task=task, network=VideoGPT(network), fps=8)
-    save_model(folder, model)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +67,7 @@ print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys(
         (["world", "sprites", "--clips", "3", "--output", "x"], "--source"),
         (["world", "sprites", "--source", "missing", "--clips", "3", "--output", "x"], "missing"),
         (["tokenize", "missing", "--tokenizer", "x", "--output", "y"], "missing"),
-        (
-            ["tokenize", ".", "--tokenizer", "x", "--output", "y", "--size", "ten"],
-            "invalid size value: 'ten'",
-        ),
+        (["tokenize", ".", "--tokenizer", "x", "--output", "y", "--size", "ten"], "invalid size value: 'ten'"),
         (["reconstruct", "missing.mp4", "--tokenizer", "x"], "missing.mp4"),
         (["train-text", "missing", "--output", "text.model"], "missing"),
         (["inspect", "missing"], "missing"),
@@ -162,28 +128,14 @@ sys.exit(cli.main([]))
 
 
 def test_sample_writes_its_files(model_folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = ["sample", "a red circle", "--model", str(model_folder), "--num-samples", "2", "--seed", "5"]
-    assert (
-        main(
-            [
-                *arguments,
-                "--top-k",
-                "9",
-                "--num-frames",
-                "5",
-                "--output",
-                str(tmp_path / "out"),
-                "--format",
-                "gif",
-            ]
-        )
-        == 0
-    )
+    asked = ["a red circle", "--num-samples", "2", "--seed", "5", "--top-k", "9", "--num-frames", "5"]
+    written = ["--output", str(tmp_path / "out"), "--format", "gif"]
+    assert main(["sample", *asked, "--model", str(model_folder), *written]) == 0
     printed = capsys.readouterr()
     names = ["0001-a-red-circle-s5.gif", "0002-a-red-circle-s6.gif", "0003-contact-sheet.png"]
     assert printed.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
     assert all((tmp_path / "out" / name).is_file() for name in names)
-    assert "sampling 16/16 codes" in printed.err
+    assert "sampling 24/24 codes" in printed.err
 
 
 def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, capsys) -> None:
@@ -195,16 +147,7 @@ def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, 
 
 
 def test_sample_names_the_nearest_frame_counts(model_folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = [
-        "sample",
-        "a",
-        "--model",
-        str(model_folder),
-        "--num-frames",
-        "4",
-        "--output",
-        str(tmp_path / "out"),
-    ]
+    arguments = ["sample", "a", "--model", str(model_folder), "--num-frames", "4", "--output", str(tmp_path / "out")]
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert "1" in said and "5" in said and not (tmp_path / "out").exists()
@@ -219,11 +162,7 @@ def test_train_text_and_tokenize_make_what_inspect_knows(
     arguments = ["tokenize", str(world), "--tokenizer", str(model_folder), "--output", tokens]
     assert main([*arguments, "--num-frames", "5", "--size", "16x32"]) == 0
     capsys.readouterr()
-    for path, kind in (
-        (text, "text tokenizer, 2"),
-        (tokens, "3 of 2x2x4 codes"),
-        (str(world), "folder of 3 clips"),
-    ):
+    for path, kind in ((text, "text tokenizer, 2"), (tokens, "3 of 2x2x4 codes"), (str(world), "folder of 3 clips")):
         assert main(["inspect", path]) == 0
         assert kind in capsys.readouterr().out
 
