@@ -20,10 +20,7 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALLER = {
     "tokenizer/base": {"data.init_args.size": "64"},
-    "tokenizer/large": {
-        "data.init_args.size": "64",
-        "model.init_args.tokenizer.autoencoder.widths": "[32,64]",
-    },
+    "tokenizer/large": {"data.init_args.size": "64", "model.init_args.tokenizer.autoencoder.widths": "[32,64]"},
     "tokenizer/films-4k": {"data.init_args.validation_column": "caption"},
     "videogpt/base": {"model.init_args.model.depth": "2"},
     "videogpt/large": {"model.init_args.model.depth": "1"},
