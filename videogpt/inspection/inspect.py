@@ -3,7 +3,7 @@
     found = inspect_path(Path("runs/tiny"))
     print("\\n".join(found.lines)); found.faults
 
-Files and folders are recognised by content, not by name. `FILES` and `FOLDERS` say how, and which describer reads the
+Files and folders are recognised by content, not by name. `_FILES` and `_FOLDERS` say how, and which describer reads the
 thing to its end and holds it against its checksums and declared sizes. A new format is one describer and one line here.
 Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or not recognised.
 """
@@ -41,7 +41,7 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
     """
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
-    for is_one, describe in FOLDERS if path.is_dir() else FILES:
+    for is_one, describe in _FOLDERS if path.is_dir() else _FILES:
         if is_one(path):
             return describe(path)
     return describe_clip_folder(path, file_column, caption_column) if path.is_dir() else describe_clip(path)
@@ -54,15 +54,15 @@ def _by_manifest(path: Path) -> Inspection:
     except ValueError as error:
         raise ValueError(f"{place} is not valid JSON ({error}): make or copy the folder again") from error
     kind = manifest.get("format") if isinstance(manifest, dict) else None
-    return MANIFESTS.get(str(kind), describe_token_shards)(path)  # whose reader says what is wrong with another kind
+    return _MANIFESTS.get(str(kind), describe_token_shards)(path)  # whose reader says what is wrong with another kind
 
 
 def _by_config(path: Path) -> Inspection:
     place = path / "config.json"
     try:
-        describe = CONFIGS[parse_json(place.read_text(encoding="utf-8"))["format"]]
+        describe = _CONFIGS[parse_json(place.read_text(encoding="utf-8"))["format"]]
     except (ValueError, KeyError, TypeError) as error:
-        known = ", ".join(CONFIGS)
+        known = ", ".join(_CONFIGS)
         raise ValueError(f"{place} is damaged, or of something unknown: known are {known}") from error
     return describe(path)
 
@@ -85,7 +85,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 # The first that recognises a path describes it. What none recognises is a clip, or a folder of clips.
-FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
+_FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (_is_safetensors, describe_safetensors),
     (lambda file: file.suffix == ".jit", describe_torchscript),
     (lambda file: _is_checkpoint(file) and is_vqvae_checkpoint(file), describe_vqvae),
@@ -94,18 +94,18 @@ FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (lambda file: file.suffix in SUFFIXES, describe_document),
     (lambda file: file.suffix in (".csv", ".jsonl"), _refuse_table),
 )
-FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
+_FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (lambda folder: (folder / "manifest.json").is_file(), _by_manifest),
     (is_run_folder, lambda folder: describe_run(folder, _by_config)),
     (is_torchscript_pair, describe_torchscript),
     (lambda folder: (folder / "config.json").is_file(), _by_config),
 )
-MANIFESTS: dict[str, Describe] = {  # by the format that manifest.json states
+_MANIFESTS: dict[str, Describe] = {  # by the format that manifest.json states
     "videogpt-tokenizer-export": describe_export,
     "videogpt-clip-codes": describe_clip_codes,
     "videogpt-token-shards": describe_token_shards,
 }
-CONFIGS: dict[str, Describe] = {  # by the format that config.json states
+_CONFIGS: dict[str, Describe] = {  # by the format that config.json states
     "videogpt-tokenizer": describe_video_tokenizer,
     "videogpt-model": describe_model,
     "videogpt-vqvae": describe_vqvae,
