@@ -3,6 +3,8 @@ and Triton's interpreter where none is."""
 
 import os
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +40,18 @@ def same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., Any]:
+    """Makes tiny video tokenizers with random weights, of 4 x 8 x 8 pixels to a code."""
+    from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
+    from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
+    from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+
+    def make(seed: int = 0, levels: tuple[int, ...] = (8, 5, 5, 5)) -> VideoTokenizer:
+        torch.manual_seed(seed)
+        network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+        return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=levels))).eval()
+
+    return make

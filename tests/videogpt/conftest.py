@@ -1,4 +1,4 @@
-"""Tiny tokenizers and a complete tiny model with random weights, for all tests."""
+"""A tiny tokenizer and a complete tiny model with random weights, for all tests."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,22 +12,8 @@ from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.saved_model import SavedModel, save_model
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.quantizers import QuantizerConfig
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
-
-
-@pytest.fixture(scope="session")
-def make_tokenizer() -> Callable[..., VideoTokenizer]:
-    """Makes tokenizers of 4 x 8 x 8 pixels to a code."""
-
-    def make(seed: int = 0, levels: tuple[int, ...] = (8, 5, 5, 5)) -> VideoTokenizer:
-        torch.manual_seed(seed)
-        network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-        return VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=QuantizerConfig(levels=levels))).eval()
-
-    return make
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @pytest.fixture(scope="session")
