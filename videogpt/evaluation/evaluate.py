@@ -56,7 +56,6 @@ def evaluate(
         sheets: folder of the sprite sheets, to score caption following on clips of the sprites world.
         num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
         seed: of the first sample; sample i has seed + i.
-        device: see `Pipeline.from_pretrained`.
         command: what the report says it came from.
         say: told what is being measured.
 

@@ -37,7 +37,6 @@ class EightBitFigures:
     flicker: float
     """Mean size of what changes from frame to frame and should not, or fails to and should, in levels of 255."""
     psnr_T: tuple[float, ...]
-    """PSNR of each frame."""
     change_psnr_T: tuple[float, ...]
     """PSNR of the change into each frame; NaN for the first."""
 

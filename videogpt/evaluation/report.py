@@ -1,11 +1,10 @@
 """Reports: figures that carry the command, the machine, the versions and the protocol they came from.
 
-    report = Report.start("evaluate --model shapes", protocol={"clips": 200, "seed": 1})
-    report.add("psnr", 35.2, "dB")
-    report.add("sample", 1.4, "s", rival="eager", rival_value=2.8)
-    report.write(Path("result.json")); print(report.table())
-
-A figure without these is hearsay; nothing in this project prints one.
+report = Report.start("evaluate --model shapes", protocol={"clips": 200, "seed": 1})
+report.add("psnr", 35.2, "dB")
+report.add("sample", 1.4, "s", rival="eager", rival_value=2.8)
+report.write(Path("result.json"))
+print(report.table())
 """
 
 import json

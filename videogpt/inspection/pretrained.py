@@ -28,13 +28,12 @@ def describe_video_tokenizer(path: Path) -> Inspection:
     """A folder with a video tokenizer."""
     tokenizer = VideoTokenizer.from_pretrained(path)
     side, kind = tokenizer.space_stride, tokenizer.config.quantizer.kind
-    return Inspection(
-        [
-            f"{path}: video tokenizer, {_parameters(tokenizer)}; its checksum is right",
-            f"{kind}: {tokenizer.codebook_size} codes, one for {tokenizer.time_stride}x{side}x{side} pixels",
-            f"fingerprint: {tokenizer.fingerprint()}",
-        ]
-    )
+    lines = [
+        f"{path}: video tokenizer, {_parameters(tokenizer)}; its checksum is right",
+        f"{kind}: {tokenizer.codebook_size} codes, one for {tokenizer.time_stride}x{side}x{side} pixels",
+        f"fingerprint: {tokenizer.fingerprint()}",
+    ]
+    return Inspection(lines)
 
 
 def describe_text_tokenizer(path: Path) -> Inspection:
@@ -50,14 +49,13 @@ def describe_model(path: Path) -> Inspection:
     layout = model.task.config
     frames = model.tokenizer.num_frames(layout.latent_frames)
     width, height = (n * model.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
-    return Inspection(
-        [
-            f"{path}: model, {_parameters(model.network)}; all checksums are right, all parts fit",
-            f"clips: {frames} frames of {width}x{height} pixels at {model.fps:g} a second",
-            f"vocabulary: {model.text_tokenizer.vocab_size} for text, {model.tokenizer.codebook_size} for video",
-            f"fingerprint of its video tokenizer: {model.tokenizer.fingerprint()}",
-        ]
-    )
+    lines = [
+        f"{path}: model, {_parameters(model.network)}; all checksums are right, all parts fit",
+        f"clips: {frames} frames of {width}x{height} pixels at {model.fps:g} a second",
+        f"vocabulary: {model.text_tokenizer.vocab_size} for text, {model.tokenizer.codebook_size} for video",
+        f"fingerprint of its video tokenizer: {model.tokenizer.fingerprint()}",
+    ]
+    return Inspection(lines)
 
 
 def describe_export(path: Path) -> Inspection:
@@ -84,14 +82,13 @@ def describe_vqvae(path: Path) -> Inspection:
     """A checkpoint of VideoGPT's VQ-VAE, or a folder that it was saved into."""
     tokenizer = VQVAETokenizer.from_pretrained(path) if path.is_dir() else read_vqvae_checkpoint(path)
     config, side = tokenizer.config, tokenizer.space_stride
-    return Inspection(
-        [
-            f"{path}: video tokenizer, VideoGPT's VQ-VAE, {_parameters(tokenizer)}; nothing in it was run",
-            f"{config.n_codes} codes, one for {tokenizer.time_stride}x{side}x{side} pixels; not causal, no streams",
-            f"clips: {tokenizer.clip_frames} frames; longer ones are reconstructed in windows of so many",
-            f"fingerprint: {tokenizer.fingerprint()}",
-        ]
-    )
+    lines = [
+        f"{path}: video tokenizer, VideoGPT's VQ-VAE, {_parameters(tokenizer)}; nothing in it was run",
+        f"{config.n_codes} codes, one for {tokenizer.time_stride}x{side}x{side} pixels; not causal, no streams",
+        f"clips: {tokenizer.clip_frames} frames; longer ones are reconstructed in windows of so many",
+        f"fingerprint: {tokenizer.fingerprint()}",
+    ]
+    return Inspection(lines)
 
 
 def describe_torchscript(path: Path) -> Inspection:
@@ -108,10 +105,9 @@ def describe_torchscript(path: Path) -> Inspection:
         raise ValueError(f"{path} is truncated or no TorchScript archive: copy it again") from error
     if damaged is not None or not any(name.endswith("/constants.pkl") for name in names):
         raise ValueError(f"{path} is truncated, altered or no TorchScript archive: copy it again")
-    text = f"{path}: TorchScript, {len(names)} entries, {size:,} bytes, all checksums right; it was not run"
-    return Inspection([text])
+    facts = f"{len(names)} entries, {size:,} bytes, all checksums right; it was not run"
+    return Inspection([f"{path}: TorchScript, {facts}"])
 
 
 def _parameters(network: nn.Module) -> str:
-    count = sum(parameter.numel() for parameter in network.parameters())
-    return f"{count:,} parameters"
+    return f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters"
