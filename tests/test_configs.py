@@ -12,18 +12,15 @@ import yaml
 from videogpt.runs.cli import run
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.writer import write_world
-from videogpt_tokenizer import VideoTokenizer
 from videogpt_tokenizer.clips.folder import ClipFolder
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+every_config = pytest.mark.parametrize(
+    "config", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 SMALLER = {
     "tokenizer/base": {"data.init_args.size": "64"},
-    "tokenizer/large": {
-        "data.init_args.size": "64",
-        "model.init_args.tokenizer.autoencoder.widths": "[32,64]",
-    },
+    "tokenizer/large": {"data.init_args.size": "64", "model.init_args.tokenizer.autoencoder.widths": "[32,64]"},
     "tokenizer/films-4k": {"data.init_args.validation_column": "caption"},
     "videogpt/base": {"model.init_args.model.depth": "2"},
     "videogpt/large": {"model.init_args.model.depth": "1"},
@@ -31,19 +28,18 @@ SMALLER = {
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory) -> Path:
+def material(tmp_path_factory, make_tokenizer) -> Path:
     """Clips, a tokenizer with random weights, and the clips' tokens."""
     root = tmp_path_factory.mktemp("material")
     assert len(list(write_world(root / "clips", clips=8, seed=0))) == 8
-    config = TokenizerConfig(autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1))
-    tokenizer = VideoTokenizer(config).eval()
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(root / "tokenizer")
     tokenize_clips(ClipFolder(root / "clips"), tokenizer, root / "tokens", num_frames=17, size=64)
     return root
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@every_config
 def test_it_runs_two_steps(config, material, tmp_path):
     kind = config.parent.name
     settings = {
@@ -56,11 +52,8 @@ def test_it_runs_two_steps(config, material, tmp_path):
         "trainer.limit_val_batches": 1,
         "trainer.enable_model_summary": "false",
     }
-    small = {
-        "batch_size": 2,
-        "num_workers": 0,
-        "folder": str(material / ("clips" if kind == "tokenizer" else "tokens")),
-    }
+    folder = material / ("clips" if kind == "tokenizer" else "tokens")
+    small = {"batch_size": 2, "num_workers": 0, "folder": str(folder)}
     parts = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"].get("parts")
     if parts is None:
         settings |= {f"data.init_args.{key}": value for key, value in small.items()}
@@ -76,7 +69,7 @@ def test_it_runs_two_steps(config, material, tmp_path):
     assert (tmp_path / "run" / "pretrained" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@every_config
 def test_its_header_has_the_command(config):
     header = [line for line in config.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any(f"--config configs/{config.parent.name}/{config.name}" in line for line in header)

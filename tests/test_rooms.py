@@ -30,10 +30,8 @@ EQUIVALENCE = re.compile(r"test_\w+_(equals?|are|is|come)_\w+")
 def modules_of(package: str) -> dict[str, Path]:
     """Every module of a package by its dotted name."""
     folder = PACKAGES[package]
-    names = {
-        path: ".".join([package, *path.relative_to(folder).with_suffix("").parts]) for path in folder.rglob("*.py")
-    }
-    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+    parts = {path: path.relative_to(folder).with_suffix("").parts for path in folder.rglob("*.py")}
+    return {".".join([package, *inner]).removesuffix(".__init__"): path for path, inner in parts.items()}
 
 
 def imports_of(path: Path, known: set[str]) -> set[str]:

@@ -103,27 +103,44 @@ def evaluate() -> Found:
     return {row["name"]: row["value"] for row in rows if row["unit"] != "s"}
 
 
-def logged(run: Path) -> Found:
-    """What training logged at each step, by name, and the hash of the weights that came of it."""
+def events_of(run: Path) -> Iterator[tuple[str, list[Any]]]:
+    """What training logged: names, and the events of each in turn."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    values: Found = {}
     for file in sorted(run.glob("events.out.tfevents.*")):
         events = EventAccumulator(str(file))
         events.Reload()
-        for name in events.Tags()["scalars"]:
-            if name.startswith(("train/", "val/")):
-                values.setdefault(name, {}).update({str(event.step): event.value for event in events.Scalars(name)})
+        yield from ((name, events.Scalars(name)) for name in events.Tags()["scalars"])
+
+
+def logged(run: Path) -> Found:
+    """What training logged at each step, by name, and the hash of the weights that came of it."""
+    values: Found = {}
+    for name, events in events_of(run):
+        if name.startswith(("train/", "val/")):
+            values.setdefault(name, {}).update({str(event.step): event.value for event in events})
     weights = (run / "pretrained" / "model.safetensors").read_bytes()
     return values | {"weights": hashlib.sha256(weights).hexdigest()[:16]}
+
+
+@contextmanager
+def with_data() -> Iterator[Path]:
+    """A folder to train both tiny configurations in."""
+    with tempfile.TemporaryDirectory() as folder:
+        videogpt("world", "shapes", "--output", "data/shapes-1k", "--clips", 48, "--seed", 1, folder=Path(folder))
+        yield Path(folder)
+
+
+def tokenize(folder: Path) -> None:
+    """Make the tokens that the model learns from, by the tokenizer that was trained there."""
+    made = ("--tokenizer", "runs/tiny-tokenizer/pretrained", "--device", "cpu", "--output", "tokens/shapes-1k")
+    videogpt("tokenize", "data/shapes-1k", *made, folder=folder)
 
 
 def losses() -> Found:
     """Training of both tiny configurations, and of the model's interrupted half way."""
     tokenizer, model = (ROOT / "configs" / kind / "tiny.yaml" for kind in ("tokenizer", "videogpt"))
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        videogpt("world", "shapes", "--output", "data/shapes-1k", "--clips", 48, "--seed", 1, folder=folder)
+    with with_data() as folder:
 
         def fit(config: Path, run: str, *more: object, steps: int = STEPS) -> Found:
             few = ("--trainer.log_every_n_steps", 1, "--trainer.val_check_interval", 15, "--trainer.accelerator", "cpu")
@@ -132,16 +149,14 @@ def losses() -> Found:
             return logged(folder / run)
 
         found: Found = {"tokenizer": fit(tokenizer, "runs/tiny-tokenizer")}
-        made = ("--tokenizer", "runs/tiny-tokenizer/pretrained", "--device", "cpu", "--output", "tokens/shapes-1k")
-        videogpt("tokenize", "data/shapes-1k", *made, folder=folder)
+        tokenize(folder)
         found["model"] = fit(model, "runs/tiny")
-        whole = ("--model.init_args.text.dropout", 0)
-        found["model, no caption dropped"] = fit(model, "runs/whole", *whole)
+        found["model, no caption dropped"] = fit(model, "runs/whole", "--model.init_args.text.dropout", 0)
         # The end of the schedule is that of the whole run in both halves.
         fit(model, "runs/resumed", "--trainer.limit_train_batches", 15, "--trainer.max_epochs", 1)
         found["model, resumed"] = fit(model, "runs/resumed", "--resume", "must")
-        with_tokens = (folder / "tokens" / "shapes-1k" / "codes.npy").read_bytes()
-        found["tokens"] = hashlib.sha256(with_tokens).hexdigest()[:16]
+        tokens = (folder / "tokens" / "shapes-1k" / "codes.npy").read_bytes()
+        found["tokens"] = hashlib.sha256(tokens).hexdigest()[:16]
     return found
 
 
@@ -150,17 +165,14 @@ def stopwatch() -> dict[str, float]:
     pipeline = Pipeline.from_pretrained("shapes", device="cpu")
     samples = [_seconds(partial(pipeline, PROMPTS[0], seed=seed)) for seed in range(7)]
     found = {"sample": median(samples[1:])}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        videogpt("world", "shapes", "--output", "data/shapes-1k", "--clips", 48, "--seed", 1, folder=folder)
+    with with_data() as folder:
         few = ("--trainer.log_every_n_steps", 1, "--trainer.max_steps", 60, "--trainer.limit_val_batches", 1)
         for kind, run in (("tokenizer", "runs/tiny-tokenizer"), ("videogpt", "runs/tiny")):
+            if kind == "videogpt":
+                tokenize(folder)
             config = ROOT / "configs" / kind / "tiny.yaml"
             videogpt("fit", "--config", config, *few, "--trainer.accelerator", "cpu", folder=folder)
             found[f"{kind} step"] = _seconds_per_step(folder / run)
-            if kind == "tokenizer":
-                made = ("--tokenizer", "runs/tiny-tokenizer/pretrained", "--output", "tokens/shapes-1k")
-                videogpt("tokenize", "data/shapes-1k", *made, folder=folder)
     return found
 
 
@@ -172,13 +184,8 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def _seconds_per_step(run: Path) -> float:
     """Median time between the steps of a run, by what it logged."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (file,) = run.glob("events.out.tfevents.*")
-    events = EventAccumulator(str(file))
-    events.Reload()
-    name = next(name for name in events.Tags()["scalars"] if name.startswith("train/"))
-    times = [event.wall_time for event in events.Scalars(name)][10:]
+    events = next(events for name, events in events_of(run) if name.startswith("train/"))
+    times = [event.wall_time for event in events][10:]
     return median(after - before for before, after in pairwise(times))
 
 

@@ -48,11 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; `argv` is what follows `videogpt`, the process's own arguments unless given.
-
-    Returns:
-        The exit code. A mistake of ours leaves as its exception.
-    """
+    """Run one command and give its exit code; `argv` is what follows `videogpt`, the process's own unless given."""
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -77,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(help_text(), file=sys.stdout if argv else sys.stderr)
+        print(_help_text(), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else USER_MISTAKE
     if argv[0] == "--version":
         from importlib.metadata import version
@@ -91,9 +87,8 @@ def _dispatch(argv: list[str]) -> int:
         return run(argv)
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        raise ValueError(
-            f"there is no command {name!r}: {f'did you mean {near[0]}?' if near else 'see videogpt --help'}"
-        )
+        remedy = f"did you mean {near[0]}?" if near else "see videogpt --help"
+        raise ValueError(f"there is no command {name!r}: {remedy}")
     command = import_module(f"videogpt.commands.{name.replace('-', '_')}")
     parser = _Parser(
         prog=f"videogpt {name}",
@@ -121,7 +116,7 @@ def _without_number(error: Exception) -> str:
     return str(error)
 
 
-def help_text() -> str:
+def _help_text() -> str:
     """What `videogpt --help` prints."""
     commands = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
     return (
@@ -129,7 +124,3 @@ def help_text() -> str:
         "videogpt COMMAND --help tells more; videogpt --version the version.\n"
         "VIDEOGPT_TRACEBACK=1 in the environment shows where an error comes from."
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
-"""The commands of `videogpt`, one module each: `add_arguments(parser)` and `run(arguments)`.
+"""The commands of `videogpt`, one module each: `add_arguments(parser)`, and `run(arguments)`, which works and prints.
 
-A module's docstring is its help. Commands parse, call the library and print; heavy imports stay inside `run`. What
-several of them share is here.
+A module's docstring is its help. Commands parse and call the library; heavy imports stay inside `run`. What several of
+them share is here.
 """
 
 import argparse
@@ -12,37 +12,27 @@ from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that takes a folder of clips: which columns of its metadata to read."""
+    """Of commands that take a folder of clips: which columns of its metadata to read."""
     parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
     parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
 
 
 def add_max_bad_share(parser: argparse.ArgumentParser, what: str) -> None:
-    """The argument of every command that leaves clips out, namely those that `what`."""
-    parser.add_argument(
-        "--max-bad-share",
-        type=float,
-        default=MAX_BAD_SHARE,
-        metavar="P",
-        help=f"share of clips that {what} ({MAX_BAD_SHARE})",
-    )
+    """Of commands that leave clips out, namely those that `what`."""
+    about = f"share of clips that {what} ({MAX_BAD_SHARE})"
+    parser.add_argument("--max-bad-share", type=float, default=MAX_BAD_SHARE, metavar="P", help=about)
 
 
 def add_any_tokenizer(parser: argparse.ArgumentParser) -> None:
     """`--tokenizer`, where those of other projects will do, and the consent that programs among them need."""
-    parser.add_argument(
-        "--tokenizer",
-        required=True,
-        metavar="DIR|FILE|NAME",
-        help="video tokenizer, or model that holds one; a checkpoint of VideoGPT's VQ-VAE; encoder.jit and decoder.jit",
-    )
-    parser.add_argument(
-        "--trust-torchscript", action="store_true", help="run the programs in encoder.jit and decoder.jit"
-    )
+    about = "video tokenizer, or model that holds one; a checkpoint of VideoGPT's VQ-VAE; encoder.jit and decoder.jit"
+    parser.add_argument("--tokenizer", required=True, metavar="DIR|FILE|NAME", help=about)
+    about = "run the programs in encoder.jit and decoder.jit"
+    parser.add_argument("--trust-torchscript", action="store_true", help=about)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """The argument of every command that runs a network."""
+    """Of commands that run a network."""
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
 
 

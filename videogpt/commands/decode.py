@@ -14,15 +14,14 @@ from videogpt.commands import add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("codes", metavar="CODES", help="folder of codes of whole clips")
-    parser.add_argument("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer that made them")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the clips")
+    add = parser.add_argument
+    add("codes", metavar="CODES", help="folder of codes of whole clips")
+    add("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer that made them")
+    add("--output", required=True, metavar="DIR", help="folder for the clips")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Decode; prints a line for each clip."""
     from pathlib import Path
 
     from videogpt.console.progress import Progress

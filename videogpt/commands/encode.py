@@ -14,21 +14,18 @@ from videogpt.commands import add_columns, add_device, add_max_bad_share, print_
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("clips", metavar="CLIPS", help="folder of clips")
-    parser.add_argument(
-        "--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
-    parser.add_argument("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (each clip its own)")
-    parser.add_argument("--fps", type=float, metavar="F", help="frames per second to resample to (each clip its own)")
+    add = parser.add_argument
+    add("clips", metavar="CLIPS", help="folder of clips")
+    add("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one")
+    add("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    add("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (each clip its own)")
+    add("--fps", type=float, metavar="F", help="frames per second to resample to (each clip its own)")
     add_columns(parser)
     add_max_bad_share(parser, "may be unreadable")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Encode; prints what was written and what was left out."""
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_tokenizer
     from videogpt.tokens.whole_clips import write_clip_codes

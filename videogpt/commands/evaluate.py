@@ -12,22 +12,17 @@ from videogpt.commands import add_device, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
-    parser.add_argument(
-        "--data", metavar="DIR", help="folder of captioned clips to measure on; generated ones if not given"
-    )
-    parser.add_argument(
-        "--sheets", metavar="DIR", help="sprite sheets: score caption following on clips of `world sprites`"
-    )
-    parser.add_argument("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
+    add = parser.add_argument
+    add("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
+    add("--data", metavar="DIR", help="folder of captioned clips to measure on; generated ones if not given")
+    add("--sheets", metavar="DIR", help="sprite sheets: score caption following on clips of `world sprites`")
+    add("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
+    add("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
     add_device(parser)
-    parser.add_argument("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
+    add("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure; prints the figures as a table."""
     from contextlib import nullcontext
 
     from videogpt.evaluation import evaluate

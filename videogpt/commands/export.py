@@ -13,16 +13,13 @@ from videogpt.commands import new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("tokenizer", metavar="DIR|NAME", help="video tokenizer, or model that holds one")
-    parser.add_argument(
-        "--format", required=True, choices=("safetensors", "torch-export", "onnx"), help="what to write"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    add = parser.add_argument
+    add("tokenizer", metavar="DIR|NAME", help="video tokenizer, or model that holds one")
+    add("--format", required=True, choices=("safetensors", "torch-export", "onnx"), help="what to write")
+    add("--output", required=True, metavar="DIR", help="folder to make; must not exist")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Export; prints what was written and how it was verified."""
     from videogpt.pipeline.names import load_tokenizer
     from videogpt_tokenizer.export.export import export_tokenizer
     from videogpt_tokenizer.files.output import whole_folder

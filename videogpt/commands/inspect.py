@@ -17,13 +17,11 @@ NAMED_FAULTS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
     parser.add_argument("path", metavar="PATH", help="file or folder, or the name of a shipped model or tokenizer")
     add_columns(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what is known; damage is an error."""
     from pathlib import Path
 
     from videogpt.inspection.inspect import inspect_path

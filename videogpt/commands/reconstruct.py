@@ -16,25 +16,24 @@ from videogpt.commands import add_any_tokenizer, add_columns, add_device, add_ma
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("clips", nargs="+", metavar="CLIP", help="video or image files, or folders of them")
+    add = parser.add_argument
+    add("clips", nargs="+", metavar="CLIP", help="video or image files, or folders of them")
     add_any_tokenizer(parser)
-    parser.add_argument("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
-    parser.add_argument("--side-by-side", action="store_true", help="write the original left of the reconstruction")
-    parser.add_argument("--size", type=int, metavar="N", help="scale and cut to N x N first")
-    parser.add_argument("--fps", type=float, metavar="F", help="resample to so many frames per second first")
+    add("--output", metavar="DIR", help="folder for the reconstructed clips; none are written without")
+    add("--side-by-side", action="store_true", help="write the original left of the reconstruction")
+    add("--size", type=int, metavar="N", help="scale and cut to N x N first")
+    add("--fps", type=float, metavar="F", help="resample to so many frames per second first")
     add_columns(parser)
     add_max_bad_share(parser, "may be unreadable")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Reconstruct; prints a line for each clip, the mean, and figures by place; names the clips that were left out."""
     from pathlib import Path
 
     from videogpt.console.progress import Progress
     from videogpt.evaluation.reconstruction import find_clips, reconstruct
-    from videogpt.evaluation.reconstruction_report import mean_of, places_line, report_of, write_report
+    from videogpt.evaluation.reconstruction_report import mean_of, places_line, write_figures
     from videogpt.pipeline.names import load_any_tokenizer
     from videogpt_tokenizer.clips.skipped import SkippedClips
 
@@ -48,14 +47,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not tokenizer.streams:
         frames = tokenizer.frames_at_once
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
-    rows = []
+    rows, scaled = [], {"size": arguments.size, "fps": arguments.fps}
     with Progress("reconstructing", len(paths), unit="clips") as progress:
         for row in reconstruct(
             paths,
             tokenizer,
             arguments.output,
-            size=arguments.size,
-            fps=arguments.fps,
+            **scaled,
             side_by_side=arguments.side_by_side,
             bad=bad,
             progress=lambda frames: progress.update(len(rows) + len(bad), frames=str(frames)),
@@ -70,9 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
         if tokenizer.streams:
             print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
-        settings = {"size": arguments.size, "fps": arguments.fps, "left out": bad.names}
-        report = report_of(rows, tokenizer, arguments.command, settings)
-        print(f"figures -> {write_report(report, Path(arguments.output))}")
+        settings = scaled | {"left out": bad.names}
+        written = write_figures(Path(arguments.output), rows, tokenizer, arguments.command, settings)
+        print(f"figures -> {written}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})
     for reason in bad.reasons:
         print(f"left out: {reason}", file=sys.stderr)

@@ -12,48 +12,27 @@ import sys
 
 from videogpt.commands import add_device
 
-FORMATS = ("mp4", "gif", "webp")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument(
-        "prompts", nargs="*", metavar="PROMPT", help="what to show; several prompts are sampled together"
-    )
-    parser.add_argument(
-        "--prompts",
-        dest="prompt_file",
-        metavar="FILE",
-        help="further prompts, one a line, or JSON lines with prompt and seed (.jsonl)",
-    )
-    parser.add_argument("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
-    parser.add_argument(
-        "--num-frames", type=int, metavar="N", help="frames of each video, at most the model's own number"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)")
-    parser.add_argument(
-        "--num-samples",
-        type=int,
-        default=1,
-        metavar="K",
-        help="samples of each prompt: seeds S, S+1, ... (1)",
-    )
-    parser.add_argument(
-        "--temperature", type=float, metavar="T", help="below 1 safer, above 1 more varied, 0 the likeliest"
-    )
-    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K most likely codes only")
-    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
-    parser.add_argument(
-        "--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest"
-    )
-    parser.add_argument("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
-    parser.add_argument("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
-    parser.add_argument("--format", choices=FORMATS, default="mp4", help="file format (mp4)")
+    add = parser.add_argument
+    add("prompts", nargs="*", metavar="PROMPT", help="what to show; several prompts are sampled together")
+    about = "further prompts, one a line, or JSON lines with prompt and seed (.jsonl)"
+    add("--prompts", dest="prompt_file", metavar="FILE", help=about)
+    add("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
+    add("--num-frames", type=int, metavar="N", help="frames of each video, at most the model's own number")
+    add("--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)")
+    add("--num-samples", type=int, default=1, metavar="K", help="samples of each prompt: seeds S, S+1, ... (1)")
+    add("--temperature", type=float, metavar="T", help="below 1 safer, above 1 more varied, 0 the likeliest")
+    add("--top-k", type=int, metavar="K", help="draw from the K most likely codes only")
+    add("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
+    add("--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest")
+    add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
+    add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
+    add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Sample and write; prints the path of each file."""
     from pathlib import Path
 
     from videogpt.console.progress import Progress

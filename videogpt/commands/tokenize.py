@@ -13,35 +13,23 @@ from videogpt.commands import add_any_tokenizer, add_columns, add_device, add_ma
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
+    add = parser.add_argument
+    add("clips", metavar="CLIPS", help="folder of captioned clips")
     add_any_tokenizer(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not exist")
-    parser.add_argument(
-        "--num-frames",
-        type=count_or_all,
-        default=17,
-        metavar="N|all",
-        help="frames of each row, 1 + 4k (17); all: as videogpt encode",
-    )
-    parser.add_argument("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (64)")
-    parser.add_argument(
-        "--fps", type=float, metavar="F", help="frames per second to resample to (that of the first clip)"
-    )
+    add("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    about = "frames of each row, 1 + 4k (17); all: as videogpt encode"
+    add("--num-frames", type=count_or_all, default=17, metavar="N|all", help=about)
+    add("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (64)")
+    add("--fps", type=float, metavar="F", help="frames per second to resample to (that of the first clip)")
     add_columns(parser)
-    parser.add_argument(
-        "--clips-per-source",
-        type=count_or_all,
-        metavar="N|all",
-        help="windows of --num-frames taken from each clip (1)",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="clips encoded at once (16)")
+    about = "windows of --num-frames taken from each clip (1)"
+    add("--clips-per-source", type=count_or_all, metavar="N|all", help=about)
+    add("--batch-size", type=int, metavar="N", help="clips encoded at once (16)")
     add_max_bad_share(parser, "may be unreadable or too short")
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Tokenize; prints what was written and what was left out."""
     if arguments.num_frames == "all":
         for name in ("clips_per_source", "batch_size"):
             if getattr(arguments, name) is not None:

@@ -12,15 +12,14 @@ from videogpt.commands import add_columns, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("clips", metavar="CLIPS", help="folder of captioned clips")
-    parser.add_argument("--output", required=True, metavar="FILE", help="file to write, for example text.model")
+    add = parser.add_argument
+    add("clips", metavar="CLIPS", help="folder of captioned clips")
+    add("--output", required=True, metavar="FILE", help="file to write, for example text.model")
     add_columns(parser)
-    parser.add_argument("--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)")
+    add("--vocab-size", type=int, default=512, metavar="N", help="the most tokens (512, at least 258)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train and save; prints how large the vocabulary has become."""
     from videogpt_tokenizer.clips.folder import ClipFolder
     from videogpt_tokenizer.files.output import output_folder, writing_to
     from videogpt_tokenizer.text_tokenizer import TextTokenizer

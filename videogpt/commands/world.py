@@ -12,7 +12,6 @@ from videogpt.worlds.world import SPLITS, WORLDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One subcommand for each world."""
     worlds = parser.add_subparsers(dest="world", metavar="WORLD", required=True)
     for name, entry in WORLDS.items():
         world = worlds.add_parser(name, help=entry.help)
@@ -22,16 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         world.add_argument("--output", required=True, metavar="DIR", help="folder to make; must not hold anything")
         world.add_argument("--clips", type=int, required=True, metavar="N", help="how many clips")
         world.add_argument("--seed", type=int, default=0, metavar="S", help="another seed gives other clips (0)")
-        world.add_argument(
-            "--split",
-            choices=SPLITS,
-            default="train",
-            help="held_out: only combinations that train never shows (train)",
-        )
+        about = "held_out: only combinations that train never shows (train)"
+        world.add_argument("--split", choices=SPLITS, default="train", help=about)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Generate the chosen world; prints its folder."""
     from videogpt.console.progress import Progress
     from videogpt.worlds.writer import write_world
 

@@ -11,7 +11,6 @@ unknown total is None: then there is no time left to tell.
 import os
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
@@ -36,15 +35,7 @@ class Progress:
         file: TextIO | None = None,
         line_seconds: float = LINE_SECONDS,
     ) -> None:
-        """
-        Args:
-            label: what is being done, in front of everything.
-            total: units in all; None if nobody knows.
-            unit: what is counted, in the plural.
-            start: units that were done before, in an earlier run: they count as done but not for the rate.
-            file: where to write; standard error unless given.
-            line_seconds: time between plain lines.
-        """
+        """`start` units were done in an earlier run: they count as done, but not for the rate."""
         self.label, self.total, self.unit = label, total, unit
         self.done = self._start = start
         self._file = file or sys.stderr
@@ -109,9 +100,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _make_bar(self) -> "tqdm[NoReturn]":
@@ -127,10 +116,8 @@ class Progress:
         )
 
     def _values_text(self) -> str:
-        values = self._values.items()
-        return ", ".join(
-            f"{name} {value}" if isinstance(value, str) else f"{name} {value:.4g}" for name, value in values
-        )
+        texts = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in self._values.items()}
+        return ", ".join(f"{name} {text}" for name, text in texts.items())
 
     def _print(self, text: str) -> None:
         print(text, file=self._file, flush=True)

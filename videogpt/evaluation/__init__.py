@@ -1,6 +1,6 @@
 """Figures that carry their protocol: reports, scores of tokenizer and model, caption following."""
 
 from videogpt.evaluation.evaluate import evaluate
-from videogpt.evaluation.report import Report, Row
+from videogpt.evaluation.report import Report
 
-__all__ = ["Report", "Row", "evaluate"]
+__all__ = ["Report", "evaluate"]

@@ -12,13 +12,16 @@ tell: in folders written by `videogpt world`.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from videogpt.evaluation.caption_following import find_world
+import torch
+
+from videogpt.evaluation.caption_following import caption_following, find_world
 from videogpt.evaluation.report import Report
-from videogpt.evaluation.scores import caption_following, encode_and_measure, video_bits
+from videogpt.evaluation.scores import bits_per_clip, encode_and_measure
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
@@ -53,7 +56,6 @@ def evaluate(
         sheets: folder of the sprite sheets, to score caption following on clips of the sprites world.
         num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
         seed: of the first sample; sample i has seed + i.
-        device: see `Pipeline.from_pretrained`.
         command: what the report says it came from.
         say: told what is being measured.
 
@@ -66,62 +68,57 @@ def evaluate(
     if sheets is not None and data is None:
         raise ValueError(f"sheets is {sheets}, but no data is given: name a folder of sprite clips as data, too")
     pipeline = Pipeline.from_pretrained(model, device=device)
-    sampling = pipeline.model.sampling
     protocol = {
         "model": pipeline.describe()["model"],
         "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf 10",
         "clips_per_set": num_clips,
         "frames": pipeline.max_frames,
         "fps": pipeline.model.fps,
-        "sampling": {key: getattr(sampling, key) for key in sampling.__dataclass_fields__},
+        "sampling": asdict(pipeline.model.sampling),
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
         "caption_following": "share of samples in which the world's checker reads what the caption says",
     }
     report = Report.start(command, protocol)
-    if data is not None:
-        records = list(ClipFolder(data))[:num_clips]
-        _measure(report, pipeline, Path(data).name, records, find_world(records, sheets), seed, say)
-    else:
-        for name, split in GENERATED.items():
-            with tempfile.TemporaryDirectory() as folder:
-                say(f"generating {num_clips} clips: {name}")
-                for _ in write_world(folder, num_clips, seed=WORLD_SEED, split=split):
-                    pass
-                _measure(report, pipeline, name, list(ClipFolder(folder)), ShapesWorld(), seed, say)
+    for name, records, world in _sets(data, sheets, num_clips, say):
+        say(f"reconstructing {len(records)} clips: {name}")
+        bad = SkippedClips(len(records))
+        clips = encode_and_measure(pipeline, records, bad)
+        if bad:
+            say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
+            report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
+        report.add(f"{name}: PSNR of the tokenizer", float(clips.psnr_B.mean()), "dB")
+        report.add(f"{name}: SSIM of the tokenizer", float(clips.ssim_B.mean()), "")
+        counts_V = torch.bincount(clips.codes_BTHW.flatten(), minlength=pipeline.model.tokenizer.codebook_size)
+        use = codebook_use(counts_V)
+        report.add(f"{name}: codebook in use", 100 * use.share, "%")
+        report.add(f"{name}: codebook perplexity", use.perplexity, "codes")
+        bits = bits_per_clip(pipeline, clips)
+        report.add(f"{name}: bits per video token", bits / clips.codes_BTHW[0].numel(), "bits")
+        report.add(f"{name}: bits per pixel", bits / clips.pixels_per_clip, "bits")
+        if world is not None:
+            say(f"sampling {len(clips.records)} captions: {name}")
+            for attribute, share in caption_following(pipeline, clips.records, world, seed).items():
+                report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
     say("timing single samples")
     report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
     return report
 
 
-def _measure(
-    report: Report,
-    pipeline: Pipeline,
-    name: str,
-    records: list[ClipRecord],
-    world: World[Any] | None,
-    seed: int,
-    say: Say,
-) -> None:
-    """Add the rows of one set of clips."""
-    say(f"reconstructing {len(records)} clips: {name}")
-    bad = SkippedClips(len(records))
-    clips = encode_and_measure(pipeline, records, bad)
-    if bad:
-        say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")
-        report.protocol[f"left out of {name}"] = [Path(skipped).name for skipped in bad.names]
-    report.add(f"{name}: PSNR of the tokenizer", float(clips.psnr_B.mean()), "dB")
-    report.add(f"{name}: SSIM of the tokenizer", float(clips.ssim_B.mean()), "")
-    use = codebook_use(clips.code_counts_V)
-    report.add(f"{name}: codebook in use", 100 * use.share, "%")
-    report.add(f"{name}: codebook perplexity", use.perplexity, "codes")
-    bits = video_bits(pipeline, clips)
-    report.add(f"{name}: bits per video token", bits.per_token, "bits")
-    report.add(f"{name}: bits per pixel", bits.per_pixel, "bits")
-    if world is not None:
-        say(f"sampling {len(clips.records)} captions: {name}")
-        for attribute, share in caption_following(pipeline, clips.records, world, seed).items():
-            report.add(f"{name}: caption following, {attribute}", 100 * share, "%")
+def _sets(
+    data: str | Path | None, sheets: str | Path | None, num_clips: int, say: Say
+) -> Iterator[tuple[str, list[ClipRecord], World[Any] | None]]:
+    """The sets to measure on: their names, clips, and the world that can read samples of them."""
+    if data is not None:
+        records = list(ClipFolder(data))[:num_clips]
+        yield Path(data).name, records, find_world(records, sheets)
+        return
+    for name, split in GENERATED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            say(f"generating {num_clips} clips: {name}")
+            for _ in write_world(folder, num_clips, seed=WORLD_SEED, split=split):
+                pass
+            yield name, list(ClipFolder(folder)), ShapesWorld()
 
 
 def _seconds_per_sample(pipeline: Pipeline) -> float:

@@ -12,14 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from einops import rearrange
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import SMALLEST_SSIM_SIDE, decibels, ssim
 
-# B batch, C colours, T frames, H/W height and width
+# B batch (of one), C colours, T frames, H/W height and width
 
 LEVELS = 127.5
 """Levels of 8 bits for a step of 1 in [-1, 1]."""
@@ -38,7 +37,6 @@ class EightBitFigures:
     flicker: float
     """Mean size of what changes from frame to frame and should not, or fails to and should, in levels of 255."""
     psnr_T: tuple[float, ...]
-    """PSNR of each frame."""
     change_psnr_T: tuple[float, ...]
     """PSNR of the change into each frame; NaN for the first."""
 
@@ -59,11 +57,13 @@ class FrameMeter:
 
     def add(self, original_THWC: Tensor, result_THWC: Tensor) -> None:
         """Take the next frames of the clip, uint8."""
-        original_BCTHW, result_BCTHW = (_frames_BCTHW(frames_THWC) for frames_THWC in (original_THWC, result_THWC))
-        measurable = min(original_THWC.shape[1:3]) >= SMALLEST_SSIM_SIDE
-        similar_B = ssim(result_BCTHW, original_BCTHW) if measurable else torch.full((len(original_THWC),), math.nan)
-        self._similarities += similar_B.tolist()
-        error_TCHW = rearrange(result_BCTHW - original_BCTHW, "t c 1 h w -> t c h w")
+        original_BCTHW, result_BCTHW = (Clip(frames, 1.0).video_CTHW()[None] for frames in (original_THWC, result_THWC))
+        if min(original_THWC.shape[1:3]) >= SMALLEST_SSIM_SIDE:
+            frames = (rearrange(x, "1 c t h w -> t c 1 h w") for x in (result_BCTHW, original_BCTHW))
+            self._similarities += ssim(*frames).tolist()
+        else:
+            self._similarities += [math.nan] * len(original_THWC)
+        error_TCHW = rearrange(result_BCTHW - original_BCTHW, "1 c t h w -> t c h w")
         self._squares += error_TCHW.square().mean(dim=(1, 2, 3)).tolist()
         before_CHW = error_TCHW[0] if self._last_CHW is None else self._last_CHW
         change_TCHW = error_TCHW.diff(dim=0, prepend=before_CHW[None])  # the error of the change is that of the errors
@@ -113,8 +113,3 @@ def mean(values: Sequence[float]) -> float:
 def _mean_by_index(clips: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     longest = max(map(len, clips))
     return tuple(mean([values[index] for values in clips if index < len(values)]) for index in range(longest))
-
-
-def _frames_BCTHW(frames_THWC: Tensor) -> Tensor:
-    """Each frame as a clip of its own."""
-    return rearrange(Clip(frames_THWC, 1.0).video_CTHW(), "c t h w -> t c 1 h w")

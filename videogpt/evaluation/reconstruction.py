@@ -9,7 +9,6 @@ written, in 8 bits, with what was read.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,7 +38,6 @@ class Reconstructed:
     shape: str
     """Frames x height x width."""
     figures: EightBitFigures
-    """How close it is."""
     bits_per_pixel: float
     """Bits of the codes for each pixel of each frame, those for padding included; 24 before."""
     path: Path | None = None
@@ -47,7 +45,7 @@ class Reconstructed:
 
     def line(self) -> str:
         """One line for a terminal."""
-        written, figures = f" -> {self.path}" if self.path else "", self.figures
+        figures = self.figures
         told = {
             f"PSNR {figures.psnr:.2f} dB": figures.psnr,
             f"SSIM {figures.ssim:.4f}": figures.ssim,
@@ -55,17 +53,13 @@ class Reconstructed:
             f"{self.bits_per_pixel:.4f} bits per pixel": self.bits_per_pixel,
         }
         known = ", ".join(text for text, value in told.items() if not math.isnan(value))
-        return f"{self.name} ({self.shape}): {known}{written}"
+        return f"{self.name} ({self.shape}): {known}{f' -> {self.path}' if self.path else ''}"
 
 
 def find_clips(
     names: Sequence[str | Path], file_column: str = "file_name", caption_column: str = "caption"
 ) -> list[Path]:
-    """The files themselves, and in place of a folder its clips, found as `ClipFolder` does.
-
-    Raises:
-        ValueError: there is no such file or folder, or a folder without clips or with wrong metadata.
-    """
+    """The files themselves, and in place of a folder its clips; ValueError as by `ClipFolder`, or where nothing is."""
     paths: list[Path] = []
     for path in map(Path, names):
         if not path.exists():
@@ -91,8 +85,6 @@ def reconstruct(
     """Reconstruct clips one after another.
 
     Args:
-        paths: Video or image files.
-        tokenizer: On the device it shall run on.
         output: Folder for NNNN-name.mp4, made if need be; nothing in it is overwritten. None: measure only.
         size: Height and width to scale and cut to first.
         fps: Rate to resample to first.
@@ -163,7 +155,8 @@ def _reconstruct_one(
 
     written = None
     if folder is None:
-        deque(shown(), maxlen=0)  # let all pass
+        for _ in shown():
+            pass
     else:
         with writing_to(folder), next_number(folder) as number:
             written = Clip.write_pieces(folder / f"{number}-{slug(path.stem)}.mp4", shown())

@@ -2,12 +2,13 @@
 
 rows = list(reconstruct(paths, tokenizer, "reconstructions"))
 print(mean_of(rows).line())
-write_report(report_of(rows, tokenizer, "videogpt reconstruct ...", {"size": 128}), Path("reconstructions"))
+write_figures(Path("reconstructions"), rows, tokenizer, "videogpt reconstruct ...", {"size": 128})
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from videogpt.evaluation.frame_meter import EightBitFigures, mean, mean_by_place, mean_figures
 from videogpt.evaluation.reconstruction import Reconstructed
@@ -31,29 +32,33 @@ def mean_of(rows: Sequence[Reconstructed]) -> Reconstructed:
 
 def places_line(clips: Sequence[EightBitFigures], time_stride: int) -> str:
     """Whether frames differ by their place, in one line for a terminal; see `mean_by_place`."""
+
+    def told(values: Sequence[float]) -> str:
+        return " ".join(f"{value:.2f}" for value in values if not math.isnan(value))
+
     first, *within = mean_by_place([clip.psnr_T for clip in clips], time_stride)
+    line = f"PSNR by place: {first:.2f} dB first"
     if all(map(math.isnan, within)):
-        return f"PSNR by place: {first:.2f} dB first"
+        return line
     changes = mean_by_place([clip.change_psnr_T for clip in clips], time_stride)
-    within_text, changes_text = (
-        " ".join(f"{value:.2f}" for value in values if not math.isnan(value)) for values in (within, changes)
-    )
-    return (
-        f"PSNR by place: {first:.2f} dB first, {within_text} within latent frames; "
-        f"of the change into it: {changes_text}"
-    )
+    return f"{line}, {told(within)} within latent frames; of the change into it: {told(changes)}"
 
 
-def report_of(rows: Sequence[Reconstructed], tokenizer: Tokenizer, command: str, settings: dict[str, object]) -> Report:
-    """All figures: of every clip, the mean, by place where the tokenizer streams, and by index of the frame.
+def write_figures(
+    folder: Path, rows: Sequence[Reconstructed], tokenizer: Tokenizer, command: str, settings: dict[str, Any]
+) -> Path:
+    """Write all figures as NNNN-figures.json, into the folder of the reconstructions, and give its path.
 
     Args:
         rows: One or more.
         command: What the report says it came from.
         settings: Goes into the protocol as it is.
+
+    Raises:
+        OSError: it cannot be written.
     """
     whole, clips = mean_of(rows), [row.figures for row in rows]
-    protocol: dict[str, object] = {
+    protocol = {
         "tokenizer": tokenizer.fingerprint(),
         "pictures": "RGB in 8 bits as written before the video codec, against those read; means count every clip once",
         "temporal PSNR": "of the changes from frame to frame; flicker is the mean size of their error in levels of 255",
@@ -85,15 +90,6 @@ def report_of(rows: Sequence[Reconstructed], tokenizer: Tokenizer, command: str,
         add_each("PSNR of the change into place", changes)
     add_each("PSNR of frame", whole.figures.psnr_T)
     add_each("PSNR of the change into frame", whole.figures.change_psnr_T)
-    return report
-
-
-def write_report(report: Report, folder: Path) -> Path:
-    """Write NNNN-figures.json into the folder of the reconstructions, which it leaves as they are.
-
-    Raises:
-        OSError: it cannot be written.
-    """
     with writing_to(folder), next_number(folder) as number:
         path = folder / f"{number}-figures.json"
         report.write(path)

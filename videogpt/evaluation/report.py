@@ -1,11 +1,10 @@
 """Reports: figures that carry the command, the machine, the versions and the protocol they came from.
 
-    report = Report.start("evaluate --model shapes", protocol={"clips": 200, "seed": 1})
-    report.add("psnr", 35.2, "dB")
-    report.add("sample", 1.4, "s", rival="eager", rival_value=2.8)
-    report.write(Path("result.json")); print(report.table())
-
-A figure without these is hearsay; nothing in this project prints one.
+report = Report.start("evaluate --model shapes", protocol={"clips": 200, "seed": 1})
+report.add("psnr", 35.2, "dB")
+report.add("sample", 1.4, "s", rival="eager", rival_value=2.8)
+report.write(Path("result.json"))
+print(report.table())
 """
 
 import json
@@ -56,14 +55,12 @@ class Report:
         rival: str | None = None,
         rival_value: float | None = None,
         lower_is_better: bool = True,
-    ) -> Row:
+    ) -> None:
         """Add a figure; against a rival the ratio is worked out."""
         ratio = None
         if rival_value is not None:
             ratio = rival_value / value if lower_is_better else value / rival_value
-        row = Row(name=name, value=value, unit=unit, rival=rival, rival_value=rival_value, ratio=ratio)
-        self.rows.append(row)
-        return row
+        self.rows.append(Row(name=name, value=value, unit=unit, rival=rival, rival_value=rival_value, ratio=ratio))
 
     def table(self) -> str:
         """The rows as a Markdown table."""
@@ -81,5 +78,4 @@ class Report:
     def write(self, path: Path) -> None:
         """Write as JSON; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        write_whole(path, text)
+        write_whole(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")

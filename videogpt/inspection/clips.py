@@ -10,7 +10,7 @@ folder; a damaged file is refused.
 from pathlib import Path
 
 from videogpt.console.progress import Progress
-from videogpt.inspection.found import Inspection
+from videogpt.inspection import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.files.wording import some_of
@@ -28,12 +28,8 @@ def describe_clip(path: Path) -> Inspection:
             raise
         raise ValueError(f"{path} is nothing that videogpt knows: see videogpt inspect --help") from error
     kind = "image" if len(whole) == 1 else "video"
-    return Inspection(
-        [
-            f"{path}: {kind}, {first.width}x{first.height} pixels",
-            f"frames: {len(whole)} at {whole.fps:.6g} a second, {whole.duration:.2f} s; all of them decode",
-        ]
-    )
+    frames = f"frames: {len(whole)} at {whole.fps:.6g} a second, {whole.duration:.2f} s; all of them decode"
+    return Inspection([f"{path}: {kind}, {first.width}x{first.height} pixels", frames])
 
 
 def describe_clip_folder(path: Path, file_column: str, caption_column: str) -> Inspection:

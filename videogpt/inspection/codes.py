@@ -8,7 +8,7 @@ Every row is read. A row that cannot be is a fault of the folder; a folder that 
 
 from pathlib import Path
 
-from videogpt.inspection.found import Inspection
+from videogpt.inspection import Inspection
 from videogpt.tokens.reader import TokenShardReader
 from videogpt.tokens.whole_clips import ClipCodesFolder
 

@@ -3,7 +3,7 @@
     found = inspect_path(Path("runs/tiny"))
     print("\\n".join(found.lines)); found.faults
 
-Files and folders are recognised by content, not by name. `FILES` and `FOLDERS` say how, and which describer reads the
+Files and folders are recognised by content, not by name. `_FILES` and `_FOLDERS` say how, and which describer reads the
 thing to its end and holds it against its checksums and declared sizes. A new format is one describer and one line here.
 Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or not recognised.
 """
@@ -11,15 +11,19 @@ Nothing is unpickled or run. Raises ValueError for what is damaged as a whole or
 from collections.abc import Callable
 from pathlib import Path
 
+from videogpt.inspection import Inspection
 from videogpt.inspection.clips import describe_clip, describe_clip_folder
 from videogpt.inspection.codes import describe_clip_codes, describe_token_shards
 from videogpt.inspection.documents import SUFFIXES, describe_document
-from videogpt.inspection.exports import describe_export
-from videogpt.inspection.found import Inspection
-from videogpt.inspection.imported import describe_torchscript, describe_vqvae
-from videogpt.inspection.pretrained import describe_model, describe_text_tokenizer, describe_video_tokenizer
-from videogpt.inspection.runs import describe_checkpoint, describe_run
-from videogpt.inspection.tensors import describe_safetensors
+from videogpt.inspection.pretrained import (
+    describe_export,
+    describe_model,
+    describe_text_tokenizer,
+    describe_torchscript,
+    describe_video_tokenizer,
+    describe_vqvae,
+)
+from videogpt.inspection.runs import describe_checkpoint, describe_run, describe_safetensors
 from videogpt.runs.folder import is_run_folder
 from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
@@ -29,12 +33,7 @@ Describe = Callable[[Path], Inspection]
 
 
 def inspect_path(path: Path, file_column: str = "file_name", caption_column: str = "caption") -> Inspection:
-    """Look at a file or folder.
-
-    Args:
-        path: The file or folder.
-        file_column: Column with the clips' places in the metadata of a folder of clips.
-        caption_column: Column with their captions.
+    """Look at a file or folder; the columns are those of the metadata of a folder of clips.
 
     Raises:
         ValueError: missing, not recognised, or damaged as a whole; the message says which and what to do.
@@ -42,43 +41,34 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
     """
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
-    for is_one, describe in FOLDERS if path.is_dir() else FILES:
+    for is_one, describe in _FOLDERS if path.is_dir() else _FILES:
         if is_one(path):
             return describe(path)
     return describe_clip_folder(path, file_column, caption_column) if path.is_dir() else describe_clip(path)
 
 
 def _by_manifest(path: Path) -> Inspection:
+    place = path / "manifest.json"
     try:
-        manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = parse_json(place.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(
-            f"{path / 'manifest.json'} is not valid JSON ({error}): make or copy the folder again"
-        ) from error
+        raise ValueError(f"{place} is not valid JSON ({error}): make or copy the folder again") from error
     kind = manifest.get("format") if isinstance(manifest, dict) else None
-    return MANIFESTS.get(str(kind), describe_token_shards)(path)  # whose reader says what is wrong with another kind
+    return _MANIFESTS.get(str(kind), describe_token_shards)(path)  # whose reader says what is wrong with another kind
 
 
 def _by_config(path: Path) -> Inspection:
+    place = path / "config.json"
     try:
-        describe = CONFIGS[parse_json((path / "config.json").read_text(encoding="utf-8"))["format"]]
+        describe = _CONFIGS[parse_json(place.read_text(encoding="utf-8"))["format"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path / 'config.json'} is damaged, or of something unknown: known are {', '.join(CONFIGS)}"
-        ) from error
+        known = ", ".join(_CONFIGS)
+        raise ValueError(f"{place} is damaged, or of something unknown: known are {known}") from error
     return describe(path)
 
 
 def _refuse_table(path: Path) -> Inspection:
     raise ValueError(f"{path} is a table: if it is the metadata of clips, inspect their folder")
-
-
-def _has(name: str) -> Callable[[Path], bool]:
-    return lambda folder: (folder / name).is_file()
-
-
-def _ends(*suffixes: str) -> Callable[[Path], bool]:
-    return lambda file: file.suffix in suffixes
 
 
 def _head(path: Path) -> bytes:
@@ -95,27 +85,27 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 # The first that recognises a path describes it. What none recognises is a clip, or a folder of clips.
-FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
+_FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (_is_safetensors, describe_safetensors),
-    (_ends(".jit"), describe_torchscript),
+    (lambda file: file.suffix == ".jit", describe_torchscript),
     (lambda file: _is_checkpoint(file) and is_vqvae_checkpoint(file), describe_vqvae),
     (_is_checkpoint, describe_checkpoint),
-    (_ends(".model"), describe_text_tokenizer),
-    (_ends(*SUFFIXES), describe_document),
-    (_ends(".csv", ".jsonl"), _refuse_table),
+    (lambda file: file.suffix == ".model", describe_text_tokenizer),
+    (lambda file: file.suffix in SUFFIXES, describe_document),
+    (lambda file: file.suffix in (".csv", ".jsonl"), _refuse_table),
 )
-FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
-    (_has("manifest.json"), _by_manifest),
+_FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
+    (lambda folder: (folder / "manifest.json").is_file(), _by_manifest),
     (is_run_folder, lambda folder: describe_run(folder, _by_config)),
     (is_torchscript_pair, describe_torchscript),
-    (_has("config.json"), _by_config),
+    (lambda folder: (folder / "config.json").is_file(), _by_config),
 )
-MANIFESTS: dict[str, Describe] = {  # by the format that manifest.json states
+_MANIFESTS: dict[str, Describe] = {  # by the format that manifest.json states
     "videogpt-tokenizer-export": describe_export,
     "videogpt-clip-codes": describe_clip_codes,
     "videogpt-token-shards": describe_token_shards,
 }
-CONFIGS: dict[str, Describe] = {  # by the format that config.json states
+_CONFIGS: dict[str, Describe] = {  # by the format that config.json states
     "videogpt-tokenizer": describe_video_tokenizer,
     "videogpt-model": describe_model,
     "videogpt-vqvae": describe_vqvae,

@@ -7,7 +7,6 @@ import torch
 
 from videogpt.cli import main
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt_tokenizer import Clip
 
 
@@ -19,13 +18,6 @@ def clips(tmp_path: Path) -> Path:
     Clip(torch.zeros(5, 16, 16, 3, dtype=torch.uint8), 8.0).write(folder / "one.mp4")
     (folder / "metadata.csv").write_text("file_name,caption\none.mp4,a red circle\n")
     return folder
-
-
-@pytest.fixture
-def model(tiny_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(folder, tiny_model)
-    return str(folder)
 
 
 @pytest.mark.parametrize(
@@ -40,45 +32,39 @@ def model(tiny_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) -> s
     ],
     ids=lambda command: command[0],
 )
-def test_an_output_that_cannot_be_written_is_named(clips, model, command, monkeypatch, capsys):
+def test_an_output_that_cannot_be_written_is_named(clips, model_folder, command, monkeypatch, capsys):
     """Nothing can be made inside a file, not even by root."""
     monkeypatch.chdir(clips.parent)
     (clips.parent / "file").touch()
-    command = [*command, model] if command[-1].startswith("--") else command
+    command = [*command, str(model_folder)] if command[-1].startswith("--") else command
     assert main([*command, "--output", "file/out"]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "videogpt: error: cannot write file/out: a file is in the way; choose another --output"
     assert sorted(path.name for path in clips.parent.iterdir()) == ["clips", "file"]
 
 
-def test_a_prompt_that_is_cut_is_told_in_one_line(model, tmp_path, capsys):
-    arguments = ["sample", "very " * 99, "--model", model, "--num-frames", "1"]
+def test_a_prompt_that_is_cut_is_told_in_one_line(model_folder, tmp_path, capsys):
+    arguments = ["sample", "very " * 99, "--model", str(model_folder), "--num-frames", "1"]
     assert main([*arguments, "--output", str(tmp_path)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
     assert len(said) == 1 and said[0].startswith("videogpt: warning: prompt 'very very ")
     assert "the first 30 are kept" in said[0]
 
 
-def test_an_interrupted_sampling_leaves_no_empty_folder(model, tmp_path, monkeypatch):
+def test_an_interrupted_sampling_leaves_no_empty_folder(model_folder, tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pipeline, "_stream", interrupt)
-    assert main(["sample", "a", "--model", model, "--output", str(tmp_path / "deep" / "out")]) == 130
+    assert main(["sample", "a", "--model", str(model_folder), "--output", str(tmp_path / "deep" / "out")]) == 130
     assert list(tmp_path.iterdir()) == []
 
 
-def test_evaluate_refuses_a_report_that_cannot_be_written_before_measuring(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    assert main(["evaluate", "--model", "no such model", "--output", str(tmp_path / "file" / "report.json")]) == 2
-    assert "cannot write" in capsys.readouterr().err
-
-
-def test_evaluate_refuses_an_existing_report_before_measuring(tmp_path, capsys):
-    (tmp_path / "report.json").write_text("precious")
-    assert main(["evaluate", "--model", "no such model", "--output", str(tmp_path / "report.json")]) == 2
-    assert "exists already" in capsys.readouterr().err
-    assert (tmp_path / "report.json").read_text() == "precious"
+@pytest.mark.parametrize("place, said", [("file/report.json", "cannot write"), ("file", "exists already")])
+def test_evaluate_refuses_a_report_that_it_may_not_write_before_measuring(place, said, tmp_path, capsys):
+    (tmp_path / "file").write_text("precious")
+    assert main(["evaluate", "--model", "no such model", "--output", str(tmp_path / place)]) == 2
+    assert said in capsys.readouterr().err and (tmp_path / "file").read_text() == "precious"
 
 
 @pytest.mark.parametrize("caption", ["", "a red circle"])

@@ -7,8 +7,6 @@ import torch
 
 from videogpt.cli import main
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 SHAPES = {"long": (70, 16, 24), "odd": (6, 13, 20), "one": (1, 9, 8)}
 """Frames, height and width: one in several pieces, one that nothing divides, and a single frame."""
@@ -25,23 +23,16 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> str:
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    VideoTokenizer(TokenizerConfig(autoencoder=network)).save_pretrained(tmp_path / "tokenizer")
-    return str(tmp_path / "tokenizer")
-
-
 @pytest.mark.parametrize(
     ("there", "back"), [(["encode"], "decode"), (["tokenize", "--num-frames", "all"], "detokenize")]
 )
-def test_clips_come_back_as_long_and_as_fast_as_they_were(there, back, clips, tokenizer, tmp_path, capsys):
+def test_clips_come_back_as_long_and_as_fast_as_they_were(there, back, clips, model_folder, tmp_path, capsys):
     whole, output = tmp_path / "whole", tmp_path / "again"
-    assert main([*there, str(clips), "--tokenizer", tokenizer, "--output", str(whole)]) == 0
+    assert main([*there, str(clips), "--tokenizer", str(model_folder), "--output", str(whole)]) == 0
     assert "codes of 3 whole clips" in capsys.readouterr().out
     assert main(["inspect", str(whole)]) == 0
     assert "frames: 1 to 70" in capsys.readouterr().out
-    assert main([back, str(whole), "--tokenizer", tokenizer, "--output", str(output)]) == 0
+    assert main([back, str(whole), "--tokenizer", str(model_folder), "--output", str(output)]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"class_0/long.avi (70x16x24) -> {output / '0001-long.mp4'}"
     written = sorted(output.iterdir())
     assert [path.name for path in written] == ["0001-long.mp4", "0002-odd.mp4", "0003-one.mp4"]
@@ -49,17 +40,17 @@ def test_clips_come_back_as_long_and_as_fast_as_they_were(there, back, clips, to
     assert [Clip.read(path).fps for path in written[:2]] == [5, 6]
 
 
-def test_both_ways_to_ask_for_it_write_the_same(clips, tokenizer, tmp_path):
-    given = [str(clips), "--tokenizer", tokenizer, "--size", "16x8", "--fps", "2.5", "--output"]
+def test_both_ways_to_ask_for_it_write_the_same(clips, model_folder, tmp_path):
+    given = [str(clips), "--tokenizer", str(model_folder), "--size", "16x8", "--fps", "2.5", "--output"]
     assert main(["encode", *given, str(tmp_path / "new")]) == 0
     assert main(["tokenize", "--num-frames", "all", *given, str(tmp_path / "old")]) == 0
     new, old = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("new", "old"))
     assert new == old and new.keys() == {"manifest.json", "codes.npy", "clips.jsonl"}
 
 
-def test_what_cannot_be_read_is_left_out_and_named(clips, tokenizer, tmp_path, capsys):
+def test_what_cannot_be_read_is_left_out_and_named(clips, model_folder, tmp_path, capsys):
     (clips / "class_1" / "broken.avi").write_bytes(b"RIFF, or not")
-    given = ["encode", str(clips), "--tokenizer", tokenizer, "--output", str(tmp_path / "whole")]
+    given = ["encode", str(clips), "--tokenizer", str(model_folder), "--output", str(tmp_path / "whole")]
     assert main(given) == 2 and not (tmp_path / "whole").exists()
     assert "max_bad_share" in capsys.readouterr().err
     assert main([*given, "--max-bad-share", "0.5"]) == 0

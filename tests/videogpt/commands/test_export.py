@@ -69,6 +69,11 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
+def run_in(folder: Path, program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "missing"),
@@ -79,9 +84,8 @@ def test_the_readme_program_gives_the_same_codes_and_pixels(kind, missing, workp
     take = "numpy.load('video.npy')" if kind == "onnx" else "torch.from_numpy(numpy.load('video.npy'))"
     give = "numpy.save('out_codes.npy', codes); numpy.save('out_pixels.npy', pixels)"
     imports = "import numpy" if kind == "onnx" else "import numpy, torch; torch.set_grad_enabled(False)"
-    program = f"{blocking(missing)}\n{imports}\nvideo = {take}\n{PROGRAMS[kind]}\n{give}"
-    done = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    program = f"{imports}\nvideo = {take}\n{PROGRAMS[kind]}\n{give}"
+    run_in(workplace, blocking(missing) + program)
     assert np.array_equal(np.load(workplace / "out_codes.npy"), np.load(workplace / "codes.npy"))
     assert np.abs(np.load(workplace / "out_pixels.npy") - np.load(workplace / "pixels.npy")).max() <= 1e-4
 
@@ -89,19 +93,18 @@ def test_the_readme_program_gives_the_same_codes_and_pixels(kind, missing, workp
 @pytest.mark.slow
 def test_whole_clips_in_onnxruntime_and_numpy_alone(workplace):
     """And decoding in steps; sizes and batch are others than those of the export."""
-    program = f"""{blocking([*OURS, "torch", "onnx"])}
+    program = """
 import numpy, onnxruntime
 def run(name, **inputs):
-    return onnxruntime.InferenceSession(f"exported/onnx/{{name}}.onnx").run(None, inputs)
+    return onnxruntime.InferenceSession(f"exported/onnx/{name}.onnx").run(None, inputs)
 codes, pixels = numpy.load("codes.npy"), numpy.load("pixels.npy")
 video = numpy.load("video.npy").repeat(3, axis=0)
 assert all(numpy.array_equal(row, codes[0]) for row in run("encoder", video=video)[0])
 frame, *states = run("decoder", codes=codes[:, :1])
-rest, *states = run("decoder_step", codes=codes[:, 1:], **{{f"state_{{i}}": s for i, s in enumerate(states)}})
+rest, *states = run("decoder_step", codes=codes[:, 1:], **{f"state_{i}": s for i, s in enumerate(states)})
 assert numpy.abs(numpy.concatenate([frame, rest], axis=2) - pixels).max() <= 1e-4
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run_in(workplace, blocking([*OURS, "torch", "onnx"]) + program)
 
 
 @pytest.mark.slow
@@ -116,9 +119,8 @@ def test_the_manifest_is_true_and_no_file_names_this_machine(kind, workplace):
     assert {graph["file"] for graph in manifest["graphs"].values()} <= set(manifest["files"])
     for path in folder.iterdir():
         data = path.read_bytes()
-        assert (
-            path.name == "manifest.json" or hashlib.sha256(data).hexdigest() == manifest["files"][path.name]["sha256"]
-        )
+        if path.name != "manifest.json":
+            assert hashlib.sha256(data).hexdigest() == manifest["files"][path.name]["sha256"]
         for here in (str(ROOT), str(workplace), sys.prefix, str(Path(torch.__file__).parent)):
             assert here.encode() not in data, path
 
@@ -154,11 +156,8 @@ def test_every_quantizer_is_exported_and_verified(kind, format_, workplace_of_on
     assert main(["export", "other", "--format", format_, "--output", "out"]) == 0
     manifest = json.loads((workplace_of_one / "out" / "manifest.json").read_text())
     about = manifest["tokenizer"]
-    assert (about["quantizer"], about["stages"], about["stage_sizes"]) == (
-        kind,
-        tokenizer.stages,
-        list(tokenizer.quantizer.stage_sizes),
-    )
+    assert (about["quantizer"], about["stages"]) == (kind, tokenizer.stages)
+    assert about["stage_sizes"] == list(tokenizer.quantizer.stage_sizes)
     assert about["fingerprint"] == tokenizer.fingerprint() and about["codebook_size"] == tokenizer.codebook_size
     assert about["levels"] == ([8, 5, 5] if kind == "rfsq" else None)
     assert manifest["verification"]["codes"] > 100
@@ -186,15 +185,12 @@ def spoiled_run(tokenizer: VideoTokenizer, spoil: str):
     def run(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         result, *states = graphs[name](*inputs)
         half, step = name.partition("_")[::2]
+        is_long = result.shape[1] >= 3 if half == "encoder" else result.shape[2] >= 12
         if (half, spoil) == ("decoder", "NaN"):
             result = result * torch.nan
-        elif spoil == "shape" and half == "encoder":
+        elif (half, spoil) == ("encoder", "shape"):
             result = result[:, :, :1, :1]
-        elif (
-            spoil == "long steps"
-            and step
-            and result.shape[1 if half == "encoder" else 2] > (3, 12)[half == "decoder"] - 1
-        ):
+        elif spoil == "long steps" and step and is_long:
             result = result * 0
         return [result, *states]
 
@@ -211,14 +207,6 @@ def test_what_compares_as_equal_and_is_not_is_found(spoil, said):
         export.verify(spoiled_run(tokenizer, spoil), tokenizer, 1e-5)
 
 
-def test_a_manifest_that_names_files_elsewhere_is_refused(workplace_of_one, capsys):
-    assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
-    manifest = workplace_of_one / "out" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"config.json": {', '"../tokenizer/config.json": {'))
-    assert main(["inspect", "out"]) == 2
-    assert "names files elsewhere" in capsys.readouterr().err
-
-
 def test_inspect_knows_an_export_and_what_is_wrong_with_it(workplace_of_one, capsys):
     assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
     assert main(["inspect", "out"]) == 0
@@ -228,9 +216,13 @@ def test_inspect_knows_an_export_and_what_is_wrong_with_it(workplace_of_one, cap
     assert main(["inspect", "out"]) == 2
     said = capsys.readouterr().err
     assert "out/config.json is missing; out/load_tokenizer.py is truncated or altered" in said
-    (workplace_of_one / "out" / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
-    assert main(["inspect", "out"]) == 2
-    assert "is not complete ('tokenizer')" in capsys.readouterr().err
+    manifest = workplace_of_one / "out" / "manifest.json"
+    elsewhere = manifest.read_text().replace('"config.json": {', '"../tokenizer/config.json": {')
+    empty = '{"format": "videogpt-tokenizer-export"}'
+    for text, said in ((elsewhere, "names files elsewhere"), (empty, "is not complete ('tokenizer')")):
+        manifest.write_text(text)
+        assert main(["inspect", "out"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named(workplace_of_one, monkeypatch, capsys):

@@ -64,10 +64,4 @@ def test_values_are_asked_for_when_they_are_shown() -> None:
 
 
 def test_clock() -> None:
-    assert [clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == [
-        "0:00",
-        "1:00",
-        "59:59",
-        "1:00:00",
-        "25:01:01",
-    ]
+    assert [clock(s) for s in (0, 59.6, 3599, 3600, 90061)] == ["0:00", "1:00", "59:59", "1:00:00", "25:01:01"]

@@ -1,23 +1,25 @@
-"""Written clips are known again by the columns of their metadata."""
+"""Written clips are known again by the columns of their metadata, and samples are read by their world."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from videogpt.evaluation.caption_following import find_world
+from videogpt.evaluation.caption_following import caption_following, find_world
+from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.world import ShapesWorld
-from videogpt_tokenizer.clips.folder import ClipRecord
+from videogpt.worlds.writer import write_world
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 
 SPRITE = dict.fromkeys(("body", "bottomwear", "topwear", "hair", "action", "direction"), "")
 KNOWN = ClipRecord(Path("a.mp4"), "a circle", {"scene": "{}"})
 PLAIN = ClipRecord(Path("b.mp4"), "a cat")
 
 
-def test_columns_tell_the_world() -> None:
-    assert isinstance(find_world([KNOWN, KNOWN]), ShapesWorld)
-
-
 def test_clips_that_nobody_can_read_are_of_no_world(tmp_path: Path) -> None:
+    assert isinstance(find_world([KNOWN, KNOWN]), ShapesWorld)
     assert find_world([PLAIN]) is None
     assert find_world([KNOWN, PLAIN]) is None
     with pytest.raises(ValueError, match="lack the columns of sprites"):
@@ -29,3 +31,16 @@ def test_a_world_that_needs_a_source_is_found_with_it_alone(tmp_path: Path) -> N
     assert find_world(records) is None
     with pytest.raises(ValueError, match="attributes.tsv is missing"):
         find_world(records, source=tmp_path)
+
+
+def test_caption_following_is_perfect_for_a_perfect_model(tmp_path: Path) -> None:
+    assert len(list(write_world(tmp_path, clips=3, seed=5))) == 3
+    records = list(ClipFolder(tmp_path))
+    world = find_world(records)
+    assert isinstance(world, ShapesWorld)
+    perfect = [Clip(torch.from_numpy(render(world.scene_of(record))), 8.0) for record in records]
+    shares = caption_following(lambda prompts, seed: perfect, records, world)
+    assert set(shares.values()) == {1.0}
+    assert {f"all attributes, {world.group(world.scene_of(record))}" for record in records} <= shares.keys()
+    black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
+    assert caption_following(lambda prompts, seed: [black] * 3, records, world)["all attributes"] == 0.0

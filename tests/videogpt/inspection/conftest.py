@@ -1,4 +1,4 @@
-"""A tiny video tokenizer and a folder of two clips, to inspect."""
+"""A folder of two clips, to inspect."""
 
 from pathlib import Path
 
@@ -6,14 +6,6 @@ import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> VideoTokenizer:
-    network = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
-    return VideoTokenizer(TokenizerConfig(autoencoder=network)).eval()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tokenizers are described once they have loaded; altered ones are refused."""
+"""Tokenizers are described once they have loaded; altered ones are refused, and exports are told from them."""
 
 from pathlib import Path
 
@@ -34,3 +34,11 @@ def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_pat
 def test_a_text_tokenizer(tmp_path: Path) -> None:
     TextTokenizer.train(["a red circle"], vocab_size=270).save(tmp_path / "text.model")
     assert "text tokenizer, 2" in inspect_path(tmp_path / "text.model").lines[0]
+
+
+def test_an_export_is_no_tokenizer_and_is_called_so(tmp_path: Path, capsys) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
+    assert main(["reconstruct", str(tmp_path), "--tokenizer", str(tmp_path / "exported")]) == 2
+    assert main(["export", str(tmp_path / "exported"), "--format", "onnx", "--output", str(tmp_path / "out")]) == 2
+    assert "this is an export for other programs" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Runs and checkpoints are described, and nothing in them is run."""
+"""Runs, checkpoints and files of tensors are described, and nothing in them is run."""
 
 import os
 import pickle
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from videogpt.cli import main
 from videogpt.inspection.inspect import inspect_path
@@ -96,3 +97,12 @@ def test_odd_settings_and_small_floats_are_no_fault(tmp_path: Path) -> None:
 def test_what_a_checkpoint_is_of(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     torch.save(checkpoint(hyper_parameters=settings), tmp_path / "a.ckpt")
     assert said in inspect_path(tmp_path / "a.ckpt").lines[0]
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.float16)}, tmp_path / "x.safetensors")
+    assert "2 tensors with 10 values (float16, float32)" in inspect_path(tmp_path / "x.safetensors").lines[0]
+    damaged = tmp_path / "x.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="truncated, altered or not safetensors"):
+        inspect_path(tmp_path / "x.safetensors")
