@@ -1,6 +1,6 @@
 """Logits and noise -> tokens. Noise belongs to a seed and a place, whatever is drawn before, beside or again.
 
-    draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8)
+    draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8, device=device)
     codes_B = draw(logits_RV, place=0)
 
 The argmax of logits plus Gumbel noise is a draw from their softmax. The noise of a place is fixed, and so is the token

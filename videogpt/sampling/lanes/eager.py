@@ -76,7 +76,7 @@ class EagerLane:
             self.draw.noise.done(place)
 
     def tokens(self, numbers: Sequence[int]) -> Tensor:
-        """Tokens of every sample by their number, (B, len(numbers))."""
+        """See `Lane.tokens`."""
         return torch.stack([self._tokens_MB[number] for number in numbers], dim=1)
 
     def _last_token(self) -> TokenSequence:
@@ -84,7 +84,7 @@ class EagerLane:
         tokens_B = self._tokens_MB[-1]
         tokens_R1 = repeat(tokens_B, "b -> (copies b) 1", copies=self.rows // len(tokens_B))
         return TokenSequence(
-            ids_BN=self.task.vocabulary.to_ids(self.prompt.modality, tokens_R1),
+            ids_BN=self.task.vocabulary.ids[self.prompt.modality].start + tokens_R1,
             positions_BN3=self._positions_1M3[:, self.drawn - 1 : self.drawn],
             visibility=self._visibility,
         )
