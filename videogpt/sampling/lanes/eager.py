@@ -34,10 +34,13 @@ class EagerLane:
         self.device = network.embedding.weight.device
         rows = [*examples, *(example.without_text() for example in examples if draw.guided)]
         self.rows = len(rows)
-        texts = [tuple(row.text) for row in rows]
-        different = list(dict.fromkeys(texts)) if shares_prompts(self.device) else texts
-        self.prompt = task.prompt([rows[texts.index(text)] for text in different], latent_frames)
-        self._prompt_of = [different.index(text) for text in texts] if len(different) < self.rows else None
+        first_of = list(range(self.rows))
+        if shares_prompts(self.device):
+            given = [(row.text, None if row.codes_THW is None else row.codes_THW.tolist()) for row in rows]
+            first_of = [given.index(row) for row in given]
+        different = sorted(set(first_of))
+        self.prompt = task.prompt([rows[first] for first in different], latent_frames)
+        self._prompt_of = [different.index(first) for first in first_of] if len(different) < self.rows else None
         self._visibility = task.prompt(rows, latent_frames).given.visibility.to(self.device)
         self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
         self._tokens_MB: list[Tensor] = []
