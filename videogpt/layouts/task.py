@@ -105,16 +105,27 @@ class Task(ABC):
             ValueError: a token that is not its modality's, or no example.
         """
 
-    def check_codes(self, codes_THW: Tensor) -> None:
-        """Refuse codes of another grid or codebook: ValueError."""
-        found, config = tuple(codes_THW.shape), self.config
+    def codes_of(self, examples: Sequence[Example]) -> Tensor:
+        """The codes of examples, (B, T, H, W), on the CPU.
+
+        Raises:
+            ValueError: there is no example, or codes are of another grid or codebook.
+        """
+        if not examples:
+            raise ValueError("there is no example: give at least one")
+        codes, config = [], self.config
         frames, height, width = config.latent_frames, config.latent_height, config.latent_width
-        if len(found) != 3 or not 1 <= found[0] <= frames or found[1:] != (height, width):
-            raise ValueError(
-                f"codes are of shape {found}, the layout takes (1 to {frames}, {height}, {width}): "
-                "tokenize clips of the size and length that the model is made for"
-            )
-        self.vocabulary.check("video", codes_THW, "code", "codebook_size")
+        for example in examples:
+            assert example.codes_THW is not None, "to train, codes are given"
+            found = tuple(example.codes_THW.shape)
+            if len(found) != 3 or not 1 <= found[0] <= frames or found[1:] != (height, width):
+                raise ValueError(
+                    f"codes are of shape {found}, the layout takes (1 to {frames}, {height}, {width}): "
+                    "tokenize clips of the size and length that the model is made for"
+                )
+            self.vocabulary.check("video", example.codes_THW, "code", "codebook_size")
+            codes.append(example.codes_THW)
+        return torch.stack(codes).cpu()
 
 
 def known_tasks() -> list[str]:
@@ -130,12 +141,3 @@ def find_task(name: str) -> type[Task]:
     classes = (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__)
     (task,) = (kind for kind in classes if issubclass(kind, Task))
     return task
-
-
-def stacked(examples: Sequence[Example]) -> Tensor:
-    """The codes of examples, (B, T, H, W), on the CPU. Raises ValueError where there is no example."""
-    if not examples:
-        raise ValueError("there is no example: give at least one")
-    codes = [example.codes_THW for example in examples]
-    assert all(codes_THW is not None for codes_THW in codes), "to train, codes are given"
-    return torch.stack([codes_THW for codes_THW in codes if codes_THW is not None]).cpu()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videogpt.layouts.config import LayoutConfig
 from videogpt.layouts.sequence import Span, TokenSequence, TrainingSequence
-from videogpt.layouts.task import LOSS_WEIGHTS, Example, Prompt, Task, stacked
+from videogpt.layouts.task import LOSS_WEIGHTS, Example, Prompt, Task
 from videogpt.layouts.vocabulary import BOS, BOV, EOT, PAD
 from videogpt_kernels import Document, Visibility
 
@@ -51,12 +51,9 @@ class TextToVideo(Task):
         without_padding: bool = False,
     ) -> TrainingSequence:
         """See `Task.pack`. The last code of a clip is a target, but no row."""
-        if without_padding:
+        if without_padding and examples:
             return _joined([self.pack([example], loss_weights=loss_weights) for example in examples], self)
-        for example in examples:
-            assert example.codes_THW is not None, "to train, codes are given"
-            self.check_codes(example.codes_THW)
-        codes_BTHW = stacked(examples)
+        codes_BTHW = self.codes_of(examples)
         prompt = self.prompt(examples, codes_BTHW.shape[1])
         given, places_M = prompt.given, torch.tensor(prompt.places)
         codes_BM = self.vocabulary.to_ids("video", self.raster.flatten(codes_BTHW)[:, places_M])

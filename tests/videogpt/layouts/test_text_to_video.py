@@ -147,9 +147,10 @@ def test_what_does_not_fit_is_refused_with_its_value(text: list[int], clip: Tens
         TASK.pack([Example(text, clip)])
 
 
-def test_no_example_is_refused() -> None:
+@pytest.mark.parametrize("without_padding", [False, True])
+def test_no_example_is_refused(without_padding: bool) -> None:
     with pytest.raises(ValueError, match="there is no example"):
-        TASK.pack([])
+        TASK.pack([], without_padding=without_padding)
 
 
 def test_frames_that_see_themselves_are_refused() -> None:
