@@ -4,8 +4,7 @@
     sequence = task.pack(examples)                       # to train on
     prompt = task.prompt(examples, latent_frames=5)      # to sample from: what is read first, and what is then drawn
 
-Network, loss and sampler never ask which task it is. `known_tasks` lists the files, so a new one needs no entry in any
-table. Refuses names of no task.
+Network, loss and sampler never ask which task it is. A task is found by the name of its file, without any table.
 """
 
 from abc import ABC, abstractmethod
@@ -32,12 +31,12 @@ LOSS_WEIGHTS = {"text": 0.1, "video": 1.0}
 
 
 class Example(NamedTuple):
-    """What is known of one clip: all of it in training; when sampling, codes that are None are to be drawn."""
+    """What is known of one clip: all of it in training, what is given when sampling."""
 
     text: list[int]
     """Ids of the text tokenizer, of the caption or the prompt."""
     codes_THW: Tensor | None = None
-    """int64."""
+    """int64; None where all are to be drawn."""
 
     def without_text(self) -> "Example":
         """The same with an empty caption: guidance steers away from what the model then predicts."""
@@ -63,7 +62,7 @@ class Task(ABC):
     """One way to lay out a sequence, of one set of sizes."""
 
     def __init__(self, config: LayoutConfig) -> None:
-        """Takes the sizes; ValueError for rules under which a row would see what it is to predict."""
+        """ValueError for rules under which a row would see what it is to predict."""
         self.config = config
         self.vocabulary = Vocabulary({"text": config.text_vocab_size, "video": config.codebook_size})
         self.raster = Raster(config.latent_height, config.latent_width)
@@ -90,7 +89,7 @@ class Task(ABC):
                 itself; else each is a sequence of its own, padded to the longest.
 
         Raises:
-            ValueError: another grid, or a token that is not its modality's.
+            ValueError: another grid, a token that is not its modality's, or no example.
         """
 
     @abstractmethod
@@ -98,8 +97,8 @@ class Task(ABC):
         """What sampling reads and then draws for each example, on the CPU.
 
         Args:
-            examples: One or more, whose codes are None.
-            latent_frames: How many to draw, 1 to the layout's number.
+            examples: One or more.
+            latent_frames: Length of the clips, 1 to the layout's number.
 
         Raises:
             ValueError: a token that is not its modality's, or no example.
