@@ -29,7 +29,7 @@ from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
-from videogpt.sampling.sampler import VideoSampler
+from videogpt.sampling.sampler import sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
@@ -190,10 +190,10 @@ class Pipeline:
         self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig
     ) -> Iterator[list[Clip]]:
         model = self.model
-        sampler = VideoSampler(model.network, model.task, sampling)
         decoder, device = model.tokenizer.stream(), next(model.tokenizer.parameters()).device
         examples = [Example(self._ids(request.text)) for request in requests]
-        for codes_BHW in sampler(examples, [request.seed for request in requests], latent_frames):
+        seeds = [request.seed for request in requests]
+        for codes_BHW in sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames):
             video_BCTHW = decoder.decode(codes_BHW[:, None].to(device))
             yield [Clip.from_video(video_CTHW, model.fps) for video_CTHW in video_BCTHW]
 

@@ -28,7 +28,7 @@ from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import SavedModel, save_model
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure

@@ -11,7 +11,7 @@ import torch
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.saved_model import FILES, SavedModel, load_model, save_model
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
 PROMPTS = ["a red circle moves left", "", "a blue star spins"]

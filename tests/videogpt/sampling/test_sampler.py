@@ -13,10 +13,10 @@ from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.saved_model import SavedModel
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import gumbel_noise
 from videogpt.sampling.filters import filter_logits
-from videogpt.sampling.sampler import VideoSampler
+from videogpt.sampling.sampler import sample_frames
 
 TEXTS = [[7, 8, 9], [], [20 + i for i in range(13)], [5]]
 SEEDS = [3, 0, 2**32 - 1, 3]
@@ -37,8 +37,8 @@ def sample(
 ) -> Tensor:
     """Codes BTHW."""
     examples = [Example(text) for text in texts]
-    sampler = VideoSampler(model.network, model.task, config)
-    return torch.stack(list(sampler(examples, seeds, latent_frames)), dim=1)
+    frames = sample_frames(model.network, model.task, config, examples, seeds, latent_frames)
+    return torch.stack(list(frames), dim=1)
 
 
 def plain_logits(model: SavedModel, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def test_frames_come_as_they_are_drawn(tiny_model: SavedModel) -> None:
     steps: list[Any] = []
     hook = tiny_model.network.embedding.register_forward_hook(lambda *_: steps.append(None))
     try:
-        frames = VideoSampler(tiny_model.network, tiny_model.task, SamplingConfig())([Example([])], [0], 3)
+        frames = sample_frames(tiny_model.network, tiny_model.task, SamplingConfig(), [Example([])], [0], 3)
         counts = [len(steps)] + [(next(frames), len(steps))[1] for _ in range(3)]
     finally:
         hook.remove()
@@ -137,7 +137,7 @@ def test_draws_have_the_models_probabilities() -> None:
     network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=2, heads=2, kv_heads=1)).eval()
     config = SamplingConfig(top_k=4, temperature=1.5)
     examples = [Example([1, 2])]
-    codes_B = next(VideoSampler(network, task, config)(examples * 4000, list(range(4000)), 1)).flatten()
+    codes_B = next(sample_frames(network, task, config, examples * 4000, range(4000), 1)).flatten()
     with torch.no_grad():
         hidden_1D = network.hidden(task.prompt(examples, 1).given)[:, -1]
         logits_1V = network.logits(hidden_1D, task.vocabulary.ids["video"])

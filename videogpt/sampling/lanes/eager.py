@@ -1,9 +1,6 @@
-"""The plain lane: one forward pass of the network for every token, in PyTorch as it stands.
+"""The plain lane, which every other exact lane is held to: one forward pass of the network for every token.
 
-    lane = EagerLane(network, task, examples, latent_frames=5, draw=draw)
-
-Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and without prompt as one batch. What every other
-exact lane is held to.
+Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and without prompt as one batch.
 """
 
 import logging
@@ -18,14 +15,15 @@ from videogpt.layouts.task import Example, Task
 from videogpt.model.cache import KVCache
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
+from videogpt.sampling.lanes.lane import Lane
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids
 
 logger = logging.getLogger(__name__)
 
 
-class EagerLane:
-    """Draws token after token of a batch; see `Lane`."""
+class EagerLane(Lane):
+    """Draws one token of every sample at each step."""
 
     def __init__(
         self, network: VideoGPT, task: Task, examples: Sequence[Example], latent_frames: int, draw: Draw
@@ -48,11 +46,9 @@ class EagerLane:
 
     @property
     def drawn(self) -> int:
-        """Tokens that every sample has."""
         return len(self._tokens_MB)
 
     def start(self) -> None:
-        """Read what is given."""
         given = self.prompt.given.to(self.device)
         self.cache = KVCache.for_model(
             self.network.config,
@@ -70,7 +66,6 @@ class EagerLane:
             self._logits_RV = self._logits_RV[self._prompt_of]
 
     def step(self) -> None:
-        """Draw the next token of every sample."""
         logits_RV = self._read(self._last_token()) if self._logits_RV is None else self._logits_RV
         place = self.prompt.places[self.drawn]
         self._tokens_MB.append(self.draw(logits_RV, place))
@@ -79,7 +74,6 @@ class EagerLane:
             self.draw.noise.done(place)
 
     def tokens(self, numbers: Sequence[int]) -> Tensor:
-        """See `Lane.tokens`."""
         return torch.stack([self._tokens_MB[number] for number in numbers], dim=1)
 
     def _last_token(self) -> TokenSequence:
