@@ -1,6 +1,6 @@
 """Key/value cache: what the decoder keeps of the rows it has seen, in memory of a size known beforehand.
 
-    cache = KVCache.for_model(model.config, prompts=2, prompt_rows=70, rows=256, batch=8)
+    cache = KVCache(model.config, prompts=2, prompt_rows=70, rows=256, batch=8)
     logits_BNV = model(prompts, cache)         # rows 0 .. N-1 of two sequences
     cache.fork([0, 0, 0, 0, 1, 1, 1, 1])       # now of eight, which share the rows of their prompts
     logits_BMV = model(next_rows, cache)       # sees those, and adds its own
@@ -27,18 +27,7 @@ class KVCache:
     """Keys and values of rows 0 .. length-1 of every sequence, in every layer."""
 
     def __init__(
-        self, pools: list[LayerPool], *, prompts: int, most_sequences: int, prompt_rows: int, rows: int
-    ) -> None:
-        """Takes the pools of the layers as they are; see `for_model`."""
-        self.pools = pools
-        self.prompts, self.most_sequences = prompts, most_sequences
-        self.prompt_rows, self.rows = prompt_rows, rows
-        self._places_B3 = torch.zeros(most_sequences, 3, dtype=torch.int32, device=pools[0].keys_GSD.device)
-        self.reset()
-
-    @classmethod
-    def for_model(
-        cls,
+        self,
         config: VideoGPTConfig,
         *,
         prompts: int,
@@ -47,15 +36,15 @@ class KVCache:
         batch: int | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> "KVCache":
+    ) -> None:
         """An empty cache.
 
         Args:
             prompts: sequences at first.
             rows: room of each sequence for rows behind its prompt. Under a window of K frames of T tokens,
                 K * T + n - 1 are enough for any length, where n is the most rows written at once, or rewound.
-            prompt_rows: rows at the beginning that samples of a prompt share, and that stay. All text must be among
-                them where `rows` is less than the whole video.
+            prompt_rows: rows at the beginning that samples of a prompt share, and that stay. The whole prefix must be
+                among them where `rows` is less than the whole body.
             batch: sequences there is room for, see `fork`; None is as many as prompts.
             dtype: that of the model's weights, or int8, with a scale for each row of each head.
 
@@ -66,10 +55,12 @@ class KVCache:
         if prompts < 1 or rows < 1 or prompt_rows < 0 or batch < prompts:
             sizes = f"prompts {prompts}, rows {rows}, prompt_rows {prompt_rows} and batch {batch}"
             raise ValueError(f"{sizes} make no cache: give at least 1, 1, 0, and as many as prompts")
+        self.prompts, self.prompt_rows, self.rows, self.most_sequences = prompts, prompt_rows, rows, batch
         slots = prompts * prompt_rows + batch * rows
         sizes = {"key_heads": config.kv_heads, "slots": slots, "width": config.head_dim}
-        pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
-        return cls(pools, prompts=prompts, most_sequences=batch, prompt_rows=prompt_rows, rows=rows)
+        self.pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
+        self._places_B3 = torch.zeros(batch, 3, dtype=torch.int32, device=device)
+        self.reset()
 
     @property
     def memory_bytes(self) -> int:
@@ -89,7 +80,7 @@ class KVCache:
         return self.lengths[0]
 
     def reset(self) -> None:
-        """Hold no rows of `prompts` sequences; the memory stays."""
+        """Hold no rows of the sequences that there were at first; the memory stays."""
         self.lengths = [0] * self.prompts
         """Rows held of each sequence."""
         self._written = [0] * self.prompts

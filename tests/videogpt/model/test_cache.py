@@ -56,7 +56,7 @@ class Scene:
     def __init__(self, model: VideoGPT, rules: dict[str, Any], prompt_rows: int = VIDEO_START + 1, **room: Any) -> None:
         self.model, self.rules = model, rules
         room = {"rows": 60, "batch": 6, "device": DEVICE} | room
-        self.cache = KVCache.for_model(CONFIG, prompts=len(PREFIXES), prompt_rows=prompt_rows, **room)
+        self.cache = KVCache(CONFIG, prompts=len(PREFIXES), prompt_rows=prompt_rows, **room)
         self.ids = [[] for _ in PREFIXES]
         self.prefixes = list(PREFIXES)
         self.random = torch.Generator().manual_seed(7)
@@ -191,7 +191,7 @@ def test_a_prompt_is_shared_not_copied(model: VideoGPT) -> None:
 def test_with_and_without_a_prompt_only_the_first_layer_is_alike(model: VideoGPT) -> None:
     """Why the rows of guidance share no video: what they have in common ends with the embedding."""
     ids = torch.randint(CONFIG.vocab_size, (1, 20)).tolist()
-    caches = [KVCache.for_model(CONFIG, prompts=1, rows=20, device=DEVICE) for _ in range(2)]
+    caches = [KVCache(CONFIG, prompts=1, rows=20, device=DEVICE) for _ in range(2)]
     for cache, prefix in zip(caches, (5, 0), strict=True):
         with torch.no_grad():
             model(sequence_of(ids, 0, [prefix], {}), cache)
@@ -203,10 +203,10 @@ def test_with_and_without_a_prompt_only_the_first_layer_is_alike(model: VideoGPT
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8], ids=str)
 def test_memory_is_known_beforehand(dtype: torch.dtype) -> None:
     room = {"prompts": 3, "prompt_rows": 6, "rows": 10, "batch": 4, "dtype": dtype}
-    cache = KVCache.for_model(CONFIG, **room)
+    cache = KVCache(CONFIG, **room)
     rows = 2 * CONFIG.depth * CONFIG.kv_heads * (3 * 6 + 4 * 10)
     row_bytes = CONFIG.head_dim * dtype.itemsize + (4 if dtype == torch.int8 else 0)
-    assert cache.memory_bytes == rows * row_bytes == KVCache.for_model(CONFIG, **room, device="meta").memory_bytes
+    assert cache.memory_bytes == rows * row_bytes == KVCache(CONFIG, **room, device="meta").memory_bytes
 
 
 def test_reset_starts_again_in_the_same_memory(model: VideoGPT) -> None:
@@ -284,10 +284,10 @@ def test_misfits_are_refused_by_name(model: VideoGPT) -> None:
             scene.cache.fork(sources)
     for room in ({"rows": 0}, {"rows": 5, "batch": 2}, {"rows": 5, "prompt_rows": -1}):
         with pytest.raises(ValueError, match="make no cache"):
-            KVCache.for_model(CONFIG, prompts=3, **room)
+            KVCache(CONFIG, prompts=3, **room)
     scene.append(1)
     scene.rewind([0, 1, 0])
-    unfinished = KVCache.for_model(CONFIG, prompts=1, prompt_rows=12, rows=5, batch=2)
+    unfinished = KVCache(CONFIG, prompts=1, prompt_rows=12, rows=5, batch=2)
     unfinished.advance(8)
     with pytest.raises(ValueError, match="holds 8 of 12 rows of its prompt"):
         unfinished.fork([0, 0])

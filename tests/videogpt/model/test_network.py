@@ -77,7 +77,7 @@ def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tens
 @torch.no_grad()
 def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) -> None:
     model, sequence = network(kv_heads=kv_heads), pack(TEXTS, clips())
-    cache = KVCache.for_model(model.config, prompts=3, prompt_rows=17, rows=35)
+    cache = KVCache(model.config, prompts=3, prompt_rows=17, rows=35)
     parts = [model(some_rows(sequence, cache.length, cache.length + count), cache) for count in chunks]
     assert cache.length == sequence.ids_BN.shape[1] == 52
     assert_equal(torch.cat(parts, dim=1), model(sequence))
@@ -86,7 +86,7 @@ def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) ->
 @torch.no_grad()
 def test_a_cache_that_was_reset_gives_the_same_again() -> None:
     model, given = network(), prompt(TEXTS)
-    cache = KVCache.for_model(model.config, prompts=3, rows=20)
+    cache = KVCache(model.config, prompts=3, rows=20)
     first = model(given, cache)
     model(some_rows(pack(TEXTS, clips()), 17, 20), cache)
     cache.reset()

@@ -50,7 +50,7 @@ class EagerLane(Lane):
 
     def start(self) -> None:
         given = self.prompt.given.to(self.device)
-        self.cache = KVCache.for_model(
+        self.cache = KVCache(
             self.network.config,
             prompts=given.ids_BN.shape[0],
             prompt_rows=given.ids_BN.shape[1],
