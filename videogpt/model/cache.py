@@ -59,6 +59,12 @@ class KVCache:
         slots = prompts * prompt_rows + batch * rows
         sizes = {"key_heads": config.kv_heads, "slots": slots, "width": config.head_dim}
         self.pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
+        self._alone = batch == prompts
+        """Whether each prompt is followed by one ring; where there are more rings, they follow all prompts."""
+        self._prompt_slots = [prompt * (prompt_rows + (rows if self._alone else 0)) for prompt in range(prompts)]
+        self._ring_slots = [prompts * prompt_rows + ring * rows for ring in range(batch)]
+        if self._alone:
+            self._ring_slots = [slot + prompt_rows for slot in self._prompt_slots]
         self._places_B3 = torch.zeros(batch, 3, dtype=torch.int32, device=device)
         self.reset()
 
@@ -172,9 +178,10 @@ class KVCache:
                 found = f"sequence {source} holds {self.lengths[source]} of {self.prompt_rows} rows of its prompt"
                 raise ValueError(f"cannot fork: {found}, and two would write the others; read the whole prompt before")
         rings = list(range(len(sources)))
-        used = max((self._written[source] for source in sources), default=0) - self.prompt_rows
+        used = max(self._written[source] for source in sources) - self.prompt_rows
         if used > 0:
-            old, new = (self._ring_slots(x, min(used, self.rows)) for x in ([self._ring_of[s] for s in sources], rings))
+            old = self._slots_of([self._ring_of[source] for source in sources], min(used, self.rows))
+            new = self._slots_of(rings, min(used, self.rows))
             for held in (x for pool in self.pools for x in pool if x is not None):
                 held[:, new] = held[:, old]  # gathered before it is scattered: rings may change places
         self._prompt_of = [self._prompt_of[source] for source in sources]
@@ -198,27 +205,15 @@ class KVCache:
             "lost, which is visible still; give more rows, or a visibility with a shorter window"
         )
 
-    @property
-    def _alone(self) -> bool:
-        """Whether each prompt is followed by one ring; where there are more rings, they follow all prompts."""
-        return self.most_sequences == self.prompts
-
-    def _prompt_slot(self, prompt: int) -> int:
-        return prompt * (self.prompt_rows + (self.rows if self._alone else 0))
-
-    def _ring_slot(self, ring: int) -> int:
-        if self._alone:
-            return self._prompt_slot(ring) + self.prompt_rows
-        return self.prompts * self.prompt_rows + ring * self.rows
-
-    def _ring_slots(self, rings: list[int], count: int) -> Tensor:
-        starts = torch.tensor([[self._ring_slot(ring)] for ring in rings])
+    def _slots_of(self, rings: list[int], count: int) -> Tensor:
+        """The first slots of rings, one ring after the other."""
+        starts = torch.tensor([[self._ring_slots[ring]] for ring in rings])
         return (starts + torch.arange(count)).flatten().to(self._places_B3.device)
 
     def _place(self) -> None:
         """Tell the device what the host knows."""
         rows = [
-            (length, self._prompt_slot(prompt), self._ring_slot(ring))
+            (length, self._prompt_slots[prompt], self._ring_slots[ring])
             for length, prompt, ring in zip(self.lengths, self._prompt_of, self._ring_of, strict=True)
         ]
         self._places_B3[: self.batch] = torch.tensor(rows, dtype=torch.int32).to(self._places_B3.device)
