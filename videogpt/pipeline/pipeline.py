@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from videogpt.layouts.task import Example
+from videogpt.pipeline.names import find_device
 from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
 from videogpt.provenance import versions
@@ -64,14 +65,15 @@ class Pipeline:
     def from_pretrained(cls, folder_or_name: str | Path, device: str = "auto", *, batch_size: int = 16) -> "Pipeline":
         """Load a model folder, or a shipped model by its name.
 
+        The network runs in float32 on a CPU, in bfloat16 on a GPU; the video tokenizer always in float32.
+
         Args:
-            device: `auto` takes the GPU where there is one; else `cpu`, `cuda`, `cuda:1` and so on. The
-                network runs in float32 on a CPU, in bfloat16 on a GPU; the video tokenizer always in float32.
+            device: See `find_device`.
 
         Raises:
             ValueError: no such model or device, or a folder that is incomplete, altered or of two models.
         """
-        target = _device(device)
+        target = find_device(device)
         model = load_model(folder_or_name)
         model.network.to(target, torch.bfloat16 if target.type == "cuda" else torch.float32)
         model.tokenizer.to(target)
@@ -220,18 +222,3 @@ class Pipeline:
             return self.model.tokenizer.grid(num_frames, side, side).time
         except ValueError as error:
             raise ValueError(f"num_frames is {num_frames}: {error}") from error
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is not known: choose auto, cpu or cuda") from error
-    if target.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported: choose auto, cpu or cuda")
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ValueError(f"device {device!r} is not there (GPUs found: {found}): choose cpu or auto")
-    return target

@@ -35,6 +35,7 @@ from videogpt_tokenizer.files.weights_folder import (
     read_pretrained,
     write_pretrained,
 )
+from videogpt_tokenizer.files.wording import some_of
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -170,7 +171,7 @@ def _refuse_other_files(folder: Path) -> None:
     known = {name.split("/")[0] for name in FILES}
     others = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if others:
-        raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}): give a folder of its own")
+        raise ValueError(f"{folder} holds other files ({some_of(others)}): give a folder of its own")
 
 
 def _task(name: object, folder: Path) -> type[Task]:
