@@ -39,7 +39,6 @@ SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
 OnProgress = Callable[[int, int], None]
-"""Called with the number of codes drawn so far and the number in all, once a latent frame."""
 
 
 class Pipeline:
@@ -49,7 +48,7 @@ class Pipeline:
         """Take a model as it is, each part on its device and in its type, and put it into evaluation mode.
 
         Args:
-            model: The model.
+            model: All of its parts.
             name: What `describe` calls it.
             batch_size: The most samples made at once; more are made one batch after another.
         """
@@ -80,7 +79,7 @@ class Pipeline:
         return cls(model, name=Path(folder_or_name).resolve().name, batch_size=batch_size)
 
     def save_pretrained(self, folder: str | Path, dtype: StoredType = "float32") -> None:
-        """Write a complete model folder, all of it or nothing; see `videogpt.pipeline.saved_model.save_model`."""
+        """See `videogpt.pipeline.saved_model.save_model`."""
         save_model(folder, self.model, dtype=dtype)
 
     @property
@@ -93,16 +92,9 @@ class Pipeline:
         """Frames of the longest clip that the model has learned to make."""
         return self.model.tokenizer.num_frames(self.model.task.config.latent_frames)
 
-    def __call__(
-        self,
-        prompts: Prompts,
-        *,
-        sampling: SamplingConfig | None = None,
-        progress: OnProgress | None = None,
-        **asked: Any,
-    ) -> list[Clip]:
-        """Sample clips: those of `samples`, which has the arguments."""
-        return [sample.clip for sample in self.samples(prompts, sampling=sampling, progress=progress, **asked)]
+    def __call__(self, prompts: Prompts, **arguments: Any) -> list[Clip]:
+        """The clips of `samples`, which says what the arguments are."""
+        return [sample.clip for sample in self.samples(prompts, **arguments)]
 
     def samples(
         self,
@@ -117,7 +109,7 @@ class Pipeline:
         Args:
             prompts: One or more, strings or requests.
             sampling: How to draw; the model's own settings if None.
-            progress: Called with the number of codes drawn so far and in all.
+            progress: Called once a latent frame with the number of codes drawn so far and the number in all.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
@@ -128,7 +120,7 @@ class Pipeline:
         return self._sample_batches(requests, latents, sampling or self.model.sampling, progress)
 
     def stream(self, prompts: Prompts, *, sampling: SamplingConfig | None = None, **asked: Any) -> Iterator[list[Clip]]:
-        """Sample all clips in one batch, and yield their frames as they are decoded; the arguments are of `samples`.
+        """Sample all clips in one batch, and yield their frames as they are decoded; for the arguments see `samples`.
 
         Yields:
             For every latent frame one clip per sample with the frames it decodes to: one for the first, then as many
