@@ -150,30 +150,29 @@ class KVCache:
         if len(counts) != self.batch:
             raise ValueError(f"rows to rewind are {len(counts)} numbers for {self.batch} sequences: give as many")
         for count, length in zip(counts, self.lengths, strict=True):
-            if not 0 <= count <= max(length - self.prompt_rows, 0):
+            most = max(length - self.prompt_rows, 0)
+            if not 0 <= count <= most:
                 found = f"cannot rewind {count} of {length} rows, {self.prompt_rows} of them the prompt's"
-                raise ValueError(f"{found}: give 0..{max(length - self.prompt_rows, 0)}")
+                raise ValueError(f"{found}: give 0..{most}")
         self.lengths = [length - count for count, length in zip(counts, self.lengths, strict=True)]
         self._place()
 
     def fork(self, sources: Sequence[int]) -> None:
         """Go on with as many sequences as there are sources, the i-th as a copy of sequence sources[i].
 
-        Rows of prompts are shared, later ones copied. The visibility of the next step must be that of the new
-        sequences. Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
+        Rows of prompts are shared, later ones copied; the next step's visibility must be that of the new sequences.
+        Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
 
         Raises:
             ValueError: a source that does not exist, more sequences than there is room for, or a prompt that is not
                 complete and would be continued twice.
         """
-        if not 1 <= len(sources) <= self.most_sequences:
-            raise ValueError(
-                f"cannot fork into {len(sources)} sequences: the cache has room for 1..{self.most_sequences}"
-            )
+        most = self.most_sequences
+        if not 1 <= len(sources) <= most:
+            raise ValueError(f"cannot fork into {len(sources)} sequences: the cache has room for 1..{most}")
         for source in sources:
             if not 0 <= source < self.batch:
                 raise ValueError(f"cannot fork sequence {source}: there are 0..{self.batch - 1}")
-        for source in set(sources):
             if self.lengths[source] < self.prompt_rows and sources.count(source) > 1:
                 found = f"sequence {source} holds {self.lengths[source]} of {self.prompt_rows} rows of its prompt"
                 raise ValueError(f"cannot fork: {found}, and two would write the others; read the whole prompt before")

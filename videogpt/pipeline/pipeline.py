@@ -192,7 +192,6 @@ class Pipeline:
             yield [Clip.from_video(video_CTHW, model.fps) for video_CTHW in video_BCTHW]
 
     def _ids(self, text: str) -> list[int]:
-        """Text ids of a prompt; one that is too long is cut, with a warning."""
         ids, room = self.model.text_tokenizer.encode(text), self.model.task.config.caption_tokens
         if len(ids) > room:
             start = text if len(text) <= SHOWN_OF_A_PROMPT else f"{text[:SHOWN_OF_A_PROMPT]}..."
@@ -204,7 +203,6 @@ class Pipeline:
         return ids[:room]
 
     def _latent_frames(self, num_frames: int | None) -> int:
-        """Latent frames of a clip of `num_frames` frames, if the model can make it."""
         if num_frames is None:
             return self.model.task.config.latent_frames
         if num_frames > self.max_frames:
