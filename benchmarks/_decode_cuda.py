@@ -173,7 +173,7 @@ def _step(report: Report, name: str, config: VideoGPTConfig, ceiling: float, rou
     """A whole step, plain and through torch.compile, against weights and cache at the copy's speed."""
     model = VideoGPT(config).to("cuda", torch.bfloat16).eval()
     room = {"prompt_rows": TEXT, "rows": HELD + 4 * rounds}
-    cache = KVCache.for_model(config, prompts=1, **room, dtype=torch.bfloat16, device="cuda")
+    cache = KVCache(config, prompts=1, **room, dtype=torch.bfloat16, device="cuda")
     for pool in cache.pools:
         for x, _ in pool.parts():
             x.normal_()

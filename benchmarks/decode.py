@@ -114,7 +114,7 @@ def drawing(
     )
     room = {"prompt_rows": whole.visibility.body_start + 1, "rows": tokens}
     prompts = examples if shared else every
-    cache = KVCache.for_model(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)
+    cache = KVCache(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)
     model.hidden(task.prompt(prompts, frames).given, cache)
     if shared:
         cache.fork([index for index in range(2) for _ in range(copies)])

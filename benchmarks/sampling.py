@@ -21,8 +21,8 @@ from videogpt.evaluation.report import Report
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.layouts.task import Example, Task
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.sampling import SamplingConfig
-from videogpt.sampling.sampler import VideoSampler
+from videogpt.sampling.config import SamplingConfig
+from videogpt.sampling.sampler import sample_frames
 
 # N rows, 1 one sample, H/W latent grid
 
@@ -73,8 +73,7 @@ def codes_without_cache(pipeline: Pipeline, task: Task, count: int) -> list[int]
 
 def codes_with_cache(pipeline: Pipeline, task: Task) -> list[int]:
     """The same codes from the sampler."""
-    sampler = VideoSampler(pipeline.model.network, task, GREEDY)
-    frames = sampler([example(pipeline)], [0], task.config.latent_frames)
+    frames = sample_frames(pipeline.model.network, task, GREEDY, [example(pipeline)], [0], task.config.latent_frames)
     return torch.cat([frame.flatten() for frame in frames]).tolist()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from videogpt.pipeline.pipeline import Pipeline
     from videogpt.pipeline.request import Request
     from videogpt.runs.checkpoint import RunCheckpoint
-    from videogpt.sampling import SamplingConfig
+    from videogpt.sampling.config import SamplingConfig
     from videogpt.tokens.batches import TokenData
     from videogpt.training.next_token import VideoGPTTraining
 
@@ -44,7 +44,7 @@ _HOME = {
     "Pipeline": "pipeline.pipeline",
     "Request": "pipeline.request",
     "RunCheckpoint": "runs.checkpoint",
-    "SamplingConfig": "sampling",
+    "SamplingConfig": "sampling.config",
     "Task": "layouts.task",
     "TokenData": "tokens.batches",
     "VideoGPT": "model.network",

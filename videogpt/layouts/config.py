@@ -1,8 +1,5 @@
 """Sizes and rules of a layout: what a model's `config.json` keeps of it.
 
-    config = LayoutConfig(text_vocab_size=512, codebook_size=1000, latent_frames=5, latent_height=8, latent_width=8)
-    config = replace(config, rules=LayoutRules(window_frames=4))
-
 Refuses sizes below the least or above any use, before memory is taken for them.
 """
 
@@ -14,7 +11,7 @@ from videogpt_tokenizer.checks import check_whole
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutRules:
-    """Who sees whom, where that is not: prefix and body each causal, and the body sees the whole prefix."""
+    """Who sees whom. By default prefix and body are causal, and the body sees the whole prefix."""
 
     bidirectional_prefix: bool = False
     """Rows of the prefix see all of it. Text rows then predict nothing: each would see what it is to predict."""
@@ -59,11 +56,11 @@ class LayoutConfig:
 
     @property
     def caption_tokens(self) -> int:
-        """Most tokens of a caption, without BOS and EOT; the rest of a longer one is cut off."""
+        """Most tokens of a caption, without BOS and EOT."""
         return self.max_text_tokens - 2
 
     def settings(self) -> dict[str, Any]:
-        """What tells this layout from others; rules at their defaults do not count, which older models do not know."""
+        """What tells this layout from others. Rules at their defaults do not: models of 0.1 were saved without."""
         settings = asdict(self)
         if self.rules == LayoutRules():
             del settings["rules"]

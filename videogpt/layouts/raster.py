@@ -1,9 +1,4 @@
-"""The raster scan: in which order the codes of a clip stand in a sequence, and at which positions.
-
-raster = Raster(latent_height=8, latent_width=8)
-codes_BM = raster.flatten(codes_BTHW)                # frame by frame, line by line
-place_M3 = raster.places(torch.arange(320))          # (t, h, w) of the codes by number, of a clip of any length
-"""
+"""The raster scan numbers the codes of a clip of any length: frame by frame, line by line."""
 
 from dataclasses import dataclass
 
@@ -16,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Raster:
-    """The grid of one latent frame, scanned from left to right, top to bottom, frame after frame."""
+    """The scan of latent frames of one size."""
 
     latent_height: int
     latent_width: int

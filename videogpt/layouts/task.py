@@ -4,8 +4,7 @@
     sequence = task.pack(examples)                       # to train on
     prompt = task.prompt(examples, latent_frames=5)      # to sample from: what is read first, and what is then drawn
 
-Network, loss and sampler never ask which task it is. `known_tasks` lists the files, so a new one needs no entry in any
-table. Refuses names of no task.
+Network, loss and sampler never ask which task it is. A task is found by the name of its file, without any table.
 """
 
 from abc import ABC, abstractmethod
@@ -32,12 +31,12 @@ LOSS_WEIGHTS = {"text": 0.1, "video": 1.0}
 
 
 class Example(NamedTuple):
-    """What is known of one clip: all of it in training; when sampling, codes that are None are to be drawn."""
+    """What is known of one clip: all of it in training, what is given when sampling."""
 
     text: list[int]
     """Ids of the text tokenizer, of the caption or the prompt."""
     codes_THW: Tensor | None = None
-    """int64."""
+    """int64; None where all are to be drawn."""
 
     def without_text(self) -> "Example":
         """The same with an empty caption: guidance steers away from what the model then predicts."""
@@ -63,7 +62,7 @@ class Task(ABC):
     """One way to lay out a sequence, of one set of sizes."""
 
     def __init__(self, config: LayoutConfig) -> None:
-        """Takes the sizes; ValueError for rules under which a row would see what it is to predict."""
+        """ValueError for rules under which a row would see what it is to predict."""
         self.config = config
         self.vocabulary = Vocabulary({"text": config.text_vocab_size, "video": config.codebook_size})
         self.raster = Raster(config.latent_height, config.latent_width)
@@ -90,7 +89,7 @@ class Task(ABC):
                 itself; else each is a sequence of its own, padded to the longest.
 
         Raises:
-            ValueError: another grid, or a token that is not its modality's.
+            ValueError: another grid, a token that is not its modality's, or no example.
         """
 
     @abstractmethod
@@ -98,23 +97,34 @@ class Task(ABC):
         """What sampling reads and then draws for each example, on the CPU.
 
         Args:
-            examples: One or more, whose codes are None.
-            latent_frames: How many to draw, 1 to the layout's number.
+            examples: One or more.
+            latent_frames: Length of the clips, 1 to the layout's number.
 
         Raises:
             ValueError: a token that is not its modality's, or no example.
         """
 
-    def check_codes(self, codes_THW: Tensor) -> None:
-        """Refuse codes of another grid or codebook: ValueError."""
-        found, config = tuple(codes_THW.shape), self.config
+    def codes_of(self, examples: Sequence[Example]) -> Tensor:
+        """The codes of examples, (B, T, H, W), on the CPU.
+
+        Raises:
+            ValueError: there is no example, or codes are of another grid or codebook.
+        """
+        if not examples:
+            raise ValueError("there is no example: give at least one")
+        codes, config = [], self.config
         frames, height, width = config.latent_frames, config.latent_height, config.latent_width
-        if len(found) != 3 or not 1 <= found[0] <= frames or found[1:] != (height, width):
-            raise ValueError(
-                f"codes are of shape {found}, the layout takes (1 to {frames}, {height}, {width}): "
-                "tokenize clips of the size and length that the model is made for"
-            )
-        self.vocabulary.check("video", codes_THW, "code", "codebook_size")
+        for example in examples:
+            assert example.codes_THW is not None, "to train, codes are given"
+            found = tuple(example.codes_THW.shape)
+            if len(found) != 3 or not 1 <= found[0] <= frames or found[1:] != (height, width):
+                raise ValueError(
+                    f"codes are of shape {found}, the layout takes (1 to {frames}, {height}, {width}): "
+                    "tokenize clips of the size and length that the model is made for"
+                )
+            self.vocabulary.check("video", example.codes_THW, "code", "codebook_size")
+            codes.append(example.codes_THW)
+        return torch.stack(codes).cpu()
 
 
 def known_tasks() -> list[str]:
@@ -130,12 +140,3 @@ def find_task(name: str) -> type[Task]:
     classes = (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == module.__name__)
     (task,) = (kind for kind in classes if issubclass(kind, Task))
     return task
-
-
-def stacked(examples: Sequence[Example]) -> Tensor:
-    """The codes of examples, (B, T, H, W), on the CPU. Raises ValueError where there is no example."""
-    if not examples:
-        raise ValueError("there is no example: give at least one")
-    codes = [example.codes_THW for example in examples]
-    assert all(codes_THW is not None for codes_THW in codes), "to train, codes are given"
-    return torch.stack([codes_THW for codes_THW in codes if codes_THW is not None]).cpu()

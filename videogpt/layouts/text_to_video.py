@@ -8,14 +8,16 @@ A sequence is BOS, text, EOT, padding up to a row that the whole batch shares, B
     span       text ....................        video ...............
 
 Positions have three axes (t, h, w), and text lies on the diagonal. They do not depend on the padding, so a caption
-gives the same result alone and in any batch. Too long captions are cut, with a warning. Refused besides what every
-task refuses: no example at all, and latent frames whose rows see each other, since a row predicts the next code.
+gives the same result alone and in any batch. Too long captions are cut, with a warning. Refuses latent frames whose
+rows see each other, since a row predicts the next code.
 """
 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, chain, pairwise
+from dataclasses import asdict
+from itertools import chain
+from typing import Any
 
 import torch
 from einops import repeat
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from videogpt.layouts.config import LayoutConfig
 from videogpt.layouts.sequence import Span, TokenSequence, TrainingSequence
-from videogpt.layouts.task import LOSS_WEIGHTS, Example, Prompt, Task, stacked
+from videogpt.layouts.task import LOSS_WEIGHTS, Example, Prompt, Task
 from videogpt.layouts.vocabulary import BOS, BOV, EOT, PAD
 from videogpt_kernels import Document, Visibility
 
@@ -51,31 +53,28 @@ class TextToVideo(Task):
         without_padding: bool = False,
     ) -> TrainingSequence:
         """See `Task.pack`. The last code of a clip is a target, but no row."""
-        if without_padding:
-            return _joined([self.pack([example], loss_weights=loss_weights) for example in examples], self)
-        for example in examples:
-            assert example.codes_THW is not None, "to train, codes are given"
-            self.check_codes(example.codes_THW)
-        codes_BTHW = stacked(examples)
+        if without_padding and examples:
+            return self._joined([self.pack([example], loss_weights=loss_weights) for example in examples])
+        codes_BTHW = self.codes_of(examples)
         prompt = self.prompt(examples, codes_BTHW.shape[1])
-        given, places_M = prompt.given, torch.tensor(prompt.places)
-        codes_BM = self.vocabulary.to_ids("video", self.raster.flatten(codes_BTHW)[:, places_M])
+        given, codes_BM = prompt.given, self.raster.flatten(codes_BTHW)[:, torch.tensor(prompt.places)]
+        ids_BM = self.vocabulary.to_ids("video", codes_BM)
         next_BR, text_ids = given.ids_BN[:, 1:], self.vocabulary.ids["text"]
         is_text_BR = (next_BR >= text_ids.start) & (next_BR < text_ids.stop)
         is_text_BR &= not self.config.rules.bidirectional_prefix
-        weight_BR, weight_BM = is_text_BR * loss_weights["text"], torch.full(codes_BM.shape, loss_weights["video"])
-        rows, video_rows = given.ids_BN.shape[1] - 1, codes_BM.shape[1]
+        weight_BR, weight_BM = is_text_BR * loss_weights["text"], torch.full(ids_BM.shape, loss_weights["video"])
+        text_rows, video_rows = next_BR.shape[1], ids_BM.shape[1]
         return TrainingSequence(
-            ids_BN=torch.cat([given.ids_BN, codes_BM[:, :-1]], dim=1),
+            ids_BN=torch.cat([given.ids_BN, ids_BM[:, :-1]], dim=1),
             positions_BN3=torch.cat([given.positions_BN3, prompt.positions_1M3[:, :-1]], dim=1),
             visibility=given.visibility,
-            spans=(Span("text", 0, rows), Span("video", rows, rows + video_rows)),
-            targets_BN=torch.cat([next_BR.where(is_text_BR, PAD), codes_BM], dim=1),
+            spans=(Span("text", 0, text_rows), Span("video", text_rows, text_rows + video_rows)),
+            targets_BN=torch.cat([next_BR.where(is_text_BR, PAD), ids_BM], dim=1),
             loss_weight_BN=torch.cat([weight_BR, weight_BM], dim=1),
         )
 
     def prompt(self, examples: Sequence[Example], latent_frames: int) -> Prompt:
-        """See `Task.prompt`."""
+        """See `Task.prompt`. Reads the texts alone."""
         ids_BR, length_B = self._text_rows([example.text for example in examples])
         batch, body_start = ids_BR.shape
         position_N = torch.tensor([*range(body_start), self.config.max_text_tokens])
@@ -85,27 +84,18 @@ class TextToVideo(Task):
             visibility=Visibility.prefix_body(length_B.int(), body_start, **self._rules()),
             spans=(Span("text", 0, body_start), Span("video", body_start, body_start + 1)),
         )
-        places = self.order(latent_frames)
+        places = range(latent_frames * self.raster.frame_tokens)
         positions_1M3 = self.config.max_text_tokens + 1 + self.raster.places(torch.tensor(places))[None]
         return Prompt(given=given, modality="video", places=places, positions_1M3=positions_1M3)
 
-    def order(self, latent_frames: int) -> list[int]:
-        """Places of the raster scan in the order in which their codes are predicted."""
-        return list(range(latent_frames * self.raster.frame_tokens))
-
-    def _rules(self) -> dict[str, int | bool | None]:
+    def _rules(self) -> dict[str, Any]:
         """The layout's rules in the words of `Visibility`."""
-        rules = self.config.rules
-        return {
-            "bidirectional_prefix": rules.bidirectional_prefix,
-            "window_frames": rules.window_frames,
-            "frame_tokens": self.raster.frame_tokens,
-        }
+        return {**asdict(self.config.rules), "frame_tokens": self.raster.frame_tokens}
 
     def _text_rows(self, texts: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Ids (B, R) of BOS, text, EOT and padding, and how many rows (B,) of each are not padding."""
         if not texts:
-            raise ValueError("there is no caption: give at least one, which may be empty")
+            raise ValueError("there is no example: give at least one")
         room = self.config.caption_tokens
         if max(map(len, texts)) > room:
             warnings.warn(f"longer captions are cut to their first {room} tokens: see max_text_tokens", stacklevel=2)
@@ -121,20 +111,20 @@ class TextToVideo(Task):
         ids_BR[row_R == last_B1] = EOT
         return ids_BR, length_B
 
-
-def _joined(documents: Sequence[TrainingSequence], task: TextToVideo) -> TrainingSequence:
-    """Sequences of one example each as documents of one sequence, without their padding."""
-    kept, lengths = [], []
-    for document in documents:
-        prefix, start = int(document.visibility.prefix_B), document.visibility.body_start
-        rows_N = torch.cat([torch.arange(prefix), torch.arange(start, document.ids_BN.shape[1])])
-        kept.append({key: getattr(document, key)[:, rows_N] for key in ("ids_BN", "positions_BN3", "targets_BN")})
-        kept[-1]["loss_weight_BN"] = document.loss_weight_BN[:, rows_N]
-        lengths += [prefix, len(rows_N) - prefix]
-    bounds = list(pairwise(accumulate(lengths, initial=0)))
-    places = [Document(*pair) for pair in zip(lengths[::2], lengths[1::2], strict=True)]
-    return TrainingSequence(
-        visibility=Visibility.packed([places], **task._rules()),
-        spans=tuple(Span(("text", "video")[i % 2], *bound) for i, bound in enumerate(bounds)),
-        **{key: torch.cat([rows[key] for rows in kept], dim=1) for key in kept[0]},
-    )
+    def _joined(self, sequences: Sequence[TrainingSequence]) -> TrainingSequence:
+        """Sequences of one example each as documents of one sequence, without their padding."""
+        kept: dict[str, list[Tensor]] = {"ids_BN": [], "positions_BN3": [], "targets_BN": [], "loss_weight_BN": []}
+        documents, spans, end = [], [], 0
+        for sequence in sequences:
+            prefix, body_start = int(sequence.visibility.prefix_B), sequence.visibility.body_start
+            rows_N = torch.cat([torch.arange(prefix), torch.arange(body_start, sequence.ids_BN.shape[1])])
+            for key, parts in kept.items():
+                parts.append(getattr(sequence, key)[:, rows_N])
+            documents.append(Document(prefix, len(rows_N) - prefix))
+            spans += [Span("text", end, end + prefix), Span("video", end + prefix, end + len(rows_N))]
+            end += len(rows_N)
+        return TrainingSequence(
+            visibility=Visibility.packed([documents], **self._rules()),
+            spans=tuple(spans),
+            **{key: torch.cat(parts, dim=1) for key, parts in kept.items()},
+        )

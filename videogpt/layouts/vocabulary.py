@@ -1,7 +1,7 @@
 """The joint vocabulary: special ids, then a range of ids for each modality.
 
     vocabulary = Vocabulary({"text": 512, "video": 1000})
-    ids = vocabulary.to_ids("video", codes)              # and back: vocabulary.to_tokens("video", ids)
+    ids = vocabulary.to_ids("video", codes)
     vocabulary.ids["video"]                              # range(516, 1516): what a row of the video can predict
 
 Ranges follow each other in the order given, so a further modality leaves the ids of those before it alone. Refuses
@@ -34,10 +34,6 @@ class Vocabulary:
     def to_ids(self, modality: str, tokens: Tensor) -> Tensor:
         """Tokens of a modality (ids of the text tokenizer, codes) -> joint ids, of any shape."""
         return tokens + self._first[modality]
-
-    def to_tokens(self, modality: str, ids: Tensor) -> Tensor:
-        """The inverse of `to_ids`."""
-        return ids - self._first[modality]
 
     def check(self, modality: str, tokens: Tensor, name: str, key: str) -> None:
         """Refuse tokens that are not the modality's: ValueError with the first, as `name`, and the size, as `key`."""

@@ -1,6 +1,6 @@
 """Key/value cache: what the decoder keeps of the rows it has seen, in memory of a size known beforehand.
 
-    cache = KVCache.for_model(model.config, prompts=2, prompt_rows=70, rows=256, batch=8)
+    cache = KVCache(model.config, prompts=2, prompt_rows=70, rows=256, batch=8)
     logits_BNV = model(prompts, cache)         # rows 0 .. N-1 of two sequences
     cache.fork([0, 0, 0, 0, 1, 1, 1, 1])       # now of eight, which share the rows of their prompts
     logits_BMV = model(next_rows, cache)       # sees those, and adds its own
@@ -27,18 +27,7 @@ class KVCache:
     """Keys and values of rows 0 .. length-1 of every sequence, in every layer."""
 
     def __init__(
-        self, pools: list[LayerPool], *, prompts: int, most_sequences: int, prompt_rows: int, rows: int
-    ) -> None:
-        """Takes the pools of the layers as they are; see `for_model`."""
-        self.pools = pools
-        self.prompts, self.most_sequences = prompts, most_sequences
-        self.prompt_rows, self.rows = prompt_rows, rows
-        self._places_B3 = torch.zeros(most_sequences, 3, dtype=torch.int32, device=pools[0].keys_GSD.device)
-        self.reset()
-
-    @classmethod
-    def for_model(
-        cls,
+        self,
         config: VideoGPTConfig,
         *,
         prompts: int,
@@ -47,15 +36,15 @@ class KVCache:
         batch: int | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> "KVCache":
+    ) -> None:
         """An empty cache.
 
         Args:
             prompts: sequences at first.
             rows: room of each sequence for rows behind its prompt. Under a window of K frames of T tokens,
                 K * T + n - 1 are enough for any length, where n is the most rows written at once, or rewound.
-            prompt_rows: rows at the beginning that samples of a prompt share, and that stay. All text must be among
-                them where `rows` is less than the whole video.
+            prompt_rows: rows at the beginning that samples of a prompt share, and that stay. The whole prefix must be
+                among them where `rows` is less than the whole body.
             batch: sequences there is room for, see `fork`; None is as many as prompts.
             dtype: that of the model's weights, or int8, with a scale for each row of each head.
 
@@ -66,10 +55,18 @@ class KVCache:
         if prompts < 1 or rows < 1 or prompt_rows < 0 or batch < prompts:
             sizes = f"prompts {prompts}, rows {rows}, prompt_rows {prompt_rows} and batch {batch}"
             raise ValueError(f"{sizes} make no cache: give at least 1, 1, 0, and as many as prompts")
+        self.prompts, self.prompt_rows, self.rows, self.most_sequences = prompts, prompt_rows, rows, batch
         slots = prompts * prompt_rows + batch * rows
         sizes = {"key_heads": config.kv_heads, "slots": slots, "width": config.head_dim}
-        pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
-        return cls(pools, prompts=prompts, most_sequences=batch, prompt_rows=prompt_rows, rows=rows)
+        self.pools = [LayerPool.empty(**sizes, dtype=dtype, device=device) for _ in range(config.depth)]
+        self._alone = batch == prompts
+        """Whether each prompt is followed by one ring; where there are more rings, they follow all prompts."""
+        self._prompt_slots = [prompt * (prompt_rows + (rows if self._alone else 0)) for prompt in range(prompts)]
+        self._ring_slots = [prompts * prompt_rows + ring * rows for ring in range(batch)]
+        if self._alone:
+            self._ring_slots = [slot + prompt_rows for slot in self._prompt_slots]
+        self._places_B3 = torch.zeros(batch, 3, dtype=torch.int32, device=device)
+        self.reset()
 
     @property
     def memory_bytes(self) -> int:
@@ -89,7 +86,7 @@ class KVCache:
         return self.lengths[0]
 
     def reset(self) -> None:
-        """Hold no rows of `prompts` sequences; the memory stays."""
+        """Hold no rows of the sequences that there were at first; the memory stays."""
         self.lengths = [0] * self.prompts
         """Rows held of each sequence."""
         self._written = [0] * self.prompts
@@ -153,37 +150,37 @@ class KVCache:
         if len(counts) != self.batch:
             raise ValueError(f"rows to rewind are {len(counts)} numbers for {self.batch} sequences: give as many")
         for count, length in zip(counts, self.lengths, strict=True):
-            if not 0 <= count <= max(length - self.prompt_rows, 0):
+            most = max(length - self.prompt_rows, 0)
+            if not 0 <= count <= most:
                 found = f"cannot rewind {count} of {length} rows, {self.prompt_rows} of them the prompt's"
-                raise ValueError(f"{found}: give 0..{max(length - self.prompt_rows, 0)}")
+                raise ValueError(f"{found}: give 0..{most}")
         self.lengths = [length - count for count, length in zip(counts, self.lengths, strict=True)]
         self._place()
 
     def fork(self, sources: Sequence[int]) -> None:
         """Go on with as many sequences as there are sources, the i-th as a copy of sequence sources[i].
 
-        Rows of prompts are shared, later ones copied. The visibility of the next step must be that of the new
-        sequences. Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
+        Rows of prompts are shared, later ones copied; the next step's visibility must be that of the new sequences.
+        Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
 
         Raises:
             ValueError: a source that does not exist, more sequences than there is room for, or a prompt that is not
                 complete and would be continued twice.
         """
-        if not 1 <= len(sources) <= self.most_sequences:
-            raise ValueError(
-                f"cannot fork into {len(sources)} sequences: the cache has room for 1..{self.most_sequences}"
-            )
+        most = self.most_sequences
+        if not 1 <= len(sources) <= most:
+            raise ValueError(f"cannot fork into {len(sources)} sequences: the cache has room for 1..{most}")
         for source in sources:
             if not 0 <= source < self.batch:
                 raise ValueError(f"cannot fork sequence {source}: there are 0..{self.batch - 1}")
-        for source in set(sources):
             if self.lengths[source] < self.prompt_rows and sources.count(source) > 1:
                 found = f"sequence {source} holds {self.lengths[source]} of {self.prompt_rows} rows of its prompt"
                 raise ValueError(f"cannot fork: {found}, and two would write the others; read the whole prompt before")
         rings = list(range(len(sources)))
-        used = max((self._written[source] for source in sources), default=0) - self.prompt_rows
+        used = max(self._written[source] for source in sources) - self.prompt_rows
         if used > 0:
-            old, new = (self._ring_slots(x, min(used, self.rows)) for x in ([self._ring_of[s] for s in sources], rings))
+            old = self._slots_of([self._ring_of[source] for source in sources], min(used, self.rows))
+            new = self._slots_of(rings, min(used, self.rows))
             for held in (x for pool in self.pools for x in pool if x is not None):
                 held[:, new] = held[:, old]  # gathered before it is scattered: rings may change places
         self._prompt_of = [self._prompt_of[source] for source in sources]
@@ -207,27 +204,15 @@ class KVCache:
             "lost, which is visible still; give more rows, or a visibility with a shorter window"
         )
 
-    @property
-    def _alone(self) -> bool:
-        """Whether each prompt is followed by one ring; where there are more rings, they follow all prompts."""
-        return self.most_sequences == self.prompts
-
-    def _prompt_slot(self, prompt: int) -> int:
-        return prompt * (self.prompt_rows + (self.rows if self._alone else 0))
-
-    def _ring_slot(self, ring: int) -> int:
-        if self._alone:
-            return self._prompt_slot(ring) + self.prompt_rows
-        return self.prompts * self.prompt_rows + ring * self.rows
-
-    def _ring_slots(self, rings: list[int], count: int) -> Tensor:
-        starts = torch.tensor([[self._ring_slot(ring)] for ring in rings])
+    def _slots_of(self, rings: list[int], count: int) -> Tensor:
+        """The first slots of rings, one ring after the other."""
+        starts = torch.tensor([[self._ring_slots[ring]] for ring in rings])
         return (starts + torch.arange(count)).flatten().to(self._places_B3.device)
 
     def _place(self) -> None:
         """Tell the device what the host knows."""
         rows = [
-            (length, self._prompt_slot(prompt), self._ring_slot(ring))
+            (length, self._prompt_slots[prompt], self._ring_slots[ring])
             for length, prompt, ring in zip(self.lengths, self._prompt_of, self._ring_of, strict=True)
         ]
         self._places_B3[: self.batch] = torch.tensor(rows, dtype=torch.int32).to(self._places_B3.device)

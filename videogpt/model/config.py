@@ -1,9 +1,4 @@
-"""Size and shape of the decoder.
-
-    config = VideoGPTConfig(vocab_size=task.vocabulary.size, width=256, depth=6)
-
-Refuses sizes that do not divide, or that no memory holds.
-"""
+"""Size and shape of the decoder. Refuses sizes that do not divide, or that no memory holds."""
 
 import math
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
-from videogpt.model.rotary import Rotation
+from videogpt.model.rotary import Rotation, rotation_at
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
 from videogpt_kernels.qk_rope import SHORTEST
 
@@ -40,7 +40,7 @@ Cached = tuple[LayerPool, Step] | None
 """What a layer keeps of earlier rows and where the new ones go, if there is a cache."""
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Grouped-query attention with QK-norm; a gain per head sets how sharply it can attend."""
 
     def __init__(self, config: VideoGPTConfig) -> None:
@@ -52,23 +52,22 @@ class Attention(nn.Module):
 
     def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cached: Cached) -> Tensor:
         qkv_BMAD = rearrange(self.qkv(x_BMD), "b m (a d) -> b m a d", d=self.head_dim)
-        turns = (rotation.cos_BN1D, rotation.sin_BN1D)
         if cached is not None and cached[1].has_earlier_rows:
-            q_BHMD = write_cache(qkv_BMAD, self.qk_gain_H, *turns, *cached)
+            q_BHMD = write_cache(qkv_BMAD, self.qk_gain_H, *rotation, *cached)
             out_BHMD = decode_attention(q_BHMD, *cached)
-            return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
-        # Queries and keys are normalised and turned as one tensor: short sequences wait for the number of calls.
-        qk_BMHD, v_BMGD = qkv_BMAD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        qk_BHMD = rearrange(qk_rope(qk_BMHD, self.qk_gain_H, *turns), "b m h d -> b h m d")
-        q_BHMD, k_BGMD = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
-        v_BGMD = rearrange(v_BMGD, "b m g d -> b g m d")
-        if cached is not None:
-            store_rows(k_BGMD, v_BGMD, *cached)
-        out_BHMD = attention(q_BHMD, k_BGMD, v_BGMD, visibility)
+        else:
+            # Queries and keys are normalised and turned as one tensor: short sequences wait for the number of calls.
+            qk_BMHD, v_BMGD = qkv_BMAD.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+            qk_BHMD = rearrange(qk_rope(qk_BMHD, self.qk_gain_H, *rotation), "b m h d -> b h m d")
+            q_BHMD, k_BGMD = qk_BHMD.split([self.heads, self.kv_heads], dim=1)
+            v_BGMD = rearrange(v_BMGD, "b m g d -> b g m d")
+            if cached is not None:
+                store_rows(k_BGMD, v_BGMD, *cached)
+            out_BHMD = attention(q_BHMD, k_BGMD, v_BGMD, visibility)
         return self.out(rearrange(out_BHMD, "b h m d -> b m (h d)"))
 
 
-class FeedForward(nn.Module):
+class _FeedForward(nn.Module):
     """SwiGLU: one projection gates another."""
 
     def __init__(self, config: VideoGPTConfig) -> None:
@@ -81,13 +80,13 @@ class FeedForward(nn.Module):
         return self.out(F.silu(gate) * value)
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """One layer: attention, then feed-forward, each added to the residual stream."""
 
     def __init__(self, config: VideoGPTConfig) -> None:
         super().__init__()
-        self.attention = Attention(config)
-        self.feed_forward = FeedForward(config)
+        self.attention = _Attention(config)
+        self.feed_forward = _FeedForward(config)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, x_BMD: Tensor, rotation: Rotation, visibility: Visibility, cached: Cached) -> Tensor:
@@ -105,7 +104,7 @@ class VideoGPT(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.head = None if config.tie_head else nn.Linear(config.width, config.vocab_size, bias=False)
         self._initialize()
 
@@ -124,7 +123,7 @@ class VideoGPT(nn.Module):
         device, dtype = x_BMD.device.type, x_BMD.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        rotation = Rotation.at(sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype)
+        rotation = rotation_at(sequence.positions_BN3, head_dim=config.head_dim, base=config.rope_base, dtype=dtype)
         rows, layers = sequence.ids_BN.shape[1], [None] * config.depth
         if cache is not None:
             step = cache.step(sequence.visibility, rows)

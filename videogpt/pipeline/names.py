@@ -1,4 +1,4 @@
-"""Models and video tokenizers by name or path: `shapes`, `natural`, a folder; a model stands for its tokenizer, too.
+"""Models, video tokenizers and devices by name: `shapes`, `natural`, a folder; a model stands for its tokenizer, too.
 
     folder = find_model("shapes")
     tokenizer = load_tokenizer("runs/tokenizer/pretrained", device="auto")
@@ -9,7 +9,6 @@ of a run is refused, and what the run has made is named.
 """
 
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -23,8 +22,6 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer, shipped_tokenizer
 TOKENIZER_NAME = "tokenizer"
 """The folder of the video tokenizer inside a model's."""
 
-Loaded = TypeVar("Loaded", bound=Tokenizer)
-
 
 def shipped_models() -> dict[str, Path]:
     """The models inside this package: their folders by name."""
@@ -37,22 +34,14 @@ def shipped() -> dict[str, Path]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The folder of a model: a shipped one's by its name, or the path.
-
-    Raises:
-        ValueError: there is no such name and no such folder, or it is the folder of a run.
-    """
+    """The folder of a model. Raises ValueError where there is none, or that of a run."""
     folder = find_folder(name_or_path, "model", shipped_models())
     refuse_run_folder(folder)
     return folder
 
 
 def find_tokenizer(name_or_path: str | Path) -> Path:
-    """The folder of a tokenizer: found as a model's is, which gives the one inside of it.
-
-    Raises:
-        ValueError: see `find_model`.
-    """
+    """The folder of a tokenizer, which may be inside of a model's. Raises ValueError as `find_model`."""
     folder = find_folder(name_or_path, "tokenizer", shipped())
     refuse_run_folder(folder)
     inside = folder / TOKENIZER_NAME
@@ -60,7 +49,7 @@ def find_tokenizer(name_or_path: str | Path) -> Path:
 
 
 def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoTokenizer:
-    """Load a tokenizer of this project in float32; `auto` takes the GPU where there is one, else `cpu` or `cuda`.
+    """Load a tokenizer of this project in float32; see `find_device`.
 
     Raises:
         ValueError: not found, incomplete or altered, of another project, or no such device.
@@ -70,7 +59,7 @@ def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoToken
             f"{name_or_path} is no tokenizer of this project: reconstruct, tokenize, inspect take some of others, "
             "but here one is wanted that streams, as videogpt fit makes them"
         )
-    return _on(device, VideoTokenizer.from_pretrained(find_tokenizer(name_or_path)))
+    return VideoTokenizer.from_pretrained(find_tokenizer(name_or_path)).to(find_device(device))
 
 
 def load_any_tokenizer(name_or_path: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
@@ -80,16 +69,24 @@ def load_any_tokenizer(name_or_path: str | Path, device: str = "auto", *, trust_
         ValueError: see `load_tokenizer`; also TorchScript that is not trusted.
     """
     place = name_or_path if _is_imported(name_or_path) else find_tokenizer(name_or_path)
-    return _on(device, load_video_tokenizer(place, trust_torchscript=trust_torchscript))
+    return load_video_tokenizer(place, trust_torchscript=trust_torchscript).to(find_device(device))
+
+
+def find_device(name: str) -> torch.device:
+    """`auto` takes the GPU where there is one; else `cpu`, `cuda`, `cuda:1` and so on. Raises ValueError for others."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is not known: choose auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r} is not supported: choose auto, cpu or cuda")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise ValueError(f"device {name!r} is not there (GPUs found: {found}): choose cpu or auto")
+    return device
 
 
 def _is_imported(name_or_path: str | Path) -> bool:
     return str(name_or_path) not in shipped() and is_imported(Path(name_or_path))
-
-
-def _on(device: str, tokenizer: Loaded) -> Loaded:
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        return tokenizer.to(torch.device(name))
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} is not there: choose auto, cpu or cuda") from error

@@ -25,11 +25,12 @@ from typing import Any
 import torch
 
 from videogpt.layouts.task import Example
+from videogpt.pipeline.names import find_device
 from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
-from videogpt.sampling.sampler import VideoSampler
+from videogpt.sampling.sampler import sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
@@ -38,7 +39,6 @@ SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
 OnProgress = Callable[[int, int], None]
-"""Called with the number of codes drawn so far and the number in all, once a latent frame."""
 
 
 class Pipeline:
@@ -48,7 +48,7 @@ class Pipeline:
         """Take a model as it is, each part on its device and in its type, and put it into evaluation mode.
 
         Args:
-            model: The model.
+            model: All of its parts.
             name: What `describe` calls it.
             batch_size: The most samples made at once; more are made one batch after another.
         """
@@ -64,21 +64,22 @@ class Pipeline:
     def from_pretrained(cls, folder_or_name: str | Path, device: str = "auto", *, batch_size: int = 16) -> "Pipeline":
         """Load a model folder, or a shipped model by its name.
 
+        The network runs in float32 on a CPU, in bfloat16 on a GPU; the video tokenizer always in float32.
+
         Args:
-            device: `auto` takes the GPU where there is one; else `cpu`, `cuda`, `cuda:1` and so on. The
-                network runs in float32 on a CPU, in bfloat16 on a GPU; the video tokenizer always in float32.
+            device: See `find_device`.
 
         Raises:
             ValueError: no such model or device, or a folder that is incomplete, altered or of two models.
         """
-        target = _device(device)
+        target = find_device(device)
         model = load_model(folder_or_name)
         model.network.to(target, torch.bfloat16 if target.type == "cuda" else torch.float32)
         model.tokenizer.to(target)
         return cls(model, name=Path(folder_or_name).resolve().name, batch_size=batch_size)
 
     def save_pretrained(self, folder: str | Path, dtype: StoredType = "float32") -> None:
-        """Write a complete model folder, all of it or nothing; see `videogpt.pipeline.saved_model.save_model`."""
+        """See `videogpt.pipeline.saved_model.save_model`."""
         save_model(folder, self.model, dtype=dtype)
 
     @property
@@ -91,16 +92,9 @@ class Pipeline:
         """Frames of the longest clip that the model has learned to make."""
         return self.model.tokenizer.num_frames(self.model.task.config.latent_frames)
 
-    def __call__(
-        self,
-        prompts: Prompts,
-        *,
-        sampling: SamplingConfig | None = None,
-        progress: OnProgress | None = None,
-        **asked: Any,
-    ) -> list[Clip]:
-        """Sample clips: those of `samples`, which has the arguments."""
-        return [sample.clip for sample in self.samples(prompts, sampling=sampling, progress=progress, **asked)]
+    def __call__(self, prompts: Prompts, **arguments: Any) -> list[Clip]:
+        """The clips of `samples`, which says what the arguments are."""
+        return [sample.clip for sample in self.samples(prompts, **arguments)]
 
     def samples(
         self,
@@ -115,7 +109,7 @@ class Pipeline:
         Args:
             prompts: One or more, strings or requests.
             sampling: How to draw; the model's own settings if None.
-            progress: Called with the number of codes drawn so far and in all.
+            progress: Called once a latent frame with the number of codes drawn so far and the number in all.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
@@ -126,7 +120,7 @@ class Pipeline:
         return self._sample_batches(requests, latents, sampling or self.model.sampling, progress)
 
     def stream(self, prompts: Prompts, *, sampling: SamplingConfig | None = None, **asked: Any) -> Iterator[list[Clip]]:
-        """Sample all clips in one batch, and yield their frames as they are decoded; the arguments are of `samples`.
+        """Sample all clips in one batch, and yield their frames as they are decoded; for the arguments see `samples`.
 
         Yields:
             For every latent frame one clip per sample with the frames it decodes to: one for the first, then as many
@@ -190,15 +184,14 @@ class Pipeline:
         self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig
     ) -> Iterator[list[Clip]]:
         model = self.model
-        sampler = VideoSampler(model.network, model.task, sampling)
         decoder, device = model.tokenizer.stream(), next(model.tokenizer.parameters()).device
         examples = [Example(self._ids(request.text)) for request in requests]
-        for codes_BHW in sampler(examples, [request.seed for request in requests], latent_frames):
+        seeds = [request.seed for request in requests]
+        for codes_BHW in sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames):
             video_BCTHW = decoder.decode(codes_BHW[:, None].to(device))
             yield [Clip.from_video(video_CTHW, model.fps) for video_CTHW in video_BCTHW]
 
     def _ids(self, text: str) -> list[int]:
-        """Text ids of a prompt; one that is too long is cut, with a warning."""
         ids, room = self.model.text_tokenizer.encode(text), self.model.task.config.caption_tokens
         if len(ids) > room:
             start = text if len(text) <= SHOWN_OF_A_PROMPT else f"{text[:SHOWN_OF_A_PROMPT]}..."
@@ -210,7 +203,6 @@ class Pipeline:
         return ids[:room]
 
     def _latent_frames(self, num_frames: int | None) -> int:
-        """Latent frames of a clip of `num_frames` frames, if the model can make it."""
         if num_frames is None:
             return self.model.task.config.latent_frames
         if num_frames > self.max_frames:
@@ -220,18 +212,3 @@ class Pipeline:
             return self.model.tokenizer.grid(num_frames, side, side).time
         except ValueError as error:
             raise ValueError(f"num_frames is {num_frames}: {error}") from error
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is not known: choose auto, cpu or cuda") from error
-    if target.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported: choose auto, cpu or cuda")
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ValueError(f"device {device!r} is not there (GPUs found: {found}): choose cpu or auto")
-    return target

@@ -1,8 +1,5 @@
 """Files of prompts: plain text with one prompt a line, or JSON lines with `prompt` and, if wanted, `seed`.
 
-    for request in read_prompts("prompts.txt"):
-        print(request.text, request.seed)
-
 Blank lines are skipped. A file that is missing, is not UTF-8, holds no prompt or has a bad line is refused, and
 the line named.
 """
@@ -23,8 +20,7 @@ def read_prompts(path: str | Path, default: Request = Request()) -> list[Request
         default: What a line does not say.
 
     Raises:
-        ValueError: there is no such file, it is not UTF-8, holds no prompt, or a line of JSON is not an object
-            with a `prompt` string and an optional whole `seed` of 0 or more.
+        ValueError: see above.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -35,15 +31,12 @@ def read_prompts(path: str | Path, default: Request = Request()) -> list[Request
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    parse = _parse_json_line if path.suffix.lower() == ".jsonl" else _parse_plain_line
-    prompts = [parse(line, f"{path}, line {n}", default) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not prompts:
+    lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
         raise ValueError(f"{path} holds no prompt: write one prompt a line")
-    return prompts
-
-
-def _parse_plain_line(line: str, place: str, default: Request) -> Request:
-    return replace(default, text=line.strip())
+    if path.suffix.lower() == ".jsonl":
+        return [_parse_json_line(line, f"{path}, line {n}", default) for n, line in lines]
+    return [replace(default, text=line) for _, line in lines]
 
 
 def _parse_json_line(line: str, place: str, default: Request) -> Request:

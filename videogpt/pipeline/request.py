@@ -54,7 +54,7 @@ def make_requests(
     """Requests for so many samples of each prompt: all of the first prompt, then those of the second, ...
 
     Args:
-        prompts: One or more.
+        prompts: Those that are strings take the seed and number of frames given here.
         seed: Of the first sample of each prompt, one for all or one for each; sample k of a prompt has seed + k.
         num_samples: Samples of each prompt.
         num_frames: See `Request`.

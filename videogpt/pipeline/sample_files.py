@@ -27,10 +27,8 @@ from videogpt_tokenizer.files.replacing import write_whole
 
 # T frames, H/W height and width, C colours
 
-FORMATS = ("mp4", "gif", "webp")
-SHEET_COLUMNS = 9
-SHEET_ROWS = 32
-SHEET_GAP = 2
+_FORMATS = ("mp4", "gif", "webp")
+_COLUMNS, _ROWS, _GAP = 9, 32, 2  # of contact sheets; the gap in pixels
 
 
 def contact_sheet(clips: Sequence[Clip]) -> Tensor:
@@ -45,6 +43,7 @@ class SampleWriter:
         """Make the folder if need be and check that it can be written, so that no sampling is done in vain.
 
         Args:
+            folder: Where to write.
             file_format: mp4, gif or webp.
             about: What goes into every sample's JSON besides its own data, such as `Pipeline.describe()`.
 
@@ -52,8 +51,8 @@ class SampleWriter:
             ValueError: the format is unknown.
             OSError: the folder cannot be made or written.
         """
-        if file_format not in FORMATS:
-            raise ValueError(f"format {file_format!r} is not known: choose {', '.join(FORMATS)}")
+        if file_format not in _FORMATS:
+            raise ValueError(f"format {file_format!r} is not known: choose {', '.join(_FORMATS)}")
         self.folder = Path(folder)
         self.file_format = file_format
         self.about = dict(about or {})
@@ -78,19 +77,12 @@ class SampleWriter:
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
-        if len(self._shown) < SHEET_ROWS:
+        if len(self._shown) < _ROWS:
             self._shown.append(Clip(_spread_frames(sample.clip), sample.clip.fps))
         return path
 
     def write_contact_sheet(self) -> Path | None:
-        """Write one picture with a row of up to 9 evenly spaced frames for each of the first 32 samples.
-
-        Returns:
-            Its path, or None where no sample has been written since the last sheet.
-
-        Raises:
-            OSError: as `write`.
-        """
+        """Write one picture of the first 32 samples since the last sheet; return its path, or None without samples."""
         if not self._shown:
             return None
         with writing_to(self.folder), next_number(self.folder) as number:
@@ -119,7 +111,7 @@ class SampleWriter:
 
 def _spread_frames(clip: Clip) -> Tensor:
     """Up to 9 evenly spaced frames of a clip, the first and the last among them, THWC."""
-    columns = min(SHEET_COLUMNS, len(clip))
+    columns = min(_COLUMNS, len(clip))
     return clip.frames_THWC[torch.linspace(0, len(clip) - 1, columns).round().long()]
 
 
@@ -130,8 +122,8 @@ def _stack(pictures: list[Tensor], *, dim: int) -> Tensor:
     parts: list[Tensor] = []
     for picture in pictures:
         shape = list(picture.shape)
-        shape[other], shape[dim] = longest, shape[dim] + SHEET_GAP
+        shape[other], shape[dim] = longest, shape[dim] + _GAP
         canvas = torch.full(shape, 255, dtype=torch.uint8)
         canvas[: picture.shape[0], : picture.shape[1]] = picture
         parts.append(canvas)
-    return torch.cat(parts, dim=dim).narrow(dim, 0, sum(part.shape[dim] for part in parts) - SHEET_GAP)
+    return torch.cat(parts, dim=dim).narrow(dim, 0, sum(part.shape[dim] for part in parts) - _GAP)

@@ -3,7 +3,7 @@
     model = load_model("path/to/folder")               # or load_model("shapes"), a model inside this package
     save_model("another/folder", model, dtype="float16")
 
-    config.json          layout, network, sampling defaults, frame size and rate, hashes of the rest
+    config.json          task, layout, network, sampling defaults, frame rate, hashes of the rest
     model.safetensors    the network's weights
     text.model           the text tokenizer (SentencePiece)
     tokenizer/           the video tokenizer (config.json and model.safetensors)
@@ -29,25 +29,23 @@ from videogpt.pipeline.names import TOKENIZER_NAME, find_model
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.files.replacing import replacement_of
 from videogpt_tokenizer.files.weights_folder import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
     build_config,
     check_tensors,
     read_config,
     read_pretrained,
     write_pretrained,
 )
+from videogpt_tokenizer.files.wording import some_of
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 FORMAT, VERSION = "videogpt-model", 2
 KEYS = ("fps", "layout", "model", "sampling", "sha256", "task")
 TEXT_NAME = "text.model"
-FILES = (
-    "config.json",
-    "model.safetensors",
-    TEXT_NAME,
-    f"{TOKENIZER_NAME}/config.json",
-    f"{TOKENIZER_NAME}/model.safetensors",
-)
+_PARTS = (CONFIG_NAME, WEIGHTS_NAME)
+MODEL_FILES = (*_PARTS, TEXT_NAME, *(f"{TOKENIZER_NAME}/{name}" for name in _PARTS))
 
 StoredType = Literal["float32", "float16"]
 
@@ -66,7 +64,7 @@ class SavedModel:
     """Predicts the next token."""
     fps: float
     """Frames per second of the clips that the model learned from."""
-    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    sampling: SamplingConfig = SamplingConfig()
     """Settings that suit this model."""
 
     def __post_init__(self) -> None:
@@ -92,7 +90,7 @@ def load_model(folder_or_name: str | Path) -> SavedModel:
     """
     folder = find_model(folder_or_name)
     config = read_config(folder, FORMAT, KEYS, VERSION)
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}: copy the complete model folder again")
     tokenizer = VideoTokenizer.from_pretrained(folder / TOKENIZER_NAME)
@@ -106,15 +104,22 @@ def load_model(folder_or_name: str | Path) -> SavedModel:
                 "config.json): copy the complete model folder again"
             )
     _, weights = read_pretrained(folder, FORMAT, KEYS, VERSION)
-    task = _task(config.get("task", "text_to_video"), folder)(build_config(LayoutConfig, config, "layout", folder))
+    try:
+        kind = find_task(str(config.get("task", "text_to_video")))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG_NAME}: {error}; a later version may know it") from error
+    task = kind(build_config(LayoutConfig, config, "layout", folder))
     network = _build_network(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
+    sampling, fps = build_config(SamplingConfig, config, "sampling", folder), config.get("fps")
+    if not isinstance(fps, int | float):
+        raise ValueError(f"{folder / CONFIG_NAME}: fps is {fps!r}, not a number: copy the folder again")
     return SavedModel(
         tokenizer=tokenizer,
         text_tokenizer=text_tokenizer,
         task=task,
         network=network.eval(),
-        sampling=build_config(SamplingConfig, config, "sampling", folder),
-        fps=_fps(config.get("fps"), folder),
+        fps=float(fps),
+        sampling=sampling,
     )
 
 
@@ -151,14 +156,11 @@ def _write(folder: Path, model: SavedModel, dtype: torch.dtype) -> None:
             TEXT_NAME: model.text_tokenizer.fingerprint(),
         },
     }
-    weights = {name: _stored(tensor, dtype) for name, tensor in model.network.state_dict().items()}
+    tensors = model.network.state_dict().items()
+    weights = {name: x.to(dtype) if x.is_floating_point() else x for name, x in tensors}
     write_pretrained(folder, config, weights)
     model.text_tokenizer.save(folder / TEXT_NAME)
     model.tokenizer.save_pretrained(folder / TOKENIZER_NAME)
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _refuse_other_files(folder: Path) -> None:
@@ -167,27 +169,14 @@ def _refuse_other_files(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file: give a folder for the model")
-    known = {name.split("/")[0] for name in FILES}
+    known = {name.split("/")[0] for name in MODEL_FILES}
     others = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if others:
-        raise ValueError(f"{folder} holds other files ({', '.join(others[:3])}): give a folder of its own")
-
-
-def _task(name: object, folder: Path) -> type[Task]:
-    try:
-        return find_task(str(name))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: {error}; a later version may know it") from error
-
-
-def _fps(value: object, folder: Path) -> float:
-    if not isinstance(value, int | float):
-        raise ValueError(f"{folder / 'config.json'}: fps is {value!r}, not a number: copy the folder again")
-    return float(value)
+        raise ValueError(f"{folder} holds other files ({some_of(others)}): give a folder of its own")
 
 
 def _build_network(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
-    source, last = str(folder / "model.safetensors"), f"blocks.{config.depth - 1}.feed_forward.out.weight"
+    source, last = str(folder / WEIGHTS_NAME), f"blocks.{config.depth - 1}.feed_forward.out.weight"
     # These bound all others, and are asked for before any memory is taken.
     sizes = {"embedding.weight": (config.vocab_size, config.width), last: (config.width, config.mlp_width)}
     largest = {name: torch.empty(size, device="meta") for name, size in sizes.items()}

@@ -1,16 +1,11 @@
-"""How to draw codes: temperature, filters and guidance, under the names that transformers gave them.
-
-    SamplingConfig(temperature=0.9, top_k=100, guidance_scale=3.0)
-
-Seeds are not a setting: they belong to each sample.
-"""
+"""How to draw codes: temperature, filters and guidance, under the names that transformers gave them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """Settings of one sampling run, the same for all its samples."""
+    """Settings of one sampling run, the same for all its samples. Seeds are none: they belong to each sample."""
 
     temperature: float = 1.0
     """Divides the logits: below 1 safer, above 1 more varied, 0 always takes the most likely code."""

@@ -1,10 +1,10 @@
 """Logits and noise -> tokens. Noise belongs to a seed and a place, whatever is drawn before, beside or again.
 
-    draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8)
+    draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8, device=device)
     codes_B = draw(logits_RV, place=0)
 
-The argmax of logits plus Gumbel noise is a draw from their softmax. The noise of a place is fixed, and so is the token
-for given logits: lanes that compute the same logits in another order draw the same tokens.
+The argmax of logits plus Gumbel noise is a draw from their softmax. As the noise of a place is fixed, lanes that
+compute the same logits in another order draw the same tokens. Noise is made on the CPU, whatever the device.
 """
 
 from collections.abc import Sequence
@@ -28,13 +28,12 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 class PlaceNoise:
-    """Noise of every place of every sample; places may be asked for in any order, and again until they are done."""
+    """Noise of every place of every sample; places may be asked for in any order, and again until they are done.
+
+    A generator gives the noise of a whole line of places at once, since a step has no time for loops over samples.
+    """
 
     def __init__(self, seeds: Sequence[int], codebook_size: int, line: int, device: torch.device) -> None:
-        """Takes the seed of each sample and the number of places in a line of the grid.
-
-        A generator gives the noise of a whole line at once, since a step has no time for loops over samples.
-        """
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._shape, self._device = (line, codebook_size), device
         self._lines_LBV: list[Tensor | None] = []
@@ -60,7 +59,7 @@ class PlaceNoise:
 
 
 class Draw:
-    """Draws tokens of a batch of samples with one set of settings."""
+    """Draws tokens of a batch of samples, each with its seed; `line` is the number of places in a line of the grid."""
 
     def __init__(
         self, config: SamplingConfig, seeds: Sequence[int], codebook_size: int, line: int, device: torch.device

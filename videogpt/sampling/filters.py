@@ -1,7 +1,5 @@
 """Filters on logits: temperature, top-k, top-p and min-p, on a whole batch at once.
 
-    logits_BV = filter_logits(logits_BV, SamplingConfig(temperature=0.9, top_k=100, top_p=0.95))
-
 Removed entries become -inf. Meaning, order and treatment of ties are those of Hugging Face transformers:
 temperature first, then top-k, top-p and min-p, each on what the one before it left. The most likely entry of
 a row always survives.

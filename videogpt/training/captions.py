@@ -1,8 +1,5 @@
 """Captions as tokens, and rows of token shards as sequences to train on; the latter in the loader's workers.
 
-    text_tokenizer = find_text_tokenizer(config, run_folder, captions)
-    data.collate_training = partial(pack_rows, task=task, text_tokenizer=text_tokenizer, text=config)
-
 Without a text tokenizer of the user's, one is trained on the captions and kept as `text.model` in the run folder.
 """
 
@@ -47,19 +44,16 @@ def pack_rows(
     without_padding: bool = False,
 ) -> TrainingSequence:
     """Rows -> one batch of sequences. Captions are dropped at random from rows that bring random numbers."""
-    examples = [
-        Example([] if _drops(row, text.dropout) else text_tokenizer.encode(row.caption), row.codes_THW) for row in rows
-    ]
+    examples = []
+    for row in rows:
+        dropped = row.draw is not None and float(row.draw.random()) < text.dropout
+        examples.append(Example([] if dropped else text_tokenizer.encode(row.caption), row.codes_THW))
     weights = {**LOSS_WEIGHTS, "text": text.loss_weight}
     return task.pack(examples, loss_weights=weights, without_padding=without_padding)
 
 
 def find_text_tokenizer(config: TextConfig, run: Path, captions: Callable[[], list[str]]) -> TextTokenizer:
-    """The user's, else that of the run's folder, else one trained on the captions.
-
-    Raises:
-        ValueError: the user's is no file, or no text tokenizer.
-    """
+    """The user's, else that of the run's folder, else one trained on the captions. ValueError for what is none."""
     if config.tokenizer is not None:
         if not Path(config.tokenizer).is_file():
             raise ValueError(f"model.text.tokenizer {config.tokenizer} is no file: give a SentencePiece model, or none")
@@ -69,7 +63,3 @@ def find_text_tokenizer(config: TextConfig, run: Path, captions: Callable[[], li
     tokenizer = TextTokenizer.train(captions(), vocab_size=config.vocab_size)
     log.info("trained a text tokenizer of %d tokens on the captions", tokenizer.vocab_size)
     return tokenizer
-
-
-def _drops(row: TokenRow, share: float) -> bool:
-    return row.draw is not None and float(row.draw.random()) < share

@@ -3,8 +3,8 @@
     videogpt fit --config configs/videogpt/tiny.yaml
 
 Rows of token shards come from `TokenData`, packed into sequences by the task in the loader's workers. The loss is
-cross-entropy over each modality's own ids; validation is in bits per video token. What is validated, sampled from and
-saved is the moving average of the weights.
+cross-entropy over each modality's own ids; what is logged is in bits per token of each modality. What is validated,
+sampled from and saved is the moving average of the weights.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
 import torch
@@ -28,7 +28,7 @@ from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import SavedModel, save_model
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
@@ -43,15 +43,6 @@ class SampleLogConfig:
     """One row of frames each; none by default."""
     sampling: SamplingConfig = SamplingConfig()
     """Temperature, truncation and guidance."""
-
-
-class SequenceLosses(NamedTuple):
-    """Cross-entropy of a batch in nats."""
-
-    total: Tensor
-    """Mean over all rows, each with its weight: what training makes small."""
-    mean: dict[str, Tensor]
-    """Mean of each modality, by its name."""
 
 
 class VideoGPTTraining(lightning.LightningModule):
@@ -151,23 +142,20 @@ class VideoGPTTraining(lightning.LightningModule):
             sampling=self.sample_config.sampling,
         )
 
-    def losses(self, network: VideoGPT, sequence: TrainingSequence) -> SequenceLosses:
-        """Cross-entropy of a batch, each modality's targets against that modality's ids alone."""
+    def losses(self, network: VideoGPT, sequence: TrainingSequence) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats of a batch: the mean over all rows by their weight, which training makes small, and by modality."""
         nats_BN = row_nats(network, sequence, self.task.vocabulary)
-        weighted, mean = [], {}
+        weighted, means = [], {}
         for modality in self.task.vocabulary.ids:
             rows = sequence.rows_of(modality)
             weight_R = sequence.loss_weight_BN[:, rows].flatten()
             weighted.append((nats_BN[:, rows].flatten() * weight_R).sum())
-            mean[modality] = weighted[-1].detach() / weight_R.sum().clamp(min=1e-9)
-        return SequenceLosses(torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), mean)
+            means[modality] = weighted[-1].detach() / weight_R.sum().clamp(min=1e-9)
+        return torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), means
 
     def training_step(self, batch: TrainingSequence, batch_idx: int) -> Tensor:
-        """Weighted mean over all rows, with captions dropped at random."""
-        with fast_autocast(self.device):
-            losses = self.losses(self.model, batch)
-        self._log_bits("train", losses, len(batch.ids_BN))
-        return losses.total
+        """The loss of the model, whose bits are logged."""
+        return self._measure("train", self.model, batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the average follow before anything can save a checkpoint between the two."""
@@ -186,11 +174,13 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def validation_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """Bits per token of the averaged model."""
-        self._measure("val", batch)
+        assert self.saved is not None
+        self._measure("val", self.saved.network, batch)
 
     def test_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """The figures of validation."""
-        self._measure("test", batch)
+        assert self.saved is not None
+        self._measure("test", self.saved.network, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Sample the configured prompts and show them as rows of frames."""
@@ -227,18 +217,16 @@ class VideoGPTTraining(lightning.LightningModule):
         assert self.saved is not None, "the model is built when fit, validate or test begins"
         save_model(folder, self.saved)
 
-    def _measure(self, stage: str, batch: TrainingSequence) -> None:
-        assert self.saved is not None
+    def _measure(self, stage: str, network: VideoGPT, batch: TrainingSequence) -> Tensor:
+        """The loss of a batch; logs the bits of each modality."""
         with fast_autocast(self.device):
-            losses = self.losses(self.saved.network, batch)
-        self._log_bits(stage, losses, len(batch.ids_BN))
-
-    def _log_bits(self, stage: str, losses: SequenceLosses, batch_size: int) -> None:
-        for name, nats in losses.mean.items():
+            loss, means = self.losses(network, batch)
+        for name, nats in means.items():
             self.log(
                 f"{stage}/bits_per_{name}_token",
                 nats / math.log(2),
                 prog_bar=name == "video",
-                batch_size=batch_size,
+                batch_size=len(batch.ids_BN),
                 sync_dist=stage != "train",
             )
+        return loss

@@ -10,8 +10,8 @@ import torch
 
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt.pipeline.saved_model import FILES, SavedModel, load_model, save_model
-from videogpt.sampling import SamplingConfig
+from videogpt.pipeline.saved_model import MODEL_FILES, SavedModel, load_model, save_model
+from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
 PROMPTS = ["a red circle moves left", "", "a blue star spins"]
@@ -122,14 +122,14 @@ def test_settings_are_saved_with_the_model(tiny_model: SavedModel, tmp_path: Pat
     assert load_model(tmp_path / "model").sampling == sampling
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", MODEL_FILES)
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"{name}.*copy|{name} is missing"):
         load_model(folder)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("json")])
+@pytest.mark.parametrize("name", [name for name in MODEL_FILES if not name.endswith("json")])
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
     content = bytearray((folder / name).read_bytes())
@@ -234,8 +234,8 @@ def test_saving_replaces_a_model_but_nothing_else(tiny_model: SavedModel, folder
 
 
 def test_a_failed_save_leaves_the_old_model(tiny_model: SavedModel, folder: Path) -> None:
-    kept = {name: (folder / name).read_bytes() for name in FILES}
+    kept = {name: (folder / name).read_bytes() for name in MODEL_FILES}
     with pytest.raises(TypeError):
         save_model(folder, dataclasses.replace(tiny_model, fps=torch.tensor(8.0)))  # type: ignore[arg-type]
-    assert {name: (folder / name).read_bytes() for name in FILES} == kept
+    assert {name: (folder / name).read_bytes() for name in MODEL_FILES} == kept
     assert [path.name for path in folder.parent.iterdir()] == ["model"]

@@ -13,7 +13,7 @@ import torch
 
 from videogpt.pipeline.request import Request, Sample
 from videogpt.pipeline.sample_files import SampleWriter, contact_sheet
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import gumbel_noise
 from videogpt.sampling.filters import filter_logits, keep_min_p, keep_top_k, keep_top_p
 

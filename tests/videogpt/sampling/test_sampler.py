@@ -1,6 +1,7 @@
 """Sampling step by step against a plain sampler that reads whole sequences anew, and what a seed promises."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,10 +14,10 @@ from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.saved_model import SavedModel
-from videogpt.sampling import SamplingConfig
+from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import gumbel_noise
 from videogpt.sampling.filters import filter_logits
-from videogpt.sampling.sampler import VideoSampler
+from videogpt.sampling.sampler import sample_frames
 
 TEXTS = [[7, 8, 9], [], [20 + i for i in range(13)], [5]]
 SEEDS = [3, 0, 2**32 - 1, 3]
@@ -28,17 +29,21 @@ SETTINGS = [
 ]
 
 
-def sample(
-    model: SavedModel,
-    config: SamplingConfig,
-    texts: list[list[int]] = TEXTS,
-    seeds: list[int] = SEEDS,
-    latent_frames: int = 3,
-) -> Tensor:
+def sample(model: SavedModel, config: SamplingConfig, texts=TEXTS, seeds=SEEDS, latent_frames: int = 3) -> Tensor:
     """Codes BTHW."""
     examples = [Example(text) for text in texts]
-    sampler = VideoSampler(model.network, model.task, config)
-    return torch.stack(list(sampler(examples, seeds, latent_frames)), dim=1)
+    return torch.stack(list(sample_frames(model.network, model.task, config, examples, seeds, latent_frames)), dim=1)
+
+
+@contextmanager
+def forward_passes(model: SavedModel) -> Iterator[list[int]]:
+    """Sequences of each forward pass."""
+    batches: list[int] = []
+    hook = model.network.embedding.register_forward_hook(lambda _m, ids, _o: batches.append(len(ids[0])))
+    try:
+        yield batches
+    finally:
+        hook.remove()
 
 
 def plain_logits(model: SavedModel, texts: list[list[int]], codes_BTHW: Tensor) -> Tensor:
@@ -64,20 +69,16 @@ def test_every_code_is_the_one_a_plain_sampler_draws(tiny_model: SavedModel, con
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
-def test_a_sample_does_not_depend_on_its_batch(tiny_model: SavedModel, config: SamplingConfig) -> None:
-    together = sample(tiny_model, config)
-    alone = [sample(tiny_model, config, [text], [seed]) for text, seed in zip(TEXTS, SEEDS, strict=True)]
-    assert torch.equal(together, torch.cat(alone))
-
-
-@pytest.mark.parametrize("config", SETTINGS, ids=str)
-def test_sharing_prompts_changes_no_code(
+def test_a_sample_depends_neither_on_its_batch_nor_on_who_shares_its_prompt(
     tiny_model: SavedModel, config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [TEXTS[0], TEXTS[2], TEXTS[0], TEXTS[1], TEXTS[0]]
-    apart = sample(tiny_model, config, texts, list(range(5)))
+    texts = [*TEXTS, TEXTS[0], TEXTS[2]]
+    seeds = [*SEEDS, 1, 2]
+    together = sample(tiny_model, config, texts, seeds)
+    alone = [sample(tiny_model, config, [text], [seed]) for text, seed in zip(texts, seeds, strict=True)]
+    assert torch.equal(together, torch.cat(alone))
     monkeypatch.setattr("videogpt.sampling.lanes.eager.shares_prompts", lambda device: True)
-    assert torch.equal(sample(tiny_model, config, texts, list(range(5))), apart)
+    assert torch.equal(sample(tiny_model, config, texts, seeds), together)
 
 
 def test_prompt_seed_and_guidance_all_matter(tiny_model: SavedModel) -> None:
@@ -88,15 +89,11 @@ def test_prompt_seed_and_guidance_all_matter(tiny_model: SavedModel) -> None:
 
 
 def test_guidance_of_one_is_the_plain_path_without_further_rows(tiny_model: SavedModel) -> None:
-    rows: list[int] = []
-    hook = tiny_model.network.embedding.register_forward_hook(lambda _m, ids, _o: rows.append(len(ids[0])))
-    try:
+    with forward_passes(tiny_model) as batches:
         plain = sample(tiny_model, SamplingConfig(guidance_scale=1.0))
-        assert set(rows) == {4}
+        assert set(batches) == {4}
         guided = sample(tiny_model, SamplingConfig(guidance_scale=1.0 + 1e-9))
-        assert set(rows) == {4, 8}
-    finally:
-        hook.remove()
+        assert set(batches) == {4, 8}
     assert torch.equal(plain, guided)
 
 
@@ -118,26 +115,22 @@ def test_a_shorter_video_is_the_beginning_of_a_longer_one(tiny_model: SavedModel
 
 
 def test_frames_come_as_they_are_drawn(tiny_model: SavedModel) -> None:
-    steps: list[Any] = []
-    hook = tiny_model.network.embedding.register_forward_hook(lambda *_: steps.append(None))
-    try:
-        frames = VideoSampler(tiny_model.network, tiny_model.task, SamplingConfig())([Example([])], [0], 3)
-        counts = [len(steps)] + [(next(frames), len(steps))[1] for _ in range(3)]
-    finally:
-        hook.remove()
-    assert counts == [0, 6, 12, 18]
+    frames = sample_frames(tiny_model.network, tiny_model.task, SamplingConfig(), [Example([])], [0], 3)
+    with forward_passes(tiny_model) as batches:
+        for steps in (6, 12, 18):
+            next(frames)
+            assert len(batches) == steps
     assert not torch.is_inference_mode_enabled()
 
 
 def test_draws_have_the_models_probabilities() -> None:
     """One code a video, 4,000 seeds: the shares of the codes against the softmax of what top-k leaves."""
-    task = TextToVideo(
-        LayoutConfig(text_vocab_size=4, codebook_size=6, latent_frames=1, latent_height=1, latent_width=1)
-    )
+    sizes = {"latent_frames": 1, "latent_height": 1, "latent_width": 1}
+    task = TextToVideo(LayoutConfig(text_vocab_size=4, codebook_size=6, **sizes))
     network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=16, depth=2, heads=2, kv_heads=1)).eval()
     config = SamplingConfig(top_k=4, temperature=1.5)
     examples = [Example([1, 2])]
-    codes_B = next(VideoSampler(network, task, config)(examples * 4000, list(range(4000)), 1)).flatten()
+    codes_B = next(sample_frames(network, task, config, examples * 4000, range(4000), 1)).flatten()
     with torch.no_grad():
         hidden_1D = network.hidden(task.prompt(examples, 1).given)[:, -1]
         logits_1V = network.logits(hidden_1D, task.vocabulary.ids["video"])

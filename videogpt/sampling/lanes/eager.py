@@ -1,9 +1,6 @@
-"""The plain lane: one forward pass of the network for every token, in PyTorch as it stands.
+"""The plain lane, which every other exact lane is held to: one forward pass of the network for every token.
 
-    lane = EagerLane(network, task, examples, latent_frames=5, draw=draw)
-
-Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and without prompt as one batch. What every other
-exact lane is held to.
+Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and without prompt as one batch.
 """
 
 import logging
@@ -18,14 +15,15 @@ from videogpt.layouts.task import Example, Task
 from videogpt.model.cache import KVCache
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
+from videogpt.sampling.lanes.lane import Lane
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids
 
 logger = logging.getLogger(__name__)
 
 
-class EagerLane:
-    """Draws token after token of a batch; see `Lane`."""
+class EagerLane(Lane):
+    """Draws one token of every sample at each step."""
 
     def __init__(
         self, network: VideoGPT, task: Task, examples: Sequence[Example], latent_frames: int, draw: Draw
@@ -34,10 +32,13 @@ class EagerLane:
         self.device = network.embedding.weight.device
         rows = [*examples, *(example.without_text() for example in examples if draw.guided)]
         self.rows = len(rows)
-        texts = [tuple(row.text) for row in rows]
-        different = list(dict.fromkeys(texts)) if shares_prompts(self.device) else texts
-        self.prompt = task.prompt([rows[texts.index(text)] for text in different], latent_frames)
-        self._prompt_of = [different.index(text) for text in texts] if len(different) < self.rows else None
+        first_of = list(range(self.rows))
+        if shares_prompts(self.device):
+            given = [(row.text, None if row.codes_THW is None else row.codes_THW.tolist()) for row in rows]
+            first_of = [given.index(row) for row in given]
+        different = sorted(set(first_of))
+        self.prompt = task.prompt([rows[first] for first in different], latent_frames)
+        self._prompt_of = [different.index(first) for first in first_of] if len(different) < self.rows else None
         self._visibility = task.prompt(rows, latent_frames).given.visibility.to(self.device)
         self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
         self._tokens_MB: list[Tensor] = []
@@ -45,13 +46,11 @@ class EagerLane:
 
     @property
     def drawn(self) -> int:
-        """Tokens that every sample has."""
         return len(self._tokens_MB)
 
     def start(self) -> None:
-        """Read what is given."""
         given = self.prompt.given.to(self.device)
-        self.cache = KVCache.for_model(
+        self.cache = KVCache(
             self.network.config,
             prompts=given.ids_BN.shape[0],
             prompt_rows=given.ids_BN.shape[1],
@@ -67,7 +66,6 @@ class EagerLane:
             self._logits_RV = self._logits_RV[self._prompt_of]
 
     def step(self) -> None:
-        """Draw the next token of every sample."""
         logits_RV = self._read(self._last_token()) if self._logits_RV is None else self._logits_RV
         place = self.prompt.places[self.drawn]
         self._tokens_MB.append(self.draw(logits_RV, place))
@@ -76,7 +74,6 @@ class EagerLane:
             self.draw.noise.done(place)
 
     def tokens(self, numbers: Sequence[int]) -> Tensor:
-        """Tokens of every sample by their number, (B, len(numbers))."""
         return torch.stack([self._tokens_MB[number] for number in numbers], dim=1)
 
     def _last_token(self) -> TokenSequence:
@@ -84,7 +81,7 @@ class EagerLane:
         tokens_B = self._tokens_MB[-1]
         tokens_R1 = repeat(tokens_B, "b -> (copies b) 1", copies=self.rows // len(tokens_B))
         return TokenSequence(
-            ids_BN=self.task.vocabulary.to_ids(self.prompt.modality, tokens_R1),
+            ids_BN=self.task.vocabulary.ids[self.prompt.modality].start + tokens_R1,
             positions_BN3=self._positions_1M3[:, self.drawn - 1 : self.drawn],
             visibility=self._visibility,
         )

@@ -35,5 +35,8 @@ class Lane(Protocol):
         ...
 
     def tokens(self, numbers: Sequence[int]) -> Tensor:
-        """Tokens of every sample by their number in the order of drawing, (B, len(numbers)), each below `drawn`."""
+        """Tokens (B, len(numbers)) of every sample by their number in the order of drawing, each below `drawn`.
+
+        Tokens count from the first id that the modality can predict: codes of the video, but EOT is 0 of a text.
+        """
         ...
