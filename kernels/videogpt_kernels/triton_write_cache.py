@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from videogpt_kernels.pool import STEPS_OF_INT8, LayerPool, Step
-from videogpt_kernels.qk_rope import SHORTEST
+from videogpt_kernels.reference import SHORTEST
 
 # B sequences, M new rows, H query heads, G key heads, A = H + 2 G heads of all three, S slots, D channels, P = D / 2
 
