@@ -18,18 +18,14 @@ from videogpt_kernels.reference import reference_qk_rope
 def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor, *, impl: str = "auto") -> Tensor:
     """Scale every head to a root mean square of its gain, then turn channel pair (i, i + D/2) by its angle.
 
+    The result has the shape and dtype of qk_BNHD, and is contiguous where a kernel made it.
+
     Args:
         qk_BNHD: heads of queries and keys; any strides, D even.
         gain_H: one number per head.
         cos_BN1D: cosine of the angle of each channel's pair; B may be 1. Where angles want gradients, PyTorch runs.
         sin_BN1D: sine of the same, negative for the first channel of a pair.
         impl: "auto", "triton" or "torch".
-
-    Returns:
-        The same shape, in the dtype of qk_BNHD, contiguous where a kernel made it.
-
-    Raises:
-        ValueError: `impl` is unknown or cannot run here; shapes that do not fit together.
     """
     check_turns(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
 
