@@ -101,10 +101,10 @@ def _attention_backward(
     margins: list[int], tile_tokens: int, scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k and v."""
-    plans = [Plan(limits_B4M, visits, (margins[0], margins[1])) for visits in (dq_visits, dkv_visits)]
+    dq_plan, dkv_plan = (Plan(limits_B4M, visits, (margins[0], margins[1])) for visits in (dq_visits, dkv_visits))
     known = (q_BHMD, k_BGND, v_BGND, out_BHMD, lse_BHM, channels_side_by_side(dout_BHMD))
     with torch.cuda.device_of(q_BHMD):
-        return backward.backward(*known, *plans, scale, _launches(q_BHMD, tile_tokens))
+        return backward.backward(*known, dq_plan, dkv_plan, scale, _launches(q_BHMD, tile_tokens))
 
 
 @_attention_backward.register_fake

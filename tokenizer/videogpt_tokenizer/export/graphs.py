@@ -166,7 +166,7 @@ def _write_onnx(graphs: dict[str, Graph], folder: Path) -> Run:
         example, axes = _example_and_axes(graph)
         with _tracing():
             inputs, outputs = ([port.name for port in ports] for ports in (graph.inputs, graph.outputs))
-            names = {"input_names": inputs, "output_names": outputs}
+            names: dict[str, Any] = {"input_names": inputs, "output_names": outputs}
             program = torch.onnx.export(graph, example, dynamic_shapes=axes, dynamo=True, verbose=False, **names)
         assert program is not None
         onnx.save(_tidied(program.model_proto, graph), folder / f"{name}.onnx")
