@@ -5,12 +5,12 @@ as soon as there is a text or a window; FlexAttention with the same mask, its bl
 the mask as a tensor. A rival that cannot run is left out, and said so on stderr.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from _program import leave_out, require_near
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
@@ -102,7 +102,7 @@ def _compare_one(report: Report, problem: _Problem, width: int, ceiling: float) 
         try:
             rival_times = _both_ways(make_ready(), (q, k, v), up)
         except (RuntimeError, torch.OutOfMemoryError) as error:
-            print(f"{name}: {rival} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+            leave_out(f"{name}: {rival}", error)
             continue
         for direction, time, rival_time in zip(("forward", "backward"), times, rival_times, strict=True):
             report.add(f"{name}: {direction}", time, "ms", rival=rival, rival_value=rival_time)
@@ -191,6 +191,4 @@ def _check(visibility: Visibility, q: Tensor, k: Tensor, v: Tensor) -> None:
         exact = attention(*leaves, visibility, query_start=start, impl="reference")
         expected = (exact.detach(), *torch.autograd.grad(exact, leaves, up[:, :1, some].float()))
         for x, y in zip(found, expected, strict=True):
-            error = float((x.detach().float() - y).norm() / y.norm())
-            if not error < TOLERANCE:
-                raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {TOLERANCE:.0e}")
+            require_near(x, y, TOLERANCE)

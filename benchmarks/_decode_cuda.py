@@ -7,13 +7,13 @@ run is left out, and said so on stderr.
 """
 
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from _decode_scene import FRAME, RIVALS, TEXT, Problem, Scene, check, rival_name, scene_of
+from _program import command, leave_out
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -42,10 +42,10 @@ PROTOCOL = (
 )
 
 
-def measure(command: str, quick: bool) -> Report:
+def measure(quick: bool) -> Report:
     """All figures."""
     rounds = 11 if quick else 51
-    report = Report.start(command, {"what": PROTOCOL.format(rounds=rounds)})
+    report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds)})
     with torch.inference_mode():
         ceiling = copy_bandwidth(rounds)
         report.add("copy of 1 GiB, the ceiling", ceiling / 1e9, "GB/s", lower_is_better=False)
@@ -131,7 +131,7 @@ def _compare(report: Report, batch: int, problem: Problem, ceiling: float, round
         try:
             time = seconds([make(scene) for scene in scenes], rounds)
         except (RuntimeError, torch.OutOfMemoryError) as error:
-            print(f"{name}: {rival} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+            leave_out(f"{name}: {rival}", error)
             continue
         report.add(name, ours * 1e6, "us", rival=rival, rival_value=time * 1e6)
     if problem.dtype == torch.int8:
@@ -192,7 +192,7 @@ def _step(report: Report, name: str, config: VideoGPTConfig, ceiling: float, rou
             time = seconds([lambda: model.logits(hidden(sequence, cache)[:, -1])], rounds)  # noqa: B023
             cache.count(rounds)  # the rows that replays added
         except RuntimeError as error:
-            print(f"step of {name}{kind} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+            leave_out(f"step of {name}{kind}", error)
             continue
         report.add(f"step of {name}{kind}, {model.num_parameters / 1e6:.0f} million weights", time * 1e6, "us")
         report.add(f"step of {name}{kind}: share of the floor", 100 * floor / time, "%", lower_is_better=False)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from _program import require_near
 from einops import repeat
 from torch import Tensor
 
@@ -66,15 +67,8 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
     def step(start: int, rows: int) -> Step:
         first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
         places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
-        return Step(
-            rows=rows,
-            lengths=(start,) * batch,
-            places_B3=places_B3,
-            contiguous=True,
-            prompt_rows=TEXT,
-            ring_rows=room - TEXT,
-            visibility=visibility,
-        )
+        where = {"places_B3": places_B3, "contiguous": True, "prompt_rows": TEXT, "ring_rows": room - TEXT}
+        return Step(rows=rows, lengths=(start,) * batch, visibility=visibility, **where)
 
     store_rows(k, v, pool, step(0, problem.held))
     start = problem.held - problem.rows
@@ -87,9 +81,7 @@ def check(scene: Scene, dtype: torch.dtype) -> None:
     found = decode_attention(scene.q, scene.pool, scene.step)
     q, k, v = (x.double() for x in scene[:3])
     exact = attention(q, k, v, scene.step.visibility, query_start=scene.step.start, impl="reference")
-    error = float((found.double() - exact).norm() / exact.norm())
-    if not error < TOLERANCE[dtype]:
-        raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {TOLERANCE[dtype]:.0e}")
+    require_near(found, exact, TOLERANCE[dtype])
 
 
 def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:

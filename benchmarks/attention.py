@@ -8,15 +8,13 @@ before anything is timed; on a CPU ours and the rival take turns, so that a busy
 ratio above 1 is in our favour.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from _program import command, options, publish, require_near
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -46,19 +44,9 @@ def best_milliseconds(runs: list[Callable[[], object]], rounds: int) -> list[flo
     return best
 
 
-def check(found: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
+def check(found: list[Tensor], exact: list[Tensor]) -> None:
     for x, y in zip(found, exact, strict=True):
-        error = float((x.detach().double() - y.detach()).norm() / y.detach().norm())
-        if not error < tolerance:
-            raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
-
-
-class _Comparison(NamedTuple):
-    """Milliseconds of one call."""
-
-    name: str
-    ours: float
-    rival: float
+        require_near(x, y, TOLERANCE[x.dtype])
 
 
 def random_visibility(batch: int) -> Visibility:
@@ -66,7 +54,7 @@ def random_visibility(batch: int) -> Visibility:
     return Visibility.prefix_body(prefix_B, TEXT_ROWS)
 
 
-def training(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
+def training(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> None:
     """Forward and backward of all rows, with the strides that a model's projections leave."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility = random_visibility(batch)
@@ -84,12 +72,13 @@ def training(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
         return [out, *torch.autograd.grad(out, (q, k, v), up)]
 
     exact = attention(q.double(), k.double(), v.double(), visibility, impl="reference")
-    check(ours(), [exact, *torch.autograd.grad(exact, (q, k, v), up.double())], TOLERANCE[dtype])
-    best = best_milliseconds([ours, rival], rounds)
-    return _Comparison(f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", ""), *best)
+    check(ours(), [exact, *torch.autograd.grad(exact, (q, k, v), up.double())])
+    time_of_ours, time_of_rival = best_milliseconds([ours, rival], rounds)
+    name = f"train, batch {batch}, {dtype}: forward and backward".replace("torch.", "")
+    report.add(name, time_of_ours, "ms", rival=RIVAL, rival_value=time_of_rival)
 
 
-def decoding(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
+def decoding(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> None:
     """The last rows, one by one, against a cache."""
     length = TEXT_ROWS + VIDEO_ROWS
     visibility, rows = random_visibility(batch), range(length - DECODED_ROWS, length)
@@ -115,28 +104,28 @@ def decoding(batch: int, dtype: torch.dtype, rounds: int) -> _Comparison:
     k, v = (x.double() for x in cache)
     exact = [attention(q.double(), k, v, visibility, query_start=row, impl="reference") for row in rows]
     with torch.inference_mode():
-        check(decode(ours), exact, TOLERANCE[dtype])
+        check(decode(ours), exact)
         best = best_milliseconds([lambda: decode(ours), lambda: decode(rival)], rounds)
-    per_call = [milliseconds / LAYERS / DECODED_ROWS for milliseconds in best]
-    return _Comparison(f"decode one row, batch {batch}, {dtype}".replace("torch.", ""), *per_call)
+    time_of_ours, time_of_rival = (milliseconds / LAYERS / DECODED_ROWS for milliseconds in best)
+    name = f"decode one row, batch {batch}, {dtype}".replace("torch.", "")
+    report.add(name, time_of_ours, "ms", rival=RIVAL, rival_value=time_of_rival)
 
 
-def on_cpu(command: str, quick: bool) -> Report:
+def on_cpu(quick: bool) -> Report:
     torch.set_num_threads(1)
     rounds = 5 if quick else 15
-    report = Report.start(command, {"what": PROTOCOL.format(rounds=rounds), "threads": 1})
+    report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds), "threads": 1})
     for time_one, batches in ((training, [16]), (decoding, [2, 16])):
         for batch in batches if quick else [*batches, 32]:
             for dtype in (torch.float32, torch.bfloat16):
-                result = time_one(batch, dtype, rounds)
-                report.add(result.name, result.ours, "ms", rival=RIVAL, rival_value=result.rival)
+                time_one(report, batch, dtype, rounds)
     return report
 
 
-def on_cuda(command: str, quick: bool) -> Report:
+def on_cuda(quick: bool) -> Report:
     import _attention_cuda as cuda
 
-    report = Report.start(command, {"what": cuda.PROTOCOL.format(rows=cuda.CHECKED_ROWS)})
+    report = Report.start(command(), {"what": cuda.PROTOCOL.format(rows=cuda.CHECKED_ROWS)})
     cuda.compare(report, quick)
     return report
 
@@ -157,17 +146,12 @@ def plot(report: Report) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, batches and sizes")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    parser = options(__doc__, quick="fewer rounds, batches and sizes")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios into this file")
     args = parser.parse_args()
     torch.manual_seed(0)
-    measure = on_cuda if torch.cuda.is_available() else on_cpu
-    report = measure(" ".join(["python", *sys.argv]), args.quick)
-    print(report.table())
-    if args.output:
-        report.write(args.output)
+    report = (on_cuda if torch.cuda.is_available() else on_cpu)(args.quick)
+    publish(report, args.output)
     if args.plot:
         args.plot.write_text(plot(report), encoding="utf-8")
 

@@ -8,18 +8,14 @@ cannot do without. Every result is compared with float64 before anything is time
 turns, so that a busy machine disturbs both alike. A ratio above 1 is in our favour.
 """
 
-import argparse
 import dataclasses
 import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from _decode_scene import RIVALS, Problem, check, rival_name, scene_of
+from _program import command, medians, options, publish
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -38,18 +34,6 @@ PROTOCOL = (
     "3e-2 (int8) of float64; a step: one new row of two sequences (guidance), half of 320 codes in a float32 cache; "
     "errors are relative (Frobenius), on keys and values of the shipped model"
 )
-
-
-def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
-    """Milliseconds of one call of each, in turns."""
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for own, run in zip(times, runs, strict=True):
-            start = time.perf_counter()
-            for _ in range(repeats):
-                run()
-            own.append((time.perf_counter() - start) * 1e3 / repeats)
-    return [statistics.median(own) for own in times]
 
 
 def attention_on_cpu(report: Report, quick: bool, rounds: int) -> None:
@@ -175,11 +159,10 @@ def int8_error(cache: KVCache) -> float:
     return statistics.mean(errors)
 
 
-def on_cpu(command: str, quick: bool) -> Report:
+def on_cpu(quick: bool) -> Report:
     torch.set_num_threads(min(2, torch.get_num_threads()))
     rounds = 7 if quick else 31
-    what = PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads())
-    report = Report.start(command, {"what": what})
+    report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads())})
     with torch.inference_mode():
         attention_on_cpu(report, quick, rounds)
     steps_on_cpu(report, rounds)
@@ -188,21 +171,15 @@ def on_cpu(command: str, quick: bool) -> Report:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and problems")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
-    args = parser.parse_args()
+    args = options(__doc__, quick="fewer rounds and problems").parse_args()
     torch.manual_seed(0)
-    command = " ".join(["python", *sys.argv])
     if torch.cuda.is_available():
         import _decode_cuda as cuda
 
-        report = cuda.measure(command, args.quick)
+        report = cuda.measure(args.quick)
     else:
-        report = on_cpu(command, args.quick)
-    print(report.table())
-    if args.output:
-        report.write(args.output)
+        report = on_cpu(args.quick)
+    publish(report, args.output)
 
 
 if __name__ == "__main__":

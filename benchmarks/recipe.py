@@ -12,12 +12,10 @@ finished tokenizer is trained, and what it was before is the rival; codes stay a
 favour. One seed: small differences are noise.
 """
 
-import argparse
 import logging
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -27,6 +25,7 @@ import lightning
 import torch
 import torch.nn.functional as F
 from _code_prior import bits_per_code
+from _program import command, options, publish
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -59,6 +58,7 @@ FIRST_STAGE = (
 )
 SECOND_STAGE = "the decoder of {start_from} alone, AdamW; the adversarial term rises over the first quarter"
 BEFORE = "before"
+UNITS = {"PSNR": "dB", "temporal PSNR": "dB", "codebook use": "%", "bits": "bits per code"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "adversarial": {"adversarial": True},
@@ -112,31 +112,17 @@ def train(setting: _Setting, changes: dict[str, Any]) -> TokenizerTraining:
     if changes.get("images"):
         images = clip_data(setting._replace(batch=5 * setting.batch), num_frames=1)
         parts, weights = [*parts, images], [2.0, 1.0]
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_steps=setting.steps,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    limits = {"max_steps": setting.steps, "gradient_clip_val": 1.0, "limit_val_batches": 0}
+    trainer = lightning.Trainer(accelerator="cpu", enable_checkpointing=False, **limits, **quiet)
     trainer.fit(module, datamodule=ClipMixture(parts, weights))
     return module
 
 
 def clip_data(setting: _Setting, num_frames: int) -> ClipDataModule:
-    return ClipDataModule(
-        setting.folder,
-        validation_column=setting.column,
-        validation_fraction=0.2,
-        num_frames=num_frames,
-        size=64,
-        crop_margin=64 if setting.column else 0,
-        flip=True,
-        batch_size=setting.batch,
-    )
+    split = {"validation_column": setting.column, "validation_fraction": 0.2}
+    window = {"num_frames": num_frames, "size": 64, "crop_margin": 64 if setting.column else 0, "flip": True}
+    return ClipDataModule(setting.folder, **split, **window, batch_size=setting.batch)
 
 
 @torch.no_grad()
@@ -191,16 +177,13 @@ def worth(name: str, setting: _Setting) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="three variants, few steps: only that it runs")
+    parser = options(__doc__, quick="three variants, few steps: only that it runs")
     parser.add_argument("--clips", metavar="FOLDER", help="clips to train on (the shapes world)")
     parser.add_argument("--unseen-column", metavar="NAME", help="column of the metadata that keeps sources on one side")
     parser.add_argument("--steps", type=int, default=1200, metavar="N", help="steps of each training (1200)")
     parser.add_argument("--second-stage", metavar="DIR|NAME", help="train the decoder of this tokenizer alone")
-    parser.add_argument(
-        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"of {', '.join(map(repr, VARIANTS))}"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    names = ", ".join(map(repr, VARIANTS))
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"of {names}")
     args = parser.parse_args()
     if args.second_stage:
         names = [BEFORE, *(args.only or ("plain", "perceptual", "adversarial", "adversarial and perceptual"))]
@@ -215,27 +198,19 @@ def main() -> None:
         sizes = {"clips": len(films.training), "unseen": len(films.validation)}
         stage = (SECOND_STAGE if args.second_stage else FIRST_STAGE).format(**setting._asdict())
         what = PROTOCOL.format(steps=steps, batch=batch, what=stage, **sizes)
-        report = Report.start(" ".join(["python", *sys.argv]), {"what": what})
+        report = Report.start(command(), {"what": what})
         # One core for each: two trainings side by side take less time than one after the other on both.
         with multiprocessing.get_context("spawn").Pool(min(2, os.cpu_count() or 1)) as pool:
             running = {name: pool.apply_async(worth, (name, setting)) for name in names}
             first = running[names[0]].get()
             for name, result in running.items():
                 for figure, value in result.get().items():
-                    add(report, name, names[0], figure, value, first[figure])
+                    compared = {} if name == names[0] else {"rival": names[0], "rival_value": first[figure]}
+                    less = figure in ("contrast", "bits")
+                    report.add(f"{name}: {figure}", value, UNITS.get(figure, ""), lower_is_better=less, **compared)
                 if args.output:
                     report.write(args.output)
-    print(report.table())
-
-
-UNITS = {"PSNR": "dB", "temporal PSNR": "dB", "codebook use": "%", "bits": "bits per code"}
-
-
-def add(report: Report, name: str, rival: str, figure: str, value: float, other: float) -> None:
-    """A figure, and beside it that of what all are compared with."""
-    compared = {} if name == rival else {"rival": rival, "rival_value": other}
-    less_is_better = figure in ("contrast", "bits")
-    report.add(f"{name}: {figure}", value, UNITS.get(figure, ""), lower_is_better=less_is_better, **compared)
+    publish(report, args.output)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ The rival of one sample is the same model without a cache, which runs the whole 
 the same codes, which is checked. A ratio above 1 is in our favour.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from _program import options, publish
 
 from videogpt.evaluation.report import Report
 from videogpt.layouts.sequence import TokenSequence
@@ -78,22 +77,15 @@ def codes_with_cache(pipeline: Pipeline, task: Task) -> list[int]:
 
 
 def main() -> None:
-    """Measure, print the table, write the file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: within 50 s on two cores")
+    parser = options(__doc__, quick="fewer rounds: within 50 s on two cores")
     parser.add_argument("--model", default="shapes", help="model folder or name of a shipped model")
-    parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     rounds = 3 if arguments.quick else 11
     pipeline = Pipeline.from_pretrained(arguments.model)
     task = pipeline.model.task
     count = task.config.latent_frames * task.raster.frame_tokens
-    protocol = {
-        "rounds": rounds,
-        "statistic": "median wall time",
-        "model": pipeline.describe()["model"],
-        "prompt": PROMPT,
-    }
+    statistic, model = "median wall time", pipeline.describe()["model"]
+    protocol = {"rounds": rounds, "statistic": statistic, "model": model, "prompt": PROMPT}
     report = Report.start(f"python benchmarks/sampling.py --model {arguments.model}", protocol)
 
     pipeline(PROMPT)  # the first call of a process warms up memory and threads
@@ -102,22 +94,16 @@ def main() -> None:
     cached, uncached = codes_with_cache(pipeline, task), codes_without_cache(pipeline, task, count)
     if cached != uncached:
         raise SystemExit("the cache changes the codes: nothing was timed")
-    report.add(
-        "the same codes, likeliest, without guidance",
-        statistics.median(seconds(lambda: codes_with_cache(pipeline, task)) for _ in range(rounds)),
-        "s",
-        rival="no cache",
-        rival_value=seconds(lambda: codes_without_cache(pipeline, task, count)),
-    )
+    with_cache = statistics.median(seconds(lambda: codes_with_cache(pipeline, task)) for _ in range(rounds))
+    without = seconds(lambda: codes_without_cache(pipeline, task, count))
+    name = "the same codes, likeliest, without guidance"
+    report.add(name, with_cache, "s", rival="no cache", rival_value=without)
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--model", arguments.model, "--output", folder)
-        demo = statistics.median(command_seconds("sample", *DEMO_PROMPTS, *options) for _ in range(min(rounds, 3)))
+        chosen = ("--model", arguments.model, "--output", folder)
+        demo = statistics.median(command_seconds("sample", *DEMO_PROMPTS, *chosen) for _ in range(min(rounds, 3)))
     report.add("make demo after set-up (three prompts, one process)", demo, "s")
     report.add("videogpt --help", statistics.median(command_seconds("--help") for _ in range(rounds)), "s")
-
-    print(report.table())
-    if arguments.output is not None:
-        report.write(arguments.output)
+    publish(report, arguments.output)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,21 @@ also the bits that are left of a code under a small causal model trained on the 
 some of it alone. A ratio above 1 is in our favour.
 """
 
-import argparse
 import io
 import math
 import multiprocessing
 import os
 import resource
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from _code_prior import bits_per_code
+from _program import command, leave_out, medians, options, publish
 
 from videogpt.evaluation.reconstruction import find_clips, reconstruct_clip
 from videogpt.evaluation.report import Report
@@ -53,26 +52,7 @@ PROTOCOL = (
     "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings"
 )
 
-
 Run = Callable[..., Any]
-
-
-class _Point(NamedTuple):
-    """What a codec makes of a clip at one setting."""
-
-    bits_per_pixel: float
-    psnr: float
-
-
-def medians(runs: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Seconds of one call of each, in turns."""
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for own, run in zip(times, runs, strict=True):
-            start = time.perf_counter()
-            run()
-            own.append(time.perf_counter() - start)
-    return [statistics.median(own) for own in times]
 
 
 @torch.inference_mode()
@@ -91,13 +71,12 @@ def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[E
                 run()
                 ways[half][way] = run
         except Exception as error:  # noqa: BLE001 - whatever this machine or this quantizer lacks
-            print(f"{way} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+            leave_out(way, error)
     for half, runs in ways.items():
-        plain, *others = medians(list(runs.values()), rounds)
-        report.add(half, FRAMES / plain, "frames/s", lower_is_better=False)
-        for way, taken in zip(list(runs)[1:], others, strict=True):
-            rival = {"rival": "plain", "rival_value": FRAMES / plain}
-            report.add(f"{half}, {way}", FRAMES / taken, "frames/s", lower_is_better=False, **rival)
+        plain, *others = (1e3 * FRAMES / milliseconds for milliseconds in medians(list(runs.values()), rounds))
+        report.add(half, plain, "frames/s", lower_is_better=False)
+        for way, rate in zip(list(runs)[1:], others, strict=True):
+            report.add(f"{half}, {way}", rate, "frames/s", lower_is_better=False, rival="plain", rival_value=plain)
 
 
 def _compiled(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
@@ -115,11 +94,10 @@ def _exported(kind: ExportKind) -> Callable[..., tuple[Run, Run]]:
                 return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
             import onnxruntime
 
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            encoder, decoder = (
-                onnxruntime.InferenceSession(folder / f"{x}.onnx", options) for x in ("encoder", "decoder")
-            )
+            threads = onnxruntime.SessionOptions()
+            threads.intra_op_num_threads = torch.get_num_threads()
+            files = (folder / f"{half}.onnx" for half in ("encoder", "decoder"))
+            encoder, decoder = (onnxruntime.InferenceSession(file, threads) for file in files)
         video, codes = {"video": video_BCTHW.numpy()}, {"codes": codes_BTHW.numpy()}
         return lambda: encoder.run(None, video), lambda: decoder.run(None, codes)
 
@@ -128,8 +106,7 @@ def _exported(kind: ExportKind) -> Callable[..., tuple[Run, Run]]:
 
 def peak_megabytes(tokenizer: str, frames: int) -> float:
     """Largest resident set of a process that passes so many frames through, a chunk at a time."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_pass_through, (tokenizer, frames))
 
 
@@ -146,47 +123,37 @@ def _pass_through(name: str, frames: int) -> float:
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def codec_points(clip: Clip, encoder: str, options: dict[str, str], qualities: tuple[int, ...]) -> list[_Point]:
-    """A codec at several quality settings, by bits."""
+def codec_points(
+    clip: Clip, encoder: str, settings: dict[str, str], qualities: tuple[int, ...]
+) -> list[tuple[float, float]]:
+    """Bits per pixel and PSNR of a codec at several quality settings, by bits."""
     points = []
     for quality in qualities:
         file = io.BytesIO()
-        bits = 8 * _encode(clip, file, encoder, {**options, "crf": str(quality)})
+        bits = 8 * _encode(clip, file, encoder, {**settings, "crf": str(quality)})
         result = _video(Clip(_decode(file), clip.fps))
         pixels = len(clip) * clip.height * clip.width
-        points.append(_Point(bits / pixels, float(psnr(result, _video(clip)))))
+        points.append((bits / pixels, float(psnr(result, _video(clip)))))
     return sorted(points)
 
 
-def psnr_at(points: list[_Point], bits_per_pixel: float) -> float:
+def psnr_at(points: list[tuple[float, float]], bits_per_pixel: float) -> float:
     """Between two settings, by the logarithm of the bits; beyond the last, the last."""
-    logs = [math.log(point.bits_per_pixel) for point in points]
-    wanted = min(max(math.log(bits_per_pixel), logs[0]), logs[-1])
-    for (low, high), (below, above) in zip(
-        zip(logs, logs[1:], strict=False), zip(points, points[1:], strict=False), strict=True
-    ):
-        if wanted <= high:
-            share = (wanted - low) / max(high - low, 1e-9)
-            return below.psnr + share * (above.psnr - below.psnr)
-    return points[-1].psnr
+    bits, found = np.array(points).T
+    return float(np.interp(math.log(bits_per_pixel), np.log(bits), found))
 
 
-def _encode(clip: Clip, file: io.BytesIO, encoder: str, options: dict[str, str]) -> int:
+def _encode(clip: Clip, file: io.BytesIO, encoder: str, settings: dict[str, str]) -> int:
     """Bytes of all packets."""
     import av
 
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(encoder, rate=round(clip.fps) or 1, options=options)
+        stream = container.add_stream(encoder, rate=round(clip.fps) or 1, options=settings)
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
-        size = 0
-        for frame_HWC in clip.frames_THWC.numpy():
-            for packet in stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")):
-                size += packet.size
-                container.mux(packet)
-        for packet in stream.encode():
-            size += packet.size
-            container.mux(packet)
-    return size
+        frames = [av.VideoFrame.from_ndarray(frame_HWC, format="rgb24") for frame_HWC in clip.frames_THWC.numpy()]
+        packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]  # None: those held back
+        container.mux(packets)
+    return sum(packet.size for packet in packets)
 
 
 def _decode(file: io.BytesIO) -> torch.Tensor:
@@ -268,17 +235,14 @@ def read_clips(folder: str | None, column: str | None, size: int, most_clips: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, clips and frames")
+    parser = options(__doc__, quick="fewer rounds, clips and frames")
     parser.add_argument("--tokenizer", default="shapes", metavar="DIR|NAME", help="tokenizer, or model that holds one")
     parser.add_argument("--clips", metavar="FOLDER", help="clips for the pictures")
     parser.add_argument("--unseen-column", metavar="NAME", help="only clips kept for validation by this column")
     parser.add_argument("--size", type=int, default=128, metavar="N", help="clips are scaled and cut to N x N (128)")
-    parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
-    )
+    parts = ", ".join(PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {parts}")
     parser.add_argument("--prior-steps", type=int, default=0, metavar="N", help="train a prior on the codes (0: none)")
-    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
     args = parser.parse_args()
     if args.prior_steps and not (args.clips and args.unseen_column):
         parser.error("--prior-steps needs --clips and --unseen-column: what it learns from and what it has not seen")
@@ -287,17 +251,10 @@ def main() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
     rounds, most_clips, most_frames, long = (5, 4, FRAMES, 1_000) if args.quick else (21, 60, 17, 10_000)
     clips = list(read_clips(args.clips, args.unseen_column, args.size, most_clips, most_frames))
-    what = PROTOCOL.format(
-        rounds=rounds,
-        threads=torch.get_num_threads(),
-        frames=FRAMES,
-        side=SIDE,
-        chunk=CHUNK,
-        clips=len(clips),
-        most=most_frames,
-    )
+    sizes = {"frames": FRAMES, "side": SIDE, "chunk": CHUNK, "clips": len(clips), "most": most_frames}
+    what = PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads(), **sizes)
     tokenizer = load_tokenizer(args.tokenizer)
-    report = Report.start(" ".join(["python", *sys.argv]), {"what": what, "tokenizer": tokenizer.fingerprint()})
+    report = Report.start(command(), {"what": what, "tokenizer": tokenizer.fingerprint()})
     if "speed" in args.parts:
         speed(report, tokenizer, rounds, ("onnx",) if args.quick else ("onnx", "torch-export"))
     if "memory" in args.parts:
@@ -308,9 +265,7 @@ def main() -> None:
         pictures(report, tokenizer, clips)
     if args.prior_steps:
         bits_left(report, tokenizer, args.clips, args.unseen_column, args.size, args.prior_steps)
-    print(report.table())
-    if args.output:
-        report.write(args.output)
+    publish(report, args.output)
 
 
 if __name__ == "__main__":

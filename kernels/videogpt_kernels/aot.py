@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -31,7 +31,14 @@ from videogpt_kernels.backward import dkv_kernel, dot_rows_kernel, dq_kernel
 from videogpt_kernels.decode import WIDEST_WINDOWED_FLOAT32
 from videogpt_kernels.forward import forward_kernel
 from videogpt_kernels.launches import WIDTHS, launches_for
-from videogpt_kernels.triton_decode import MOST_SPLITS, combine_constants, combine_kernel, decode_kernel, decode_launch
+from videogpt_kernels.triton_decode import (
+    MOST_SPLITS,
+    combine_constants,
+    combine_kernel,
+    decode_constants,
+    decode_kernel,
+    decode_launch,
+)
 from videogpt_kernels.triton_qk_rope import qk_rope_backward_kernel, qk_rope_constants, qk_rope_kernel
 from videogpt_kernels.triton_write_cache import write_cache_constants, write_cache_kernel
 
@@ -65,48 +72,38 @@ _ALIGNED = ("_ptr", "_batch", "_head", "_row", "_slot")
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
-class _Compiled(NamedTuple):
-    """What one launch was compiled to."""
+Facts = dict[str, Any]
+"""What one launch was compiled to, as the table has it.
 
-    kernel: str
-    target: str
-    dtype: str
-    width: int
-    variant: str
-    """"listed": for a `TileWindow`, with tiles of TILE_TOKENS rows at most. "windowed": decoding with one. "int8":
-    of an int8 cache. A number: new rows, times the query heads of a key head, where not as many as DECODED_ROWS."""
-    tile: str
-    warps: int
-    """As launched; more than asked for where the compiler made some of them load (warp specialisation)."""
-    registers: int
-    stack: int
-    """Bytes of local memory per thread."""
-    spilled: int
-    """Instructions (CUDA) or registers (ROCm) that go to local memory for want of registers."""
-    shared: int
-    """Bytes."""
-    matrix: int
-    """Matrix instructions in the code."""
+kernel, target, dtype, width, tile: what was compiled. warps: as launched; more than asked for where the compiler made
+    some of them load (warp specialisation).
+variant: "listed": for a `TileWindow`, with tiles of TILE_TOKENS rows at most. "windowed": decoding with one. "int8": of
+    an int8 cache. A number: new rows, times the query heads of a key head, where not as many as DECODED_ROWS.
+registers, stack: per thread, the stack in bytes of local memory. shared: bytes.
+spilled: instructions (CUDA) or registers (ROCm) that go to local memory for want of registers.
+matrix: matrix instructions in the code.
+"""
 
-    @property
-    def name(self) -> str:
-        """The same for the same launch, whatever became of it."""
-        return " ".join(filter(None, (self.kernel, self.variant, self.target, self.dtype, str(self.width))))
 
-    def faults(self) -> list[str]:
-        """What makes it unfit to be shipped."""
-        limit = SHARED_BYTES[self.target]
-        found = [f"{self.spilled} spills"] if self.spilled else []
-        if self.shared > limit:
-            found.append(f"{self.shared} bytes of shared memory, of {limit}")
-        if not self.matrix and self.kernel in PRODUCTS and self.dtype == "bf16":
-            found.append("no matrix instructions")
-        return [f"{self.name}: {fault}" for fault in found]
+def name_of(launch: Facts) -> str:
+    """The same for the same launch, whatever became of it."""
+    return " ".join(str(launch[key]) for key in ("kernel", "variant", "target", "dtype", "width") if launch[key])
+
+
+def faults_of(launch: Facts) -> list[str]:
+    """What makes it unfit to be shipped."""
+    limit = SHARED_BYTES[launch["target"]]
+    found = [f"{launch['spilled']} spills"] if launch["spilled"] else []
+    if launch["shared"] > limit:
+        found.append(f"{launch['shared']} bytes of shared memory, of {limit}")
+    if not launch["matrix"] and launch["kernel"] in PRODUCTS and launch["dtype"] == "bf16":
+        found.append("no matrix instructions")
+    return [f"{name_of(launch)}: {fault}" for fault in found]
 
 
 def compile_all(
     targets: Iterable[str] = TARGETS, widths: Iterable[int] = WIDTHS, dtypes: Iterable[torch.dtype] = COMPILED_DTYPES
-) -> Iterator[_Compiled]:
+) -> Iterator[Facts]:
     """Compile the launches of the table, on all cores."""
     rows = list(itertools.product(targets, dtypes, widths))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -114,8 +111,8 @@ def compile_all(
             yield from compiled
 
 
-def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[_Compiled]:
-    dot_rows = launches_for(target, width, dtype).backward.dot_rows.constants(width)
+def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[Facts]:
+    dot_rows = launches_for(target, width, dtype).dot_rows.constants(width)
     compiled = [
         compile_kernel(dot_rows_kernel, target, dtype, width, dot_rows),
         compile_kernel(qk_rope_kernel, target, dtype, width, qk_rope_constants(width)),
@@ -123,7 +120,7 @@ def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[_Compiled]
         compile_kernel(combine_kernel, target, dtype, width, combine_constants(width, MOST_SPLITS)),
     ]
     for listed in (False, True):
-        forward, (_, dq, dkv) = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
+        forward, _, dq, dkv = launches_for(target, width, dtype, TILE_TOKENS if listed else 0)
         for kernel, launch in ((forward_kernel, forward), (dq_kernel, dq), (dkv_kernel, dkv)):
             constants = {**launch.constants(width), "LISTED": listed}
             variant = "listed" if listed else ""
@@ -136,7 +133,7 @@ def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[_Compiled]
             if exact and (rows == MOST_DECODED_ROWS or (windowed and width > WIDEST_WINDOWED_FLOAT32)):
                 continue
             kind = {"quantized": quantized, "windowed": windowed}
-            constants = decode_launch(target, rows, width, dtype, **kind).constants(width, **kind)
+            constants = decode_constants(decode_launch(target, rows, width, dtype, **kind), width, **kind)
             parts = (variant, "windowed" if windowed else "", str(rows) if rows != DECODED_ROWS else "")
             name = " ".join(filter(None, parts))
             compiled.append(compile_kernel(decode_kernel, target, dtype, width, constants, name, quantized))
@@ -144,14 +141,8 @@ def _compile_row(target: str, dtype: torch.dtype, width: int) -> list[_Compiled]
 
 
 def compile_kernel(
-    kernel: Any,
-    target: str,
-    dtype: torch.dtype,
-    width: int,
-    given: dict[str, Any],
-    variant: str = "",
-    quantized: bool = False,
-) -> _Compiled:
+    kernel: Any, target: str, dtype: torch.dtype, width: int, given: Facts, variant: str = "", quantized: bool = False
+) -> Facts:
     """Compile one launch as the run-time does for contiguous tensors, aligned to 16 bytes."""
     options = {name: value for name, value in given.items() if name in ("num_warps", "num_stages", "maxnreg")}
     constants = {name: value for name, value in given.items() if name not in options}
@@ -166,23 +157,14 @@ def compile_kernel(
     )
     built = triton.compile(source, target=TARGETS[target], options=options)
     read = _read_rocm if target == "gfx942" else _read_cuda
-    code = read(built.asm, MATRIX_INSTRUCTIONS[target])
+    registers, stack, spilled, matrix = read(built.asm, MATRIX_INSTRUCTIONS[target])
     tile = "x".join(str(value) for key, value in constants.items() if key.startswith("TILE"))
-    shared, warps = built.metadata.shared, built.metadata.num_warps
-    return _Compiled(
-        kernel.fn.__name__,
-        target,
-        COMPILED_DTYPES[dtype],
-        width,
-        variant,
-        tile,
-        warps,
-        code.registers,
-        code.stack,
-        code.spilled,
-        shared,
-        code.matrix,
-    )
+    return {
+        **{"kernel": kernel.fn.__name__, "target": target, "dtype": COMPILED_DTYPES[dtype], "width": width},
+        **{"variant": variant, "tile": tile, "warps": built.metadata.num_warps},
+        **{"registers": registers, "stack": stack, "spilled": spilled},
+        **{"shared": built.metadata.shared, "matrix": matrix},
+    }
 
 
 def _type(argument: str, dtype: torch.dtype, quantized: bool) -> str:
@@ -195,15 +177,11 @@ def _type(argument: str, dtype: torch.dtype, quantized: bool) -> str:
     return "*fp32" if argument in _EXACT else f"*{COMPILED_DTYPES[dtype]}"
 
 
-class _Code(NamedTuple):
-    registers: int
-    stack: int
-    spilled: int
-    matrix: int
+def _read_cuda(asm: dict[str, Any], matrix: str) -> tuple[int, int, int, int]:
+    """Registers, stack, spilled and matrix instructions of a cubin, as NVIDIA's tool says.
 
-
-def _read_cuda(asm: dict[str, Any], matrix: str) -> _Code:
-    """What NVIDIA's tool says of a cubin. Taken apart, which takes longer than compiling, is only one with a stack."""
+    Taken apart, which takes longer than compiling, is only one with a stack.
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(asm["cubin"])
 
@@ -216,10 +194,10 @@ def _read_cuda(asm: dict[str, Any], matrix: str) -> _Code:
         assert found is not None, usage
         registers, stack = int(found[1]), int(found[2])
         spilled = len(re.findall(r"\b(?:STL|LDL)\b", dump("-sass"))) if stack else 0
-    return _Code(registers, stack, spilled, len(re.findall(matrix, asm["ptx"])))
+    return registers, stack, spilled, len(re.findall(matrix, asm["ptx"]))
 
 
-def _read_rocm(asm: dict[str, Any], matrix: str) -> _Code:
+def _read_rocm(asm: dict[str, Any], matrix: str) -> tuple[int, int, int, int]:
     """The same of AMD's assembly, in which the compiler states it."""
     code = asm["amdgcn"]
 
@@ -229,14 +207,12 @@ def _read_rocm(asm: dict[str, Any], matrix: str) -> _Code:
         return int(found[1])
 
     stack, spilled = stated("private_segment_fixed_size"), stated("vgpr_spill_count")
-    return _Code(stated("vgpr_count"), stack, spilled, len(re.findall(matrix, code)))
+    return stated("vgpr_count"), stack, spilled, len(re.findall(matrix, code))
 
 
 def main() -> int:
-    """The program."""
-    parser = argparse.ArgumentParser(
-        prog="python -m videogpt_kernels.aot", description="Compile every launch of every kernel."
-    )
+    program = "python -m videogpt_kernels.aot"
+    parser = argparse.ArgumentParser(prog=program, description="Compile every launch of every kernel.")
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be given several times (all)")
     parser.add_argument("--width", action="append", type=int, choices=WIDTHS, help="likewise")
     parser.add_argument("--dtype", action="append", choices=COMPILED_DTYPES.values(), help="likewise")
@@ -246,11 +222,10 @@ def main() -> int:
         parser.error("TRITON_INTERPRET is set: nothing is compiled under the interpreter, unset it")
     table, faults = {}, []
     dtypes = [dtype for dtype, name in COMPILED_DTYPES.items() if name in (arguments.dtype or COMPILED_DTYPES.values())]
-    for compiled in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS, dtypes):
-        facts = compiled._asdict()
-        print("  ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
-        table[compiled.name] = facts
-        faults += compiled.faults()
+    for launch in compile_all(arguments.target or TARGETS, arguments.width or WIDTHS, dtypes):
+        print("  ".join(f"{key} {value}" for key, value in launch.items()), flush=True)
+        table[name_of(launch)] = launch
+        faults += faults_of(launch)
     if arguments.output:
         content = {"triton": triton.__version__, "compiled": table}
         arguments.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ at level INFO under "videogpt_kernels". Refuses inputs that do not fit together,
 import functools
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ def attention(
 ) -> Tensor:
     """softmax(scale * q k^T) v, over the keys that `visibility` shows to each query.
 
-    Under autocast the inputs are cast as torch's own attention casts them.
+    Under autocast the inputs are cast as torch's own attention casts them. The result is never NaN for finite
+    inputs: every row sees itself.
 
     Args:
         q_BHMD: queries of the rows query_start.. of each sequence; any strides, any floating dtype.
@@ -60,17 +62,11 @@ def attention(
             reads key head h // (H / G). Rows behind the last that any query can see are not read; among the
             others none may be NaN, seen or not.
         v_BGND: values of the same rows.
-        visibility: who sees whom, for the same B sequences, on the same device. Hand the same object to every
-            layer of a step: the masks that some implementations need are built once per object.
+        visibility: who sees whom. Hand the same object to every layer of a step: the masks that some implementations
+            need are built once per object.
         query_start: row of the first query.
         scale: factor on the scores; None is D ** -0.5.
         impl: "auto", or a name in `IMPLEMENTATIONS`.
-
-    Returns:
-        Shape (B, H, M, D), in the inputs' dtype. Never NaN for finite inputs: every row sees itself.
-
-    Raises:
-        ValueError: shapes, dtypes or devices that do not fit together, or an unknown `impl`.
     """
     device_type = q_BHMD.device.type
     autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
@@ -82,9 +78,7 @@ def attention(
     k_BGND, v_BGND = k_BGND[:, :, :end], v_BGND[:, :, :end]  # what no row sees may be anything, NaN too
     run = IMPLEMENTATIONS[_choose(impl, q_BHMD, k_BGND, visibility)]
     scale = q_BHMD.shape[3] ** -0.5 if scale is None else scale
-    if not autocast:
-        return run(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start, scale=scale)
-    with torch.autocast(device_type, enabled=False):
+    with torch.autocast(device_type, enabled=False) if autocast else nullcontext():
         return run(q_BHMD, k_BGND, v_BGND, visibility, query_start=query_start, scale=scale)
 
 
@@ -106,19 +100,15 @@ def _choose(impl: str, q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -
 def _best(q_BHMD: Tensor, k_BGND: Tensor, visibility: Visibility) -> tuple[str, str]:
     """The implementation that is fastest for such inputs, and why it is taken."""
     if q_BHMD.device.type == "cuda":
-        why_not = why_not_triton(q_BHMD, visibility) or _why_not_worth_triton(q_BHMD)
+        why_not = why_not_triton(q_BHMD, visibility)
+        # The kernels work on whole tiles of 16-bit rows; for what is less, torch's own are at least as good.
+        if not why_not and q_BHMD.dtype.itemsize > 2:
+            why_not = f"q is {q_BHMD.dtype}"
+        if not why_not and q_BHMD.shape[2] < LEAST_ROWS:
+            why_not = f"there are fewer than {LEAST_ROWS} query rows"
         return ("sdpa", why_not) if why_not else ("triton", "the device is cuda")
     why_not = why_not_row_blocks(q_BHMD, k_BGND)
     return ("sdpa", why_not) if why_not else ("row_blocks", "several query rows on a CPU")
-
-
-def _why_not_worth_triton(q_BHMD: Tensor) -> str | None:
-    """The kernels work on whole tiles of 16-bit rows; for what is less, torch's own are at least as good."""
-    if q_BHMD.dtype.itemsize > 2:
-        return f"q is {q_BHMD.dtype}"
-    if q_BHMD.shape[2] < LEAST_ROWS:
-        return f"there are fewer than {LEAST_ROWS} query rows"
-    return None
 
 
 @functools.cache

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from videogpt_kernels.forward import LOG2_E, exist, load_limits, load_tile, plan_of, store_tile, visible, visited_tile
-from videogpt_kernels.launches import BackwardLaunches
+from videogpt_kernels.launches import Launches
 from videogpt_kernels.tiles import Plan
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
@@ -126,17 +126,9 @@ def dkv_kernel(
 
 
 def backward(
-    q_BHMD: Tensor,
-    k_BGND: Tensor,
-    v_BGND: Tensor,
-    out_BHMD: Tensor,
-    lse_BHM: Tensor,
-    dout_BHMD: Tensor,
-    dq_plan: Plan,
-    dkv_plan: Plan,
-    scale: float,
-    launches: BackwardLaunches,
-) -> tuple[Tensor, Tensor, Tensor]:
+    q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, out_BHMD: Tensor, lse_BHM: Tensor, dout_BHMD: Tensor,
+    dq_plan: Plan, dkv_plan: Plan, scale: float, launches: Launches,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k and v, contiguous, in their dtype."""
     (batch, heads, rows, width), (_, key_heads, keys, _) = q_BHMD.shape, k_BGND.shape
     group = heads // key_heads

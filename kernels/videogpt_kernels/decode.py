@@ -8,9 +8,6 @@ allowed. On CUDA the keys are split among programs whose results are combined (D
 PyTorch does it. Refuses what does not fit together, naming it, without waiting for the device.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -26,6 +23,8 @@ from videogpt_kernels.sdpa import sdpa_attention
 
 WIDEST_WINDOWED_FLOAT32 = 128
 """With wider ones the kernel has too few registers for the mask."""
+_Piece = list[Tensor]
+"""Some rows of all sequences, in int8: keys and values (G, B, N, D), and the scales of each (G, B, N)."""
 
 
 def decode_attention(
@@ -33,7 +32,8 @@ def decode_attention(
 ) -> Tensor:
     """softmax(scale * q k^T) v over the rows in the cache that the step's visibility shows to each new row.
 
-    Under autocast it is computed in the dtype of the cache.
+    The result has the shape and dtype of q, and is never NaN for finite inputs. Under autocast it is computed in the
+    dtype of the cache.
 
     Args:
         q_BHMD: queries of the step's rows, whose keys and values are in the cache already (`write_cache`). H is a
@@ -42,12 +42,6 @@ def decode_attention(
         step: rows, places and visibility.
         scale: factor on the scores; None is D ** -0.5.
         impl: "auto", "triton" or "torch".
-
-    Returns:
-        Shape and dtype of q. Never NaN for finite inputs.
-
-    Raises:
-        ValueError: shapes, dtypes or devices that do not fit together, or an `impl` that is unknown or cannot run.
     """
     device_type, given = q_BHMD.device.type, q_BHMD.dtype
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
@@ -84,34 +78,18 @@ def _attend_gathered(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) 
     return rearrange(out_BGRD, "b g (r m) d -> b (g r) m d", m=step.rows)
 
 
-class _Piece(NamedTuple):
-    """Some rows of all sequences, in int8."""
-
-    k_GBND: Tensor
-    v_GBND: Tensor
-    k_scales_GBN: Tensor
-    v_scales_GBN: Tensor
-
-    @classmethod
-    def of(cls, pool: LayerPool, take: Callable[[Tensor], Tensor]) -> "_Piece":
-        """What `take` makes of each tensor of the pool, from (G, S, ...) to (G, B, N, ...)."""
-        k, v, k_scales, v_scales = pool
-        assert k_scales is not None and v_scales is not None
-        return cls(take(k), take(v), take(k_scales), take(v_scales))
-
-
 def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
     """The prefix and the window, or all rows so far, as views; and the mask over them."""
     key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
     batch = len(step.lengths)
-    pieces = [_Piece.of(pool, lambda x, rows=rows: x.unflatten(1, (batch, -1))[:, :, rows]) for rows in bias.keys]
-    return pieces, bias.bias_B1MS
+    whole = [x.unflatten(1, (batch, -1)) for x in pool if x is not None]
+    return [[x[:, :, rows] for x in whole] for rows in bias.keys], bias.bias_B1MS
 
 
 def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
     """A copy of all rows held, in the order of their places; and the mask over them."""
-    return [_Piece.of(pool, lambda x: x[:, step.held_slots_BN])], step.bias_B1MN
+    return [[x[:, step.held_slots_BN] for x in pool if x is not None]], step.bias_B1MN
 
 
 def _attend_int8(q_BHMD: Tensor, pieces: list[_Piece], bias_B1MN: Tensor, scale: float) -> Tensor:
@@ -119,23 +97,23 @@ def _attend_int8(q_BHMD: Tensor, pieces: list[_Piece], bias_B1MN: Tensor, scale:
 
     In float16 weights of many rows, times their scales, are too small to be told from zero: float32 takes its place.
     """
-    key_heads, batch, rows, given = pieces[0].k_GBND.shape[0], len(q_BHMD), q_BHMD.shape[2], q_BHMD.dtype
+    key_heads, batch, rows, given = len(pieces[0][0]), len(q_BHMD), q_BHMD.shape[2], q_BHMD.dtype
     q_BHMD = q_BHMD.float() if given == torch.float16 else q_BHMD
     q_XYD = rearrange(q_BHMD, "b (g r) m d -> (g b) (r m) d", g=key_heads)
 
-    def scores(piece: _Piece) -> Tensor:
-        k_XND = piece.k_GBND.flatten(0, 1).to(q_XYD.dtype)
+    def scores(k_GBND: Tensor, scales_GBN: Tensor) -> Tensor:
+        k_XND = k_GBND.flatten(0, 1).to(q_XYD.dtype)
         scores_XYN = torch.baddbmm(q_XYD.new_empty(1, 1, 1), q_XYD, k_XND.mT, beta=0, alpha=scale)
-        return scores_XYN * piece.k_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
+        return scores_XYN * scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
 
-    scores_XYN = torch.cat([scores(piece) for piece in pieces], dim=-1)
+    scores_XYN = torch.cat([scores(k_GBND, k_scales_GBN) for k_GBND, _, k_scales_GBN, _ in pieces], dim=-1)
     scores_GBRMN = rearrange(scores_XYN, "(g b) (r m) n -> g b r m n", g=key_heads, m=rows)
     weights_XYN = scores_GBRMN.add_(bias_B1MN).softmax(dim=-1).view(scores_XYN.shape)
     out_XYD = torch.zeros_like(q_XYD)
-    parts = weights_XYN.split([piece.k_GBND.shape[2] for piece in pieces], dim=-1)
-    for piece, part_XYN in zip(pieces, parts, strict=True):
-        part_XYN = part_XYN * piece.v_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
-        out_XYD.baddbmm_(part_XYN, piece.v_GBND.flatten(0, 1).to(q_XYD.dtype))
+    parts = weights_XYN.split([k_GBND.shape[2] for k_GBND, *_ in pieces], dim=-1)
+    for (_, v_GBND, _, v_scales_GBN), part_XYN in zip(pieces, parts, strict=True):
+        part_XYN = part_XYN * v_scales_GBN.flatten(0, 1)[:, None].to(q_XYD.dtype)
+        out_XYD.baddbmm_(part_XYN, v_GBND.flatten(0, 1).to(q_XYD.dtype))
     return rearrange(out_XYD, "(g b) (r m) d -> b (g r) m d", b=batch, m=rows).to(given)
 
 

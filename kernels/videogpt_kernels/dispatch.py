@@ -33,11 +33,7 @@ def why_not_float32_triton(x_BHMD: Tensor) -> str | None:
 
 
 def takes_triton(impl: str, device_type: str, why_not: Callable[[], str | None]) -> bool:
-    """Whether `impl`, "auto", "triton" or "torch", means the kernels: "auto" does on CUDA, where they can run.
-
-    Raises:
-        ValueError: an unknown name, or "triton" where there is a reason why not.
-    """
+    """Whether `impl`, "auto", "triton" or "torch", means the kernels: "auto" does on CUDA, where they can run."""
     if impl not in ("auto", "triton", "torch"):
         raise ValueError(f"impl is {impl!r}; choose auto, triton, torch")
     if impl == "torch" or (impl == "auto" and device_type != "cuda"):

@@ -137,12 +137,7 @@ def forward_kernel(
 
 
 def forward(
-    q_BHMD: Tensor,
-    k_BGND: Tensor,
-    v_BGND: Tensor,
-    plan: Plan,
-    scale: float,
-    launch: Launch,
+    q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, plan: Plan, scale: float, launch: Launch
 ) -> tuple[Tensor, Tensor]:
     """Outputs in the inputs' dtype, and log-sums in `launch.exact`."""
     (batch, heads, rows, width), (_, key_heads, keys, _) = q_BHMD.shape, k_BGND.shape

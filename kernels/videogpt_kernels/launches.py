@@ -1,7 +1,6 @@
 """How each kernel is launched on each kind of GPU: tile shape, warps and stages, from a table, never timed at run time.
 
-    launch = launches_for(architecture="sm_90", width=64, dtype=torch.bfloat16)
-    launch.forward.tile, launch.forward.warps
+    launches_for("sm_90", width=64, dtype=torch.bfloat16).forward.warps
 
 A table, and no autotuning decorator: the same call gives the same bits everywhere, nothing is timed in the
 middle of a training, and all that can be launched can be compiled and inspected beforehand (`aot`).
@@ -26,39 +25,27 @@ class Launch(NamedTuple):
     tile: TileShape
     warps: int
     stages: int
-    exact: torch.dtype = torch.float32
-    """Of accumulators, log-sums and everything else that is not handed in or out."""
+    exact: torch.dtype | None = torch.float32
+    """Of accumulators, log-sums and everything else that is not handed in or out; None where there is no choice."""
     registers: int | None = None
     """Most per thread. None leaves it to the compiler, which may spill rather than let fewer warps run."""
 
     def constants(self, width: int) -> dict[str, Any]:
         """Keyword arguments of the kernel for heads of `width`."""
+        tile = {"D": width, "WIDTH": padded(width), "TILE_M": self.tile.queries, "TILE_N": self.tile.keys}
+        exact = {torch.float32: {"EXACT": tl.float32}, torch.float64: {"EXACT": tl.float64}, None: {}}[self.exact]
         limit = {} if self.registers is None else {"maxnreg": self.registers}
-        return limit | {
-            "D": width,
-            "WIDTH": max(16, 1 << (width - 1).bit_length()),
-            "TILE_M": self.tile.queries,
-            "TILE_N": self.tile.keys,
-            "EXACT": {torch.float32: tl.float32, torch.float64: tl.float64}[self.exact],
-            "num_warps": self.warps,
-            "num_stages": self.stages,
-        }
-
-
-class BackwardLaunches(NamedTuple):
-    """Launches of the gradient kernels."""
-
-    dot_rows: Launch
-    """Its tiles have rows of queries only."""
-    dq: Launch
-    dkv: Launch
+        return {**tile, **exact, **limit, "num_warps": self.warps, "num_stages": self.stages}
 
 
 class Launches(NamedTuple):
     """Launches of all kernels of attention."""
 
     forward: Launch
-    backward: BackwardLaunches
+    dot_rows: Launch
+    """Its tiles have rows of queries only."""
+    dq: Launch
+    dkv: Launch
 
 
 _T = TileShape
@@ -89,6 +76,11 @@ _MOST_REGISTERS = 255
 _DOT_ROWS = (_T(32, 32), 4, 1)
 
 
+def padded(width: int) -> int:
+    """Channels that a tile has for heads of `width`: a power of 2 that matrix instructions take."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
 def architecture_of(device: torch.device) -> str:
     """The architecture in the table that a device resembles; a CPU, under the interpreter, stands in for the oldest."""
     if device.type != "cuda":
@@ -101,13 +93,9 @@ def architecture_of(device: torch.device) -> str:
 
 
 def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens: int = 0) -> Launches:
-    """Launches of all kernels.
+    """Launches of all kernels, for heads of at most 256 channels.
 
-    Args:
-        architecture: sm_80, sm_90, sm_100 or gfx942.
-        width: of the heads, at most 256.
-        dtype: of queries, keys and values.
-        tile_tokens: rows of the tiles of a `TileWindow`, which those of the kernels then divide; 0 without one.
+    With `tile_tokens`, the rows of the tiles of a `TileWindow` (0 without one), those of the kernels divide them.
     """
     row = (architecture, next(w for w in WIDTHS if w >= width))
     if architecture == "sm_100" and row not in _TABLE:
@@ -122,7 +110,7 @@ def launches_for(architecture: str, width: int, dtype: torch.dtype, tile_tokens:
         Launch(TileShape(*(_dividing(tile_tokens, rows) for rows in tile)), warps, stages, exact, registers)
         for tile, warps, stages in entries
     ]
-    return Launches(launches[0], BackwardLaunches(Launch(*_DOT_ROWS, exact), launches[1], launches[2]))
+    return Launches(launches[0], Launch(*_DOT_ROWS, exact), *launches[1:])
 
 
 def _dividing(tile_tokens: int, rows: int) -> int:

@@ -54,14 +54,12 @@ class LayerPool(NamedTuple):
         """Refuse pools that kernels would read wrongly: ValueError for parts of different shapes or strides."""
         keys, values, *scales = self
         if values.shape != keys.shape or values.stride() != keys.stride() or keys.stride(2) != 1:
-            found = f"keys and values of shape {tuple(keys.shape)}, {tuple(values.shape)}"
-            raise ValueError(
-                f"{found} and strides {keys.stride()}, {values.stride()}: make both alike, as `empty` does"
-            )
+            shapes = f"keys and values of shape {tuple(keys.shape)}, {tuple(values.shape)}"
+            found = f"{shapes} and strides {keys.stride()}, {values.stride()}"
+            raise ValueError(f"{found}: make both alike, as `empty` does")
         for scale in scales:
-            if (scale is None) != (keys.dtype != torch.int8) or (
-                scale is not None and (scale.shape != keys.shape[:2] or not scale.is_contiguous())
-            ):
+            fits = scale is None or (scale.shape == keys.shape[:2] and scale.is_contiguous())
+            if not fits or (scale is None) != (keys.dtype != torch.int8):
                 raise ValueError(f"{keys.dtype} rows with scales that do not fit: make a pool by `empty`")
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor | None]]:

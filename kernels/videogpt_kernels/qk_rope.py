@@ -7,19 +7,18 @@ positions (Su et al., arXiv 2104.09864) whose angles come from the caller, in as
 one kernel of ours does both, forward and backward, and reads and writes each number once; elsewhere PyTorch does.
 """
 
-import torch
 from torch import Tensor
 
 from videogpt_kernels.dispatch import takes_triton, why_not_float32_triton
+from videogpt_kernels.reference import reference_qk_rope
 
-# B sequences, N rows, H heads (of queries and keys side by side), D channels of a head, P = D / 2 pairs
-
-SHORTEST = 1e-6
-"""Vectors below this length are too close to zero to be scaled up."""
+# B sequences, N rows, H heads (of queries and keys side by side), D channels of a head
 
 
 def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor, *, impl: str = "auto") -> Tensor:
     """Scale every head to a root mean square of its gain, then turn channel pair (i, i + D/2) by its angle.
+
+    The result has the shape and dtype of qk_BNHD, and is contiguous where a kernel made it.
 
     Args:
         qk_BNHD: heads of queries and keys; any strides, D even.
@@ -27,12 +26,6 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
         cos_BN1D: cosine of the angle of each channel's pair; B may be 1. Where angles want gradients, PyTorch runs.
         sin_BN1D: sine of the same, negative for the first channel of a pair.
         impl: "auto", "triton" or "torch".
-
-    Returns:
-        The same shape, in the dtype of qk_BNHD, contiguous where a kernel made it.
-
-    Raises:
-        ValueError: `impl` is unknown or cannot run here; shapes that do not fit together.
     """
     check_turns(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
 
@@ -45,7 +38,7 @@ def qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor,
         from videogpt_kernels.triton_qk_rope import triton_qk_rope
 
         return triton_qk_rope(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
-    return _turn(_scale(qk_BNHD, gain_H), cos_BN1D, sin_BN1D).to(qk_BNHD.dtype)
+    return reference_qk_rope(qk_BNHD, gain_H, cos_BN1D, sin_BN1D)
 
 
 def check_turns(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> None:
@@ -57,16 +50,3 @@ def check_turns(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1D: Ten
     if cos_BN1D.shape != sin_BN1D.shape or cos_BN1D.shape not in {(b, rows, 1, width) for b in (1, batch)}:
         found = f"cos, sin are of shape {tuple(cos_BN1D.shape)}, {tuple(sin_BN1D.shape)}"
         raise ValueError(f"{found}: give both as ({batch} or 1, {rows}, 1, {width})")
-
-
-def _scale(x_BNHD: Tensor, gain_H: Tensor) -> Tensor:
-    # Written out: forward and backward take two thirds of the time of nn.RMSNorm on a CPU.
-    exact = torch.promote_types(x_BNHD.dtype, torch.float32)
-    length_BNH1 = torch.linalg.vector_norm(x_BNHD, dim=-1, keepdim=True, dtype=exact)
-    scale_BNH1 = x_BNHD.shape[-1] ** 0.5 / length_BNH1.clamp(min=SHORTEST) * gain_H[:, None]
-    return x_BNHD * scale_BNH1.to(x_BNHD.dtype)
-
-
-def _turn(x_BNHD: Tensor, cos_BN1D: Tensor, sin_BN1D: Tensor) -> Tensor:
-    first, second = x_BNHD.chunk(2, dim=-1)
-    return torch.addcmul(x_BNHD * cos_BN1D, torch.cat([second, first], dim=-1), sin_BN1D)

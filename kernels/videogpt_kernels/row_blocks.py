@@ -7,8 +7,6 @@ the weights of all reached keys until the backward pass: `why_not_row_blocks` ad
 are large. In bfloat16 the scores are rounded before the softmax, as in any eager attention.
 """
 
-from typing import NamedTuple
-
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -21,13 +19,6 @@ from videogpt_kernels.visibility import Visibility
 
 BLOCK_ROWS = 128
 MAX_KEPT_BYTES = 256 * 2**20
-
-
-class _RowBlock(NamedTuple):
-    """Some of the query rows, and what they see."""
-
-    rows: slice
-    bias: KeyBias
 
 
 def why_not_row_blocks(q_BHMD: Tensor, k_BGND: Tensor) -> str | None:
@@ -49,18 +40,19 @@ def row_blocks_attention(
     """As `videogpt_kernels.attention`."""
     key = (query_start, q_BHMD.shape[2], k_BGND.shape[2], q_BHMD.dtype)
     blocks = visibility.once("row blocks", key, lambda: _blocks(visibility, *key))
-    outs = [_attend(q_BHMD[:, :, block.rows], k_BGND, v_BGND, block.bias, scale) for block in blocks]
+    outs = [_attend(q_BHMD[:, :, rows], k_BGND, v_BGND, bias, scale) for rows, bias in blocks]
     return torch.cat(outs, dim=2)
 
 
 def _blocks(
     visibility: Visibility, query_start: int, num_queries: int, num_keys: int, dtype: torch.dtype
-) -> list[_RowBlock]:
+) -> list[tuple[slice, KeyBias]]:
+    """Query rows, and what they see."""
     blocks = []
     for start in range(0, num_queries, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, num_queries)
         bias = KeyBias.build(visibility, query_start + start, stop - start, num_keys, dtype)
-        blocks.append(_RowBlock(slice(start, stop), bias))
+        blocks.append((slice(start, stop), bias))
     return blocks
 
 

@@ -7,7 +7,8 @@
 
 In raster order a window of single tokens touches nearly every block of scores that it crosses, and hides most of
 it (Hassani et al., "Faster Neighborhood Attention", arXiv 2403.04690; "Generalized Neighborhood Attention", arXiv
-2504.16922). A window of whole tiles over rows in tile order hides nothing of the blocks it visits.
+2504.16922). A window of whole tiles over rows in tile order hides nothing of the blocks it visits. Refuses tiles
+that do not divide their frames.
 """
 
 from dataclasses import dataclass
@@ -34,12 +35,10 @@ class TileWindow:
     """Tiles seen to the left and the right of one's own."""
 
     def __post_init__(self) -> None:
-        for name in ("tile_tokens", "tiles_high", "tiles_wide"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
-        for name in ("reach_high", "reach_wide"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 0")
+        for name, value in vars(self).items():
+            least = 0 if name.startswith("reach") else 1
+            if value < least:
+                raise ValueError(f"{name} is {value}; give at least {least}")
 
     @property
     def frame_tokens(self) -> int:
@@ -54,21 +53,13 @@ class TileWindow:
 
 
 def to_tile_order(x_BTHW: Tensor, tile: tuple[int, int]) -> Tensor:
-    """Frames tile by tile, (B, N, ...): within a tile, and tile after tile, row by row. Further axes stay.
-
-    Raises:
-        ValueError: the tile does not divide the frame.
-    """
+    """Frames tile by tile, (B, N, ...): within a tile, and tile after tile, row by row. Further axes stay."""
     _check_tile(x_BTHW.shape[2], x_BTHW.shape[3], tile)
     return rearrange(x_BTHW, "b t (i h) (j w) ... -> b (t i j h w) ...", h=tile[0], w=tile[1])
 
 
 def from_tile_order(x_BN: Tensor, tile: tuple[int, int], height: int, width: int) -> Tensor:
-    """The reverse of `to_tile_order`: (B, T, H, W, ...).
-
-    Raises:
-        ValueError: the tile does not divide the frame, or the frame does not divide the rows.
-    """
+    """The reverse of `to_tile_order`: (B, T, H, W, ...)."""
     _check_tile(height, width, tile)
     if x_BN.shape[1] % (height * width):
         raise ValueError(f"{x_BN.shape[1]} rows are no whole frames of {height}x{width}")

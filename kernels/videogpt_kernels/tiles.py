@@ -26,13 +26,6 @@ class TileShape(NamedTuple):
     keys: int
 
 
-class Margins(NamedTuple):
-    """Rows by which the first tile begins before the first row, so that later ones begin where they should."""
-
-    queries: int
-    keys: int
-
-
 class Plan(NamedTuple):
     """The visits of one kernel, each of whose programs owns a tile and visits others."""
 
@@ -41,7 +34,9 @@ class Plan(NamedTuple):
     visits: Tensor
     """int32. Ranges: (B, tiles, 4), two ranges [first, end) that do not overlap, or (B, tiles, 2), one.
     Lists, the same for all sequences: (tiles, 1 + V), the number of visits, then the tiles."""
-    margins: Margins = Margins(0, 0)
+    margins: tuple[int, int] = (0, 0)
+    """Rows of queries, and of keys, by which the first tile begins before the first row, so that later ones begin
+    where they should."""
 
     @property
     def listed(self) -> bool:
@@ -76,8 +71,7 @@ def plan_queries(visibility: Visibility, query_start: int, num_queries: int, num
     limits_B4M = row_limits(visibility, query_start, num_queries)
     if visibility.tile_window is None:
         return Plan(limits_B4M, key_ranges(limits_B4M, num_keys, shape))
-    margins = _margins(visibility, query_start)
-    needed_TS = _needed(visibility, query_start, num_queries, num_keys, shape, margins)
+    needed_TS, margins = _needed(visibility, query_start, num_queries, num_keys, shape)
     return Plan(limits_B4M, _lists(needed_TS), margins)
 
 
@@ -86,8 +80,7 @@ def plan_keys(visibility: Visibility, query_start: int, num_queries: int, num_ke
     limits_B4M = row_limits(visibility, query_start, num_queries)
     if visibility.tile_window is None:
         return Plan(limits_B4M, query_ranges(key_ranges(limits_B4M, num_keys, shape), num_keys, shape))
-    margins = _margins(visibility, query_start)
-    needed_TS = _needed(visibility, query_start, num_queries, num_keys, shape, margins)
+    needed_TS, margins = _needed(visibility, query_start, num_queries, num_keys, shape)
     return Plan(limits_B4M, _lists(needed_TS.mT), margins)
 
 
@@ -133,21 +126,16 @@ def _reduce(x_BM: Tensor, rows: int, fill: int, how: str) -> Tensor:
     return getattr(x_BM.unflatten(1, (-1, rows)), how)(-1)
 
 
-def _margins(visibility: Visibility, query_start: int) -> Margins:
-    assert visibility.tile_window is not None
-    first_code, rows = visibility.body_start + visibility.frame_offset, visibility.tile_window.tile_tokens
-    return Margins((query_start - first_code) % rows, -first_code % rows)
-
-
 def _needed(
-    visibility: Visibility, query_start: int, num_queries: int, num_keys: int, shape: TileShape, margins: Margins
-) -> Tensor:
-    """Whether a tile of queries has to visit a tile of keys: bool (T, S)."""
+    visibility: Visibility, query_start: int, num_queries: int, num_keys: int, shape: TileShape
+) -> tuple[Tensor, tuple[int, int]]:
+    """Whether a tile of queries has to visit a tile of keys, bool (T, S); and the margins of both."""
     window = visibility.tile_window
     assert window is not None and window.tile_tokens % shape.queries == 0 and window.tile_tokens % shape.keys == 0
     first_code, device = visibility.body_start + visibility.frame_offset, visibility.device
-    query_T1 = torch.arange(-margins.queries, num_queries, shape.queries, device=device)[:, None] + query_start
-    key_S = torch.arange(-margins.keys, num_keys, shape.keys, device=device)
+    margins = (query_start - first_code) % window.tile_tokens, -first_code % window.tile_tokens
+    query_T1 = torch.arange(-margins[0], num_queries, shape.queries, device=device)[:, None] + query_start
+    key_S = torch.arange(-margins[1], num_keys, shape.keys, device=device)
     before = key_S <= (query_T1 + shape.queries - 1).clamp(max=query_start + num_queries - 1)
     # Text and the rows before the first frame: few, so they visit each other, and all later rows visit them.
     outside = (key_S < first_code) & (before | (query_T1 < first_code))
@@ -158,7 +146,7 @@ def _needed(
     if visibility.window_frames is not None:
         seen &= frame_T1 - frame_S < visibility.window_frames
     exist = (query_T1 + shape.queries > query_start) & (key_S + shape.keys > 0)  # margins may hold whole tiles
-    return (outside | seen) & exist
+    return (outside | seen) & exist, margins
 
 
 def _lists(needed_XY: Tensor) -> Tensor:

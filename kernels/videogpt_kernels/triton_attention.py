@@ -7,7 +7,7 @@ limits of every row and the tiles to visit, planned once per visibility and shar
 and ROCm, and on a CPU under TRITON_INTERPRET=1, where bfloat16 arithmetic is not to be trusted.
 """
 
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from triton import knobs
 
 from videogpt_kernels import backward, forward
 from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, channels_side_by_side, launches_for
-from videogpt_kernels.tiles import Margins, Plan, plan_keys, plan_queries, why_no_plan
+from videogpt_kernels.tiles import Plan, plan_keys, plan_queries, why_no_plan
 from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
@@ -28,17 +28,6 @@ WIDEST_FLOAT64 = 128
 OLDEST = (8, 0)
 MOST_HEADS = 65_535
 """The second axis of a CUDA grid."""
-
-
-class _Plans(NamedTuple):
-    """Who sees whom, for the rows of one call, as the operators take it."""
-
-    limits_B4M: Tensor
-    forward_visits: Tensor
-    dq_visits: Tensor
-    dkv_visits: Tensor
-    margins: list[int]
-    tile_tokens: int
 
 
 def why_not_kernels(q_BHMD: Tensor, visibility: Visibility | None = None) -> str | None:
@@ -71,14 +60,16 @@ def triton_attention(
     return out_BHMD
 
 
-def _plan(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches) -> _Plans:
+def _plan(
+    visibility: Visibility, query_start: int, num_queries: int, num_keys: int, launches: Launches
+) -> tuple[Any, ...]:
+    """Who sees whom as the operators take it: limits, visits of the three kernels, margins, rows of a window's tile."""
     rows = (visibility, query_start, num_queries, num_keys)
-    forward_plan = plan_queries(*rows, launches.forward.tile)
-    dq_plan = plan_queries(*rows, launches.backward.dq.tile)
-    dkv_plan = plan_keys(*rows, launches.backward.dkv.tile)
+    limits_B4M, visits, margins = plan_queries(*rows, launches.forward.tile)
+    dq_visits = plan_queries(*rows, launches.dq.tile).visits
+    dkv_visits = plan_keys(*rows, launches.dkv.tile).visits
     tile_tokens = 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens
-    visits = (forward_plan.visits, dq_plan.visits, dkv_plan.visits)
-    return _Plans(forward_plan.limits_B4M, *visits, list(forward_plan.margins), tile_tokens)
+    return limits_B4M, visits, dq_visits, dkv_visits, list(margins), tile_tokens
 
 
 def _launches(q_BHMD: Tensor, tile_tokens: int) -> Launches:
@@ -87,57 +78,33 @@ def _launches(q_BHMD: Tensor, tile_tokens: int) -> Launches:
 
 @torch.library.custom_op("videogpt_kernels::attention", mutates_args=())
 def _attention(
-    q_BHMD: Tensor,
-    k_BGND: Tensor,
-    v_BGND: Tensor,
-    limits_B4M: Tensor,
-    forward_visits: Tensor,
-    dq_visits: Tensor,
-    dkv_visits: Tensor,
-    margins: list[int],
-    tile_tokens: int,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
+    q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor,
+    limits_B4M: Tensor, forward_visits: Tensor, dq_visits: Tensor, dkv_visits: Tensor,
+    margins: list[int], tile_tokens: int, scale: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Outputs, and base-2 log-sums of the scores' exponentials (B, H, M). The gradient needs `dq_` and `dkv_visits`."""
-    plan = Plan(limits_B4M, forward_visits, Margins(*margins))
+    plan = Plan(limits_B4M, forward_visits, (margins[0], margins[1]))
     with torch.cuda.device_of(q_BHMD):  # Triton launches on the current device
         return forward.forward(q_BHMD, k_BGND, v_BGND, plan, scale, _launches(q_BHMD, tile_tokens).forward)
 
 
 @_attention.register_fake
 def _(q_BHMD, k_BGND, v_BGND, limits_B4M, forward_visits, dq_visits, dkv_visits, margins, tile_tokens, scale):
-    return q_BHMD.new_empty(q_BHMD.shape), q_BHMD.new_empty(q_BHMD.shape[:3], dtype=_exact(q_BHMD))
+    exact = torch.promote_types(q_BHMD.dtype, torch.float32)
+    return q_BHMD.new_empty(q_BHMD.shape), q_BHMD.new_empty(q_BHMD.shape[:3], dtype=exact)
 
 
 @torch.library.custom_op("videogpt_kernels::attention_backward", mutates_args=())
 def _attention_backward(
-    dout_BHMD: Tensor,
-    q_BHMD: Tensor,
-    k_BGND: Tensor,
-    v_BGND: Tensor,
-    out_BHMD: Tensor,
-    lse_BHM: Tensor,
-    limits_B4M: Tensor,
-    dq_visits: Tensor,
-    dkv_visits: Tensor,
-    margins: list[int],
-    tile_tokens: int,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+    dout_BHMD: Tensor, q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, out_BHMD: Tensor, lse_BHM: Tensor,
+    limits_B4M: Tensor, dq_visits: Tensor, dkv_visits: Tensor,
+    margins: list[int], tile_tokens: int, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k and v."""
+    dq_plan, dkv_plan = (Plan(limits_B4M, visits, (margins[0], margins[1])) for visits in (dq_visits, dkv_visits))
+    known = (q_BHMD, k_BGND, v_BGND, out_BHMD, lse_BHM, channels_side_by_side(dout_BHMD))
     with torch.cuda.device_of(q_BHMD):
-        return backward.backward(
-            q_BHMD,
-            k_BGND,
-            v_BGND,
-            out_BHMD,
-            lse_BHM,
-            channels_side_by_side(dout_BHMD),
-            Plan(limits_B4M, dq_visits, Margins(*margins)),
-            Plan(limits_B4M, dkv_visits, Margins(*margins)),
-            scale,
-            _launches(q_BHMD, tile_tokens).backward,
-        )
+        return backward.backward(*known, dq_plan, dkv_plan, scale, _launches(q_BHMD, tile_tokens))
 
 
 @_attention_backward.register_fake
@@ -156,7 +123,3 @@ def _attention_gradients(ctx, dout_BHMD: Tensor, _: Tensor):
 
 
 _attention.register_autograd(_attention_gradients, setup_context=_keep_attention)
-
-
-def _exact(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -9,7 +9,7 @@ that it weighs nothing (Dao et al., "Flash-Decoding", 2023).
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 # What @triton.jit makes of a function, and what is inside, is not Python to a type checker.
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -17,8 +17,9 @@ import triton.language as tl
 from torch import Tensor
 
 from videogpt_kernels.forward import HIDDEN, LOG2_E, visible
-from videogpt_kernels.launches import architecture_of
+from videogpt_kernels.launches import Launch, architecture_of, channels_side_by_side, padded
 from videogpt_kernels.pool import LayerPool, Step
+from videogpt_kernels.tiles import TileShape
 from videogpt_kernels.triton_write_cache import slot_of
 from videogpt_kernels.visibility import NOWHERE, Visibility
 
@@ -30,47 +31,29 @@ PROGRAMS_PER_PROCESSOR = 4
 INTERPRETED_PROCESSORS = 1
 
 
-class _DecodeLaunch(NamedTuple):
-    """How the two kernels are launched."""
-
-    queries: int
-    """Rows of a tile: query heads of a key head, times new rows."""
-    keys: int
-    warps: int
-    stages: int
-    registers: int | None = None
-    """Most per thread, as in `launches.Launch`."""
-
-    def constants(self, width: int, *, quantized: bool, windowed: bool) -> dict[str, Any]:
-        """Keyword arguments of the decoding kernel for heads of `width`."""
-        limit = {} if self.registers is None else {"maxnreg": self.registers}
-        return limit | {
-            "D": width,
-            "WIDTH": max(16, 1 << (width - 1).bit_length()),
-            "TILE_M": self.queries,
-            "TILE_N": self.keys,
-            "QUANTIZED": quantized,
-            "WINDOWED": windowed,
-            "num_warps": self.warps,
-            "num_stages": self.stages,
-        }
-
-
 def decode_launch(
     architecture: str, packed_rows: int, width: int, dtype: torch.dtype, *, quantized: bool, windowed: bool
-) -> _DecodeLaunch:
-    """For so many rows per key head; a tile holds 16 or 64 of them. Chosen as in `launches`: no spills."""
+) -> Launch:
+    """For so many rows per key head (query heads that share it, times new rows); a tile holds 16 or 64 of them.
+
+    Chosen as in `launches`: no spills.
+    """
     rocm = architecture == "gfx942"
     registers = None if rocm else 255
     if dtype.itemsize > 2:  # exact rather than fast
-        return _DecodeLaunch(16, 16, 8 if windowed or width > 64 else 4, 1, registers)
+        return Launch(TileShape(16, 16), 8 if windowed or width > 64 else 4, 1, None, registers)
     # The mask of a window takes registers.
     queries = 16 if windowed or packed_rows <= 16 else 64
     keys = 64 if width <= 128 else 32
     if windowed or (queries == 64 and (rocm or quantized)):
         keys //= 2
     stages = 3 if width <= 64 and not (windowed or quantized) else 2
-    return _DecodeLaunch(queries, keys, 8 if queries == 64 else 4, stages, registers)
+    return Launch(TileShape(queries, keys), 8 if queries == 64 else 4, stages, None, registers)
+
+
+def decode_constants(launch: Launch, width: int, *, quantized: bool, windowed: bool) -> dict[str, Any]:
+    """Keyword arguments of the decoding kernel for heads of `width`."""
+    return {**launch.constants(width), "QUANTIZED": quantized, "WINDOWED": windowed}
 
 
 @triton.jit
@@ -191,10 +174,8 @@ def combine_kernel(
 def triton_decode_attention(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) -> Tensor:
     """As `videogpt_kernels.decode_attention`."""
     pool.check()
-    q_BHMD = q_BHMD if q_BHMD.stride(-1) == 1 else q_BHMD.contiguous()
-    places = (step.limits_B4M, step.places_B3, step.prompt_rows, step.ring_rows)
-    most_keys = step.prompt_rows + step.ring_rows
-    return _decode_attention(q_BHMD, *pool, *places, most_keys, window_numbers(step.visibility), scale)
+    places = (step.limits_B4M, step.places_B3, step.prompt_rows, step.ring_rows, step.prompt_rows + step.ring_rows)
+    return _decode_attention(channels_side_by_side(q_BHMD), *pool, *places, window_numbers(step.visibility), scale)
 
 
 def window_numbers(visibility: Visibility) -> list[int]:
@@ -215,37 +196,28 @@ def splits_for(programs: int, most_keys: int, keys: int, processors: int) -> int
 
 @torch.library.custom_op("videogpt_kernels::decode_attention", mutates_args=())
 def _decode_attention(
-    q_BHMD: Tensor,
-    keys_GSD: Tensor,
-    values_GSD: Tensor,
-    key_scales_GS: Tensor | None,
-    value_scales_GS: Tensor | None,
-    limits_B4M: Tensor,
-    places_B3: Tensor,
-    prompt_rows: int,
-    ring_rows: int,
-    most_keys: int,
-    window: list[int],
-    scale: float,
-) -> Tensor:
+    q_BHMD: Tensor, keys_GSD: Tensor, values_GSD: Tensor, key_scales_GS: Tensor | None, value_scales_GS: Tensor | None,
+    limits_B4M: Tensor, places_B3: Tensor, prompt_rows: int, ring_rows: int, most_keys: int,
+    window: list[int], scale: float,
+) -> Tensor:  # fmt: skip
     """Outputs in the dtype of q."""
     (batch, heads, rows, width), key_heads = q_BHMD.shape, keys_GSD.shape[0]
     group, quantized = heads // key_heads, key_scales_GS is not None
     kind = {"quantized": quantized, "windowed": bool(window)}
     launch = decode_launch(architecture_of(q_BHMD.device), rows * group, width, q_BHMD.dtype, **kind)
-    row_tiles = -(-rows * group // launch.queries)
-    splits = splits_for(batch * key_heads * row_tiles, most_keys, launch.keys, _processors(q_BHMD.device))
+    row_tiles = -(-rows * group // launch.tile.queries)
+    splits = splits_for(batch * key_heads * row_tiles, most_keys, launch.tile.keys, _processors(q_BHMD.device))
     part = q_BHMD.new_empty((splits, batch, key_heads, rows * group, width), dtype=torch.float32)
     lse = q_BHMD.new_empty(part.shape[:-1], dtype=torch.float32)
     # Pointers that are never followed, where there are no scales.
     scales = (key_scales_GS, value_scales_GS) if quantized else (lse, lse)
-    constants = launch.constants(width, **kind)
     out_BHMD = q_BHMD.new_empty(q_BHMD.shape)
     with torch.cuda.device_of(q_BHMD):  # Triton launches on the current device
         decode_kernel[(splits, row_tiles, batch * key_heads)](
             q_BHMD, keys_GSD, values_GSD, *scales, part, lse, limits_B4M, places_B3,
             *q_BHMD.stride()[:3], *keys_GSD.stride()[:2], keys_GSD.shape[1],
-            scale, rows, key_heads, group, prompt_rows, ring_rows, *(window or [0, 1, 1, 1, 0, 0]), **constants,
+            scale, rows, key_heads, group, prompt_rows, ring_rows, *(window or [0, 1, 1, 1, 0, 0]),
+            **decode_constants(launch, width, **kind),
         )  # fmt: skip
         combine_kernel[(rows * group, batch * key_heads)](
             part, lse, out_BHMD, *out_BHMD.stride()[:3], rows, key_heads, group, splits,
@@ -261,12 +233,7 @@ def _(q_BHMD, keys, values, key_scales, value_scales, limits, places, prompt_row
 
 def combine_constants(width: int, splits: int) -> dict[str, int]:
     """Keyword arguments of the combining kernel."""
-    return {
-        "D": width,
-        "WIDTH": max(16, 1 << (width - 1).bit_length()),
-        "MOST": 1 << (splits - 1).bit_length(),
-        "num_warps": 4,
-    }
+    return {"D": width, "WIDTH": padded(width), "MOST": 1 << (splits - 1).bit_length(), "num_warps": 4}
 
 
 def _processors(device: torch.device) -> int:

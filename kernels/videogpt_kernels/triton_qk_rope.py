@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from videogpt_kernels.launches import channels_side_by_side
-from videogpt_kernels.qk_rope import SHORTEST
+from videogpt_kernels.reference import SHORTEST
 
 # B sequences, N rows, H heads, D channels of a head, P = D / 2 pairs, T tiles of rows
 

@@ -12,8 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from videogpt_kernels.launches import channels_side_by_side
 from videogpt_kernels.pool import STEPS_OF_INT8, LayerPool, Step
-from videogpt_kernels.qk_rope import SHORTEST
+from videogpt_kernels.reference import SHORTEST
 
 # B sequences, M new rows, H query heads, G key heads, A = H + 2 G heads of all three, S slots, D channels, P = D / 2
 
@@ -88,27 +89,18 @@ def triton_write_cache(
 ) -> Tensor:
     """As `videogpt_kernels.write_cache`."""
     pool.check()
-    qkv_BMAD = qkv_BMAD if qkv_BMAD.stride(-1) == 1 else qkv_BMAD.contiguous()
-    turns = (cos_BM1D.contiguous(), sin_BM1D.contiguous())
-    return _write_cache(qkv_BMAD, gain_H.contiguous(), *turns, *pool, step.places_B3, step.prompt_rows, step.ring_rows)
+    given = (channels_side_by_side(qkv_BMAD), gain_H.contiguous(), cos_BM1D.contiguous(), sin_BM1D.contiguous())
+    return _write_cache(*given, *pool, step.places_B3, step.prompt_rows, step.ring_rows)
 
 
 @torch.library.custom_op(
     "videogpt_kernels::write_cache", mutates_args=("keys_GSD", "values_GSD", "key_scales_GS", "value_scales_GS")
 )
 def _write_cache(
-    qkv_BMAD: Tensor,
-    gain_H: Tensor,
-    cos_BM1D: Tensor,
-    sin_BM1D: Tensor,
-    keys_GSD: Tensor,
-    values_GSD: Tensor,
-    key_scales_GS: Tensor | None,
-    value_scales_GS: Tensor | None,
-    places_B3: Tensor,
-    prompt_rows: int,
-    ring_rows: int,
-) -> Tensor:
+    qkv_BMAD: Tensor, gain_H: Tensor, cos_BM1D: Tensor, sin_BM1D: Tensor,
+    keys_GSD: Tensor, values_GSD: Tensor, key_scales_GS: Tensor | None, value_scales_GS: Tensor | None,
+    places_B3: Tensor, prompt_rows: int, ring_rows: int,
+) -> Tensor:  # fmt: skip
     """Queries (B, H, M, D); keys and values go into their slots."""
     (batch, rows, heads, width), key_heads = qkv_BMAD.shape, keys_GSD.shape[0]
     query_heads = heads - 2 * key_heads
@@ -136,9 +128,5 @@ def _(qkv_BMAD, gain_H, cos, sin, keys_GSD, values_GSD, key_scales, value_scales
 def write_cache_constants(width: int) -> dict[str, int]:
     """Keyword arguments of the kernel for heads of `width`."""
     pairs = width // 2
-    return {
-        "PAIRS": pairs,
-        "WIDTH": 1 << (pairs - 1).bit_length(),
-        "STEPS": STEPS_OF_INT8,
-        "num_warps": _WARPS_PER_HEAD,
-    }
+    padded_pairs = 1 << (pairs - 1).bit_length()
+    return {"PAIRS": pairs, "WIDTH": padded_pairs, "STEPS": STEPS_OF_INT8, "num_warps": _WARPS_PER_HEAD}

@@ -35,13 +35,8 @@ NOWHERE = 2**30
 """A row that no sequence has."""
 
 
-class Intervals(NamedTuple):
-    """Query row m of sequence b sees the keys [prefix_start, prefix_end) and [low, high]; int32, `high` inclusive."""
-
-    prefix_start_BM: Tensor
-    prefix_end_BM: Tensor
-    low_BM: Tensor
-    high_BM: Tensor
+Intervals = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Query row m of sequence b sees the keys [prefix_start, prefix_end) and [low, high], `high` inclusive: int32, BM."""
 
 
 class Document(NamedTuple):
@@ -91,16 +86,13 @@ class Visibility:
         if self.window_frames is not None and self.window_frames < 1:
             raise ValueError(f"window_frames is {self.window_frames}; give at least 1, or None for all")
         if self.tile_window is not None and self.tile_window.frame_tokens != self.frame_tokens:
-            found = (
-                f"frame_tokens is {self.frame_tokens}, but a frame of tile_window has {self.tile_window.frame_tokens}"
-            )
-            raise ValueError(f"{found}: give the same number")
+            found = f"a frame of tile_window has {self.tile_window.frame_tokens}: give the same number"
+            raise ValueError(f"frame_tokens is {self.frame_tokens}, but {found}")
         if table.device.type == "cpu" and table.numel() and not torch.compiler.is_compiling():
             rows_BX = table.flatten(1)
             if rows_BX[:, 0].any() or (rows_BX[:, 1:] < rows_BX[:, :-1]).any():
-                raise ValueError(
-                    f"documents_BK3 holds {rows_BX.tolist()}; give ascending rows, of which the first is 0"
-                )
+                found = f"documents_BK3 holds {rows_BX.tolist()}"
+                raise ValueError(f"{found}; give ascending rows, of which the first is 0")
 
     @classmethod
     def causal(cls, batch: int, device: torch.device | str = "cpu") -> "Visibility":
@@ -109,12 +101,9 @@ class Visibility:
 
     @classmethod
     def prefix_body(cls, prefix_B: Tensor, body_start: int, **rules: Any) -> "Visibility":
-        """One document per sequence, all with the same first body row.
+        """One document per sequence, all with the same first body row; `rules` are the other fields of this class.
 
-        Args:
-            prefix_B: int32, prefix rows of each sequence, 0..body_start; padding follows up to body_start.
-            body_start: first body row.
-            rules: the other fields of this class.
+        `prefix_B`, int32, are the prefix rows of each sequence, 0..body_start; padding follows up to body_start.
         """
         if prefix_B.ndim != 1 or prefix_B.dtype != torch.int32:
             found = f"{prefix_B.dtype} of shape {tuple(prefix_B.shape)}"
@@ -132,9 +121,7 @@ class Visibility:
     def packed(cls, sequences: Sequence[Sequence[Document]], **rules: Any) -> "Visibility":
         """Several documents per sequence, one after the other without padding; rows after the last are padding.
 
-        Args:
-            sequences: the documents of each sequence, in order.
-            rules: the other fields of this class.
+        `rules` are the other fields of this class.
         """
         most = max((len(documents) for documents in sequences), default=0)
         table = []
@@ -196,15 +183,13 @@ class Visibility:
         is_prefix_BM, is_body_BM = row_BM < prefix_end_BM, row_BM >= body_start_BM
         prefix_high_BM = prefix_end_BM - 1 if self.bidirectional_prefix else row_BM
         low_BM, high_BM = self._body_limits(row_BM, body_start_BM)
-        return Intervals(
-            prefix_start_BM=first_BM,
-            prefix_end_BM=torch.where(is_body_BM, prefix_end_BM, first_BM),
-            low_BM=torch.where(is_body_BM, low_BM, torch.where(is_prefix_BM, first_BM, row_BM)),
-            high_BM=torch.where(
-                is_body_BM,
-                torch.minimum(high_BM, next_first_BM - 1),
-                torch.where(is_prefix_BM, prefix_high_BM, row_BM),
-            ),
+        other_low_BM = torch.where(is_prefix_BM, first_BM, row_BM)
+        other_high_BM = torch.where(is_prefix_BM, prefix_high_BM, row_BM)
+        return (
+            first_BM,
+            torch.where(is_body_BM, prefix_end_BM, first_BM),
+            torch.where(is_body_BM, low_BM, other_low_BM),
+            torch.where(is_body_BM, torch.minimum(high_BM, next_first_BM - 1), other_high_BM),
         )
 
     def dense(self, query_start: int, num_queries: int, num_keys: int) -> Tensor:

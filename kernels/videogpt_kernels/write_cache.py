@@ -16,16 +16,10 @@ from videogpt_kernels.qk_rope import check_turns, qk_rope
 
 
 def write_cache(
-    qkv_BMAD: Tensor,
-    gain_H: Tensor,
-    cos_BM1D: Tensor,
-    sin_BM1D: Tensor,
-    pool: LayerPool,
-    step: Step,
-    *,
+    qkv_BMAD: Tensor, gain_H: Tensor, cos_BM1D: Tensor, sin_BM1D: Tensor, pool: LayerPool, step: Step, *,
     impl: str = "auto",
-) -> Tensor:
-    """Scale and turn the queries and keys of `step`'s rows, and write keys and values into their slots.
+) -> Tensor:  # fmt: skip
+    """Scale and turn the queries and keys of `step`'s rows, write keys and values into their slots; queries BHMD.
 
     Args:
         qkv_BMAD: heads of queries, keys and values, side by side; any strides.
@@ -35,12 +29,6 @@ def write_cache(
         pool: the layer's; changed in place. With int8, each row of a head gets a scale of its own.
         step: says where the rows lie.
         impl: "auto", "triton" or "torch".
-
-    Returns:
-        Queries (B, H, M, D).
-
-    Raises:
-        ValueError: shapes, dtypes or devices that do not fit together, or an `impl` that is unknown or cannot run.
     """
     batch, rows, heads, width = qkv_BMAD.shape
     key_heads = pool.keys_GSD.shape[0]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from videogpt_kernels.row_blocks import why_not_row_blocks
 # B batch, H query heads, G key heads, N rows, D head dimension
 LENGTHS = (1, 15, 63, 64, 65, 127, 128, 129, 275)
 IMPLS = ("row_blocks", "sdpa", "reference")
+TILES = TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1)
 
 
 def with_prefix(length: int, **settings) -> Visibility:
@@ -33,22 +35,15 @@ def with_documents(length: int, **settings) -> Visibility:
 VISIBILITIES: dict[str, Callable[[int], Visibility]] = {
     "causal": lambda length: Visibility.causal(3),
     "prefix": with_prefix,
-    "bidirectional prefix": lambda length: with_prefix(length, bidirectional_prefix=True),
-    "frames": lambda length: with_prefix(length, frame_tokens=7, bidirectional_frames=True),
-    "window": lambda length: with_prefix(length, frame_tokens=7, window_frames=2),
-    "window of frames": lambda length: with_prefix(
-        length, frame_tokens=16, frame_offset=0, window_frames=3, bidirectional_frames=True
+    "bidirectional prefix": partial(with_prefix, bidirectional_prefix=True),
+    "frames": partial(with_prefix, frame_tokens=7, bidirectional_frames=True),
+    "window": partial(with_prefix, frame_tokens=7, window_frames=2),
+    "window of frames": partial(
+        with_prefix, frame_tokens=16, frame_offset=0, window_frames=3, bidirectional_frames=True
     ),
     "documents": with_documents,
-    "tile window": lambda length: with_prefix(
-        length,
-        frame_tokens=24,
-        window_frames=2,
-        tile_window=TileWindow(tile_tokens=4, tiles_high=2, tiles_wide=3, reach_high=0, reach_wide=1),
-    ),
-    "window in documents": lambda length: with_documents(
-        length, frame_tokens=6, window_frames=2, bidirectional_prefix=True
-    ),
+    "tile window": partial(with_prefix, frame_tokens=24, window_frames=2, tile_window=TILES),
+    "window in documents": partial(with_documents, frame_tokens=6, window_frames=2, bidirectional_prefix=True),
 }
 every_impl = pytest.mark.parametrize("impl", IMPLS)
 every_visibility = pytest.mark.parametrize("name", VISIBILITIES)
@@ -150,15 +145,7 @@ def test_a_row_that_sees_one_key_returns_its_value(impl: str):
     visibility = Visibility.prefix_body(torch.tensor([0, 2], dtype=torch.int32), 5)
     q, k, v = random_qkv(9, key_heads=4, batch=2)
     out = attention(q, k, v, visibility, impl=impl)
-    alone = [
-        (0, 0),
-        (0, 4),
-        (0, 5),
-        (1, 0),
-        (1, 2),
-        (1, 4),
-    ]  # padding, the first prefix row, the first body row
-    for sequence, row in alone:
+    for sequence, row in ((0, 0), (0, 4), (0, 5), (1, 0), (1, 2), (1, 4)):  # padding, first prefix row, first body row
         torch.testing.assert_close(out[sequence, :, row], v[sequence, :, row])
 
 
@@ -271,6 +258,7 @@ def test_rows_that_nobody_sees_may_be_anything(impl: str):
         ({"query_start": 1}, "query_start is 1"),
         ({"query_start": -1}, "query_start is -1"),
         ({"impl": "fastest"}, "choose auto, triton, row_blocks, sdpa, reference"),
+        (dict.fromkeys("qkv", torch.zeros(3, 2, 12, 8, dtype=torch.int64)), "floating dtype"),
     ],
 )
 def test_misfits_are_refused_by_name(change: dict, word: str):
@@ -280,9 +268,3 @@ def test_misfits_are_refused_by_name(change: dict, word: str):
     q, k, v, visibility = (given.pop(key) for key in good)
     with pytest.raises(ValueError, match=word):
         attention(q, k, v, visibility, **given)
-
-
-def test_integers_are_refused():
-    whole = torch.zeros(3, 2, 12, 8, dtype=torch.int64)
-    with pytest.raises(ValueError, match="floating dtype"):
-        attention(whole, whole, whole, with_prefix(12))

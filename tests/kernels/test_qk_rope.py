@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from videogpt_kernels import qk_rope
+from videogpt_kernels.triton_qk_rope import _qk_rope
 
 # B sequences, N rows, H heads, D channels of a head
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,12 +68,10 @@ def test_scale_and_turn_are_what_they_say(impl: str):
     qk, gain = torch.randn(2, 9, 3, 16, device=DEVICE), torch.tensor([0.5, 1.0, 2.0], device=DEVICE)
     out = qk_rope(qk, gain, *turns(9, 16), impl=impl)
     torch.testing.assert_close(out.square().mean(-1).sqrt(), gain.expand(2, 9, 3))
-    unturned = qk_rope(
-        qk, gain, torch.ones(1, 9, 1, 16, device=DEVICE), torch.zeros(1, 9, 1, 16, device=DEVICE), impl=impl
-    )
-    torch.testing.assert_close(
-        torch.nn.functional.cosine_similarity(unturned, qk, dim=-1), torch.ones(2, 9, 3, device=DEVICE)
-    )
+    ones = torch.ones(1, 9, 1, 16, device=DEVICE)
+    unturned = qk_rope(qk, gain, ones, 0 * ones, impl=impl)
+    along = torch.nn.functional.cosine_similarity(unturned, qk, dim=-1)
+    torch.testing.assert_close(along, torch.ones_like(along))
 
 
 def test_angles_that_want_gradients_get_them():
@@ -85,12 +84,7 @@ def test_angles_that_want_gradients_get_them():
 
 
 def test_operators_are_registered_as_torch_wants_them():
-    from videogpt_kernels.triton_qk_rope import _qk_rope
-
-    qk, gain = (
-        torch.randn(2, 9, 3, 16, device=DEVICE, requires_grad=True),
-        torch.ones(3, device=DEVICE, requires_grad=True),
-    )
+    qk, gain = (x.to(DEVICE).requires_grad_() for x in (torch.randn(2, 9, 3, 16), torch.ones(3)))
     torch.library.opcheck(_qk_rope, (qk, gain, *turns(9, 16)))
 
 

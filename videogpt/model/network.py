@@ -19,7 +19,7 @@ from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.rotary import Rotation, rotation_at
 from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
-from videogpt_kernels.qk_rope import SHORTEST
+from videogpt_kernels.reference import SHORTEST
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from videogpt_tokenizer.export import standalone
-from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @pytest.mark.parametrize(
@@ -33,15 +32,6 @@ def test_autocast_changes_no_code(video, folder):
     assert torch.equal(codes, loaded.encode(video))
 
 
-@pytest.mark.parametrize("pieces", [[17], [1, 4, 4, 8], [2, 1, 3, 6, 5], [1] * 17])
-def test_chunks_equal_the_whole(pieces, video, folder):
-    tokenizer, loaded = VideoTokenizer.from_pretrained(folder), standalone.load_tokenizer(folder)
-    codes, stream = tokenizer.encode(video), loaded.stream()
-    assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(pieces, dim=2)], dim=1), codes)
-    frames = torch.cat([stream.decode(chunk) for chunk in codes.split([1, 3, 1], dim=1)], dim=2)
-    torch.testing.assert_close(frames, tokenizer.decode(codes), rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("video", "codes"),
     [
@@ -59,12 +49,14 @@ def test_clips_and_codes_that_do_not_fit_are_refused(video, codes, folder):
         loaded.decode(codes)
 
 
-def rewrite(folder: Path, data: bytes, **changes: object) -> None:
-    """Other weights with a checksum that fits, and a changed configuration."""
-    (folder / "model.safetensors").write_bytes(data)
-    config = json.loads((folder / "config.json").read_text())
-    config = {**config, "weights_sha256": hashlib.sha256(data).hexdigest(), **changes}
-    (folder / "config.json").write_text(json.dumps(config))
+def config_of(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text())
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """A changed configuration, and the checksum of the weights that are there."""
+    checksum = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps({**config_of(folder), "weights_sha256": checksum, **changes}))
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "misshapen", "half"])
@@ -76,9 +68,10 @@ def test_a_tensor_that_does_not_fit_is_named(change, folder):
         "missing": {},
         "unknown": {name: tensor, f"{name}.more": tensor.clone()},
         "misshapen": {name: tensor[1:].clone()},
+        "half": {name: tensor.half()},
     }
-    save_file(tensors | changed.get(change, {name: tensor.half()}), path)
-    rewrite(folder, path.read_bytes())
+    save_file(tensors | changed[change], path)
+    rewrite(folder)
     with pytest.raises(ValueError, match=name):
         standalone.load_tokenizer(folder)
 
@@ -88,6 +81,11 @@ def headed(header: object, body: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + body
 
 
+def one(body: bytes, **entry: object) -> bytes:
+    """A file with one tensor; without changes to `entry` it is whole."""
+    return headed({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} | entry}, body)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -95,11 +93,11 @@ def headed(header: object, body: bytes = b"") -> bytes:
         struct.pack("<Q", 2**63) + b"{}",
         headed({}, b"left"),
         headed([]),
-        headed({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
-        headed({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"12345678"),
-        headed({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}),
-        headed({"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}, b"1234"),
-        headed({"a": {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]}}, b"1234"),
+        one(b"1234", shape=[2], data_offsets=[0, 8]),
+        one(b"12345678", data_offsets=[4, 8]),
+        one(b"", shape=[-1], data_offsets=[0, -4]),
+        one(b"1234", shape=[-1, -1]),
+        one(b"1234", shape="1"),
         headed({"a": {"dtype": "F32", "shape": [1]}}, b"1234"),
         headed({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}, b"1234"),
     ],
@@ -120,8 +118,7 @@ def test_damaged_safetensors_are_refused(data):
     ],
 )
 def test_settings_that_are_not_known_are_named(part, changes, said, folder):
-    config = json.loads((folder / "config.json").read_text())
-    rewrite(folder, (folder / "model.safetensors").read_bytes(), **{part: config[part] | changes})
+    rewrite(folder, **{part: config_of(folder)[part] | changes})
     with pytest.raises(ValueError, match=said):
         standalone.load_tokenizer(folder)
 
@@ -137,22 +134,22 @@ def test_altered_weights_are_refused(folder):
 
 
 def test_settings_that_came_later_may_be_missing(folder, video):
-    config = json.loads((folder / "config.json").read_text())
-    older = {key: value for key, value in config["quantizer"].items() if key not in ("stages", "quantizer_dropout")}
+    later = ("stages", "quantizer_dropout")
+    older = {key: value for key, value in config_of(folder)["quantizer"].items() if key not in later}
     wanted = standalone.load_tokenizer(folder).encode(video)
-    rewrite(folder, (folder / "model.safetensors").read_bytes(), quantizer=older)
+    rewrite(folder, quantizer=older)
     assert torch.equal(standalone.load_tokenizer(folder).encode(video), wanted)
 
 
-def test_chunks_equal_the_whole_to_the_bit(folder, video):
+@pytest.mark.parametrize("pieces", [[17], [1, 4, 4, 8], [2, 1, 3, 6, 5], [2, 9, 6], [1] * 17])
+def test_chunks_equal_the_whole_to_the_bit(pieces, folder, video):
     tokenizer = standalone.load_tokenizer(folder)
-    codes = tokenizer.encode(video)
-    pixels = tokenizer.decode(codes)
-    for plan in ([1] * 17, [1, 4, 4, 4, 4], [2, 9, 6]):
+    codes, stream = tokenizer.encode(video), tokenizer.stream()
+    assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(pieces, dim=2)], dim=1), codes)
+    for latents in (1, 2, [1, 3, 1]):
         stream = tokenizer.stream()
-        assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(plan, dim=2)], dim=1), codes)
-    stream = tokenizer.stream()
-    assert torch.equal(torch.cat([stream.decode(chunk) for chunk in codes.split(2, dim=1)], dim=2), pixels)
+        frames = torch.cat([stream.decode(chunk) for chunk in codes.split(latents, dim=1)], dim=2)
+        assert torch.equal(frames, tokenizer.decode(codes))
 
 
 def test_a_stream_keeps_nothing_of_the_callers_memory(folder, video):
@@ -173,9 +170,8 @@ def test_values_out_of_range_are_refused(folder, video, value):
 
 def test_sizes_that_the_weights_do_not_have_take_no_memory(folder):
     """A terabyte's worth of layers would not come back with a ValueError."""
-    config = json.loads((folder / "config.json").read_text())
-    config["autoencoder"] |= {"widths": [16384, 16384], "encoder_depth": 64}
-    (folder / "config.json").write_text(json.dumps(config))
+    huge = config_of(folder)["autoencoder"] | {"widths": [16384, 16384], "encoder_depth": 64}
+    rewrite(folder, autoencoder=huge)
     with pytest.raises(ValueError, match="asks for more numbers than model.safetensors has bytes"):
         standalone.load_tokenizer(folder)
 

@@ -13,18 +13,11 @@ from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
 RVQ = QuantizerConfig(kind="rvq", codebook_size=12, codebook_dim=5, stages=3)
 RFSQ = QuantizerConfig(kind="rfsq", levels=(5, 4, 3), stages=3)
+both = pytest.mark.parametrize("config", [RVQ, RFSQ], ids=["rvq", "rfsq"])
 
 
 def rows(dim: int, clips: int = 4, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
     return scale * torch.randn(clips, 500, dim, generator=torch.Generator().manual_seed(seed))
-
-
-def trained(config: QuantizerConfig):
-    quantizer = make_quantizer(config).train()
-    torch.manual_seed(0)
-    for seed in range(3):
-        quantizer.quantize_rows(rows(quantizer.dim, seed=seed))
-    return quantizer.eval()
 
 
 def library_indices(quantizer, codes: torch.Tensor) -> torch.Tensor:
@@ -68,7 +61,7 @@ def test_finite_scalars_equal_the_library_bit_for_bit(levels, scale):
         assert torch.equal(ours.lookup_rows(some.flatten()).view_as(expected), expected)
 
 
-def test_learned_codebooks_equal_the_library_code_for_code():
+def test_learned_codebooks_equal_the_library_code_for_code(trained):
     ours = trained(RVQ)
     theirs, latents = library_of(ours).eval(), rows(5, clips=20, seed=9)
     values, codes, _ = ours.quantize_rows(latents)
@@ -96,8 +89,8 @@ def test_without_dropout_training_makes_the_librarys_codebooks():
     assert torch.equal(ours.tables(), theirs.codebooks)
 
 
-@pytest.mark.parametrize("config", [RVQ, RFSQ], ids=["rvq", "rfsq"])
-def test_every_stage_brings_latents_nearer_and_coarser_codes_are_its_prefixes(config):
+@both
+def test_every_stage_brings_latents_nearer_and_coarser_codes_are_its_prefixes(config, trained):
     quantizer = trained(config)
     latents = rows(quantizer.dim, seed=7)
     values, codes, _ = quantizer.quantize_rows(latents)
@@ -135,8 +128,8 @@ def test_codes_to_latents_to_codes_is_the_identity_where_stages_nest():
     assert torch.equal(quantizer.quantize_rows(quantizer.lookup_rows(codes_N)[None])[1][0], codes_N)
 
 
-@pytest.mark.parametrize("config", [RVQ, RFSQ], ids=["rvq", "rfsq"])
-def test_dropout_leaves_the_later_stages_of_some_clips_out(config):
+@both
+def test_dropout_leaves_the_later_stages_of_some_clips_out(config, trained):
     quantizer = trained(config)
     latents = rows(quantizer.dim, clips=1200, seed=3)[:, :10]
     _, whole, _ = quantizer.quantize_rows(latents)
@@ -163,7 +156,7 @@ def test_the_gradient_passes_once_however_many_stages(dropout):
     assert torch.equal(gradient, torch.ones_like(latents))
 
 
-def test_what_is_left_out_of_a_clip_does_not_count_as_loss():
+def test_what_is_left_out_of_a_clip_does_not_count_as_loss(trained):
     quantizer = trained(RVQ)
     quantizer.dropout = 1.0
     latents = rows(5, clips=30, seed=5)
@@ -201,7 +194,7 @@ def test_codes_of_forty_bits_come_and_go():
     assert quantizer.count(quantized.codes_BTHW).shape == (6, 512)
 
 
-@pytest.mark.parametrize("config", [RVQ, RFSQ], ids=["rvq", "rfsq"])
+@both
 def test_a_tokenizer_decodes_codes_of_every_rate(config):
     torch.manual_seed(0)
     network = AutoencoderConfig(widths=(16,), encoder_depth=1, decoder_depth=1)

@@ -8,29 +8,31 @@ import torch
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary, PatchDiscriminator
 
 
+def small_adversary(**settings: float) -> Adversary:
+    return Adversary(AdversarialConfig(**{"start_step": 0, "ramp_steps": 0, "width": 8, "depth": 2, **settings}))
+
+
+def reconstructed(frames: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A video that a weight makes of its target, the target, and the weight."""
+    weight, target = torch.eye(3).add(0.1).requires_grad_(), torch.rand(2, 3, frames, 32, 32) * 2 - 1
+    return torch.einsum("dc,bcthw->bdthw", weight, target), target, weight
+
+
 def test_each_side_learns_from_its_own_term_alone() -> None:
-    adversary = Adversary(AdversarialConfig(start_step=0, ramp_steps=0, width=8, depth=2))
-    weight = torch.randn(3, 3, requires_grad=True)
-    target = torch.rand(2, 3, 5, 32, 32) * 2 - 1
-    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    adversary, (video, target, weight) = small_adversary(), reconstructed()
     losses = adversary(video, target, step=0, reconstruction=(video - target).abs().mean(), last_weight=weight)
     (from_generator,) = torch.autograd.grad(losses.generator, weight, retain_graph=True)
     assert from_generator.norm() > 0
+    parameters = list(adversary.parameters())
+    unused = torch.autograd.grad(losses.generator, parameters, retain_graph=True, allow_unused=True)
+    assert all(gradient is None for gradient in unused)
     losses.discriminator.backward()
     assert weight.grad is None
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.parameters())
-    parameters = list(adversary.parameters())
-    again = adversary(video, target, step=0, reconstruction=(video - target).abs().mean(), last_weight=weight)
-    assert all(g is None for g in torch.autograd.grad(again.generator, parameters, allow_unused=True))
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
 
 
 def test_the_adaptive_weight_makes_both_gradients_alike() -> None:
-    adversary = Adversary(
-        AdversarialConfig(weight=1.0, start_step=0, ramp_steps=0, width=8, depth=2, most_adaptive=1e9)
-    )
-    weight = torch.eye(3).add(0.1).requires_grad_()
-    target = torch.rand(2, 3, 5, 32, 32) * 2 - 1
-    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    adversary, (video, target, weight) = small_adversary(weight=1.0, most_adaptive=1e9), reconstructed()
     reconstruction = (video - target).abs().mean()
     losses = adversary(video, target, step=0, reconstruction=reconstruction, last_weight=weight)
     norms = [torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (reconstruction, losses.generator)]
@@ -39,12 +41,8 @@ def test_the_adaptive_weight_makes_both_gradients_alike() -> None:
 
 @pytest.mark.parametrize("step, share", [(9, 0.0), (10, 0.25), (11, 0.5), (13, 1.0), (99, 1.0)])
 def test_start_and_ramp(step: int, share: float) -> None:
-    config = AdversarialConfig(weight=1.0, start_step=10, ramp_steps=4, width=8, depth=2, most_adaptive=2.0)
-    torch.manual_seed(0)
-    adversary = Adversary(config)
-    weight = torch.eye(3).requires_grad_()
-    target = torch.rand(2, 3, 5, 32, 32)
-    video = torch.einsum("dc,bcthw->bdthw", weight, target)
+    adversary = small_adversary(weight=1.0, start_step=10, ramp_steps=4, most_adaptive=2.0)
+    video, target, weight = reconstructed()
     given = {"reconstruction": (video * 9).square().mean(), "last_weight": weight}
     torch.manual_seed(1)
     found = adversary(video, target, step=step, **given)
@@ -56,18 +54,15 @@ def test_start_and_ramp(step: int, share: float) -> None:
 
 
 def test_an_image_has_no_motion_to_judge() -> None:
-    adversary = Adversary(AdversarialConfig(start_step=0, width=8, depth=2))
-    weight = torch.eye(3).requires_grad_()
-    image = torch.einsum("dc,bcthw->bdthw", weight, torch.rand(2, 3, 1, 32, 32))
-    losses = adversary(image, image.detach(), step=0, reconstruction=image.mean(), last_weight=weight)
+    adversary, (image, target, weight) = small_adversary(), reconstructed(frames=1)
+    losses = adversary(image, target, step=0, reconstruction=image.mean(), last_weight=weight)
     losses.discriminator.backward()
     assert "told_motion" not in losses.terms
     assert all(p.grad is not None for p in adversary.parameters())
 
 
 def test_a_discriminator_learns_to_tell_noise_and_lecam_follows(waves: Callable[[int], torch.Tensor]) -> None:
-    torch.manual_seed(0)
-    adversary = Adversary(AdversarialConfig(start_step=0, width=8, depth=2))
+    adversary = small_adversary()
     optimizer = torch.optim.Adam(adversary.parameters(), lr=3e-3)
     weight = torch.eye(3).requires_grad_()
     for step in range(60):
@@ -81,15 +76,20 @@ def test_a_discriminator_learns_to_tell_noise_and_lecam_follows(waves: Callable[
     assert adversary.frames.real_average > 0 > adversary.frames.fake_average
 
 
+def without_norms(depth: int, reach: int) -> PatchDiscriminator:
+    """Norms see the whole picture."""
+    discriminator = PatchDiscriminator(8, depth, reach)
+    others = (layer for layer in discriminator.layers if not isinstance(layer, torch.nn.GroupNorm))
+    discriminator.layers = torch.nn.Sequential(*others)
+    return discriminator
+
+
 def test_the_discriminator_of_frames_sees_no_other_frame() -> None:
     video = torch.rand(1, 3, 5, 32, 32)
     changed = video.clone()
     changed[:, :, 4] = 0
     for reach, same in ((1, True), (3, False)):
-        discriminator = PatchDiscriminator(8, 2, reach).eval()
-        discriminator.layers = torch.nn.Sequential(
-            *(x for x in discriminator.layers if not isinstance(x, torch.nn.GroupNorm))
-        )
+        discriminator = without_norms(2, reach)
         assert discriminator(video)[:, :, 3].equal(discriminator(changed)[:, :, 3]) == same
 
 
@@ -102,7 +102,7 @@ def test_adversarial_settings_out_of_range(wrong: dict) -> None:
 
 
 def test_too_many_layers_for_the_picture_are_refused_at_the_first_step() -> None:
-    adversary = Adversary(AdversarialConfig(start_step=99, width=8, depth=6))
+    adversary = small_adversary(start_step=99, depth=6)
     video = torch.zeros(1, 3, 5, 32, 32)
     with pytest.raises(ValueError, match="depth 6 halves 32 pixels too often; it must be 5 or less"):
         adversary(video, video, step=0, reconstruction=torch.zeros(()), last_weight=torch.zeros(1))
@@ -110,11 +110,7 @@ def test_too_many_layers_for_the_picture_are_refused_at_the_first_step() -> None
 
 @pytest.mark.parametrize("depth, side", [(2, 18), (3, 38), (4, 78)])
 def test_a_logit_sees_what_the_help_says(depth: int, side: int) -> None:
-    discriminator = PatchDiscriminator(8, depth, reach=1)
-    for index, layer in enumerate(discriminator.layers):
-        if isinstance(layer, torch.nn.GroupNorm):
-            discriminator.layers[index] = torch.nn.Identity()
     x = torch.randn(1, 3, 1, 128, 128, requires_grad=True)
-    logits = discriminator(x)
+    logits = without_norms(depth, reach=1)(x)
     (gradient,) = torch.autograd.grad(logits[0, 0, 0, logits.shape[3] // 2, logits.shape[4] // 2], x)
     assert (gradient[0, 0, 0].abs().sum(dim=0) > 0).sum() == side

@@ -1,15 +1,14 @@
 """Training the tokenizer: it learns, averages, resumes exactly and saves what it validated."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lightning
 import pytest
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
-from videogpt.runs.checkpoint import RandomState
 from videogpt_tokenizer.data.loader import ResumableLoader
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
 from videogpt_tokenizer.optim.configure import OptimizerConfig
@@ -20,73 +19,63 @@ from videogpt_tokenizer.training.losses import LossConfig
 from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
 
-TINY = TokenizerConfig(
-    autoencoder=AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1),
-    quantizer=QuantizerConfig(levels=(5, 5, 5)),
-)
-
-
-MIXED = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=QuantizerConfig(levels=(8, 5, 3)))
+pytestmark = pytest.mark.filterwarnings("ignore")
+NETWORK = AutoencoderConfig(widths=(16, 16), encoder_depth=1, decoder_depth=1)
+SMALL = {"levels": (8, 5, 3), "codebook_size": 16, "codebook_dim": 4, "stages": 3}
+"""Settings of any quantizer."""
 EVERYTHING = {
     "loss": LossConfig(perceptual=0.1, perceptual_frames=2),
     "adversarial": AdversarialConfig(start_step=2, ramp_steps=2, width=8, depth=2, frames=2),
     "prior": PriorConfig(weight=0.01, width=8, depth=1),
 }
+Loader = Callable[[], ResumableLoader]
 
 
-class FlatClips(Dataset):
-    """Clips of one colour each."""
+class Stepwise(lightning.Callback):
+    """Random numbers depend on the step, as `RandomState` makes them in a run; the run, planned for longer, may end
+    early, as by an interrupt."""
 
-    def __len__(self) -> int:
-        return 16
+    def __init__(self, last: int) -> None:
+        self.last = last
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        colour = torch.rand(3, generator=torch.Generator().manual_seed(index)) * 2 - 1
-        return {"video": colour[:, None, None, None].expand(3, 5, 16, 16).clone()}
-
-
-class StopAt(lightning.Callback):
-    """An interrupt: the run ends early, but was planned for longer."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        torch.manual_seed(trainer.global_step)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        trainer.should_stop = trainer.global_step >= self.step
+        trainer.should_stop = trainer.global_step >= self.last
 
 
-def training(**optimizer) -> TokenizerTraining:
-    torch.manual_seed(0)
-    config = OptimizerConfig(**{"learning_rate": 3e-3, "warmup_steps": 5, "ema_decay": 0.9, **optimizer})
-    return TokenizerTraining(tokenizer=TINY, optimizer=config)
+def config_of(kind: str, **settings) -> TokenizerConfig:
+    return TokenizerConfig(autoencoder=NETWORK, quantizer=QuantizerConfig(kind=kind, **SMALL, **settings))
 
 
-def trainer(root, max_steps: int, **extra) -> lightning.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "log_every_n_steps": 1}
-    return lightning.Trainer(default_root_dir=root, accelerator="cpu", max_steps=max_steps, **quiet, **extra)
-
-
-def loader() -> ResumableLoader:
-    return ResumableLoader(FlatClips(), batch_size=4, shuffle=True, seed=0, collate_fn=default_collate)
-
-
-def recipe(**parts) -> TokenizerTraining:
+def recipe(kind: str = "fsq", **parts) -> TokenizerTraining:
     torch.manual_seed(0)
     optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)
-    return TokenizerTraining(**{"tokenizer": MIXED, "optimizer": optimizer, **parts})
+    return TokenizerTraining(**{"tokenizer": config_of(kind), "optimizer": optimizer, **parts})
+
+
+def trainer(root: Path, max_steps: int, **extra) -> lightning.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "log_every_n_steps": 1}
+    limits = {"max_steps": max_steps, "gradient_clip_val": 1}
+    return lightning.Trainer(default_root_dir=root, accelerator="cpu", **limits, **quiet, **extra)
+
+
+def loader_of(videos: Iterable[torch.Tensor]) -> Loader:
+    clips = [{"video": video} for video in videos]
+    return lambda: ResumableLoader(clips, batch_size=4, shuffle=True, seed=0, collate_fn=default_collate)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def smooth(waves: Callable[[int], torch.Tensor]) -> Callable[[], ResumableLoader]:
+def smooth(waves: Callable[[int], torch.Tensor]) -> Loader:
     """A loader of smooth clips."""
-    clips = [{"video": waves(index)} for index in range(12)]
-    return lambda: ResumableLoader(clips, batch_size=3, shuffle=True, seed=0, collate_fn=default_collate)  # type: ignore[arg-type]
+    return loader_of(waves(index) for index in range(12))
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_it_learns_flat_colours(tmp_path):
-    module = training()
-    run = trainer(tmp_path, 150, enable_checkpointing=False)
+def test_it_learns_flat_colours(tmp_path: Path) -> None:
+    colours = torch.rand(16, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    loader = loader_of(colours[:, :, None, None, None].expand(-1, 3, 5, 16, 16))
+    module, run = recipe(), trainer(tmp_path, 150, enable_checkpointing=False)
     before = run.validate(module, loader(), verbose=False)[0]["val/psnr"]
     run.fit(module, loader())
     after = run.validate(module, loader(), verbose=False)[0]
@@ -96,57 +85,38 @@ def test_it_learns_flat_colours(tmp_path):
     assert tested == {name.replace("val", "test"): value for name, value in after.items()}
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
-    whole, first, second = training(), training(), training()
-    trainer(tmp_path / "whole", 8).fit(whole, loader())
-    half = trainer(tmp_path / "half", 8, enable_checkpointing=False, callbacks=[StopAt(6)])
-    half.fit(first, loader())
-    assert half.global_step == 6  # in the middle of the second epoch
-    half.save_checkpoint(tmp_path / "half.ckpt")
-    trainer(tmp_path / "rest", 8).fit(second, loader(), ckpt_path=tmp_path / "half.ckpt")
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], tensor), name
+MUON = {"optimizer": OptimizerConfig(kind="muon", learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)}
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["rvq", "rfsq"])
-def test_residual_quantizers_train_resume_and_report_every_stage(kind, tmp_path):
-    quantizer = QuantizerConfig(kind=kind, levels=(5, 5, 5), codebook_size=24, codebook_dim=4, stages=3)
-    config = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer)
-    modules = []
-    for _ in range(3):
-        torch.manual_seed(0)
-        modules.append(TokenizerTraining(tokenizer=config, optimizer=OptimizerConfig(learning_rate=3e-3)))
-    whole, first, second = modules
-    torch.manual_seed(1)
-    run = trainer(tmp_path / "whole", 8, callbacks=[StopAt(5), generator := RandomState()])
-    run.fit(first, loader())
-    run.save_checkpoint(tmp_path / "half.ckpt")
-    torch.manual_seed(1)
-    trainer(tmp_path / "uninterrupted", 8).fit(whole, loader())
-    run = trainer(tmp_path / "rest", 8, callbacks=[generator])
-    run.fit(second, loader(), ckpt_path=tmp_path / "half.ckpt")
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [("fsq", {}), ("rvq", {}), ("rfsq", {}), ("fsq", EVERYTHING), ("fsq", EVERYTHING | MUON)],
+    ids=["plain", "rvq", "rfsq", "every part", "every part, muon"],
+)
+def test_a_resumed_training_equals_an_uninterrupted_one(kind: str, parts: dict, tmp_path: Path, smooth: Loader) -> None:
+    def run(last: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, TokenizerTraining]:
+        module, fitter = recipe(kind, **parts), trainer(tmp_path, 8, callbacks=[Stepwise(last)])
+        fitter.fit(module, smooth(), ckpt_path=checkpoint, weights_only=True)  # no pickled code in checkpoints
+        assert fitter.global_step == last
+        return fitter, module
+
+    _, whole = run(8)
+    first, _ = run(5)  # in the middle of the second epoch
+    first.save_checkpoint(tmp_path / "five.ckpt")
+    fitter, resumed = run(8, tmp_path / "five.ckpt")
     for name, tensor in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], tensor), name
-    found = run.validate(second, loader(), verbose=False)[0]
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    if kind == "fsq":
+        return
+    found = fitter.validate(resumed, smooth(), verbose=False)[0]
     for name in ("share", "perplexity"):
         each = [found.pop(f"val/codebook_{name}_{stage}") for stage in range(3)]
         assert found.pop(f"val/codebook_{name}") == pytest.approx(sum(each) / 3) and min(each) > 0
     assert set(found) == {"val/psnr", "val/ssim"}
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_checkpoints_hold_no_pickled_code(tmp_path):
-    run = trainer(tmp_path, 1)
-    run.fit(training(), loader())
-    run.save_checkpoint(tmp_path / "one.ckpt")
-    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 1
-
-
 def test_it_saves_the_average_not_the_last_weights(tmp_path):
-    module = training()
+    module = recipe()
     with torch.no_grad():
         module.tokenizer.encoder.to_latent[1].weight.fill_(3)
     module.save_pretrained(tmp_path)
@@ -155,55 +125,16 @@ def test_it_saves_the_average_not_the_last_weights(tmp_path):
     assert not torch.equal(saved.encoder.to_latent[1].weight, module.tokenizer.encoder.to_latent[1].weight)
 
 
-# With all parts
-
-
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], part: str) -> bool:
     names = [name for name in before if name.startswith(part)]
     assert names
     return any(not before[name].equal(after[name]) for name in names)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_with_every_part_resumed_equals_uninterrupted(
-    tmp_path: Path, optimizer: str, smooth: Callable[[], ResumableLoader]
-) -> None:
-    config = OptimizerConfig(kind=optimizer, learning_rate=3e-3, warmup_steps=2, ema_decay=0.9)
-    parts = {**EVERYTHING, "optimizer": config}
-
-    class Stepwise(lightning.Callback):
-        """Random numbers depend on the step, as `RandomState` makes them in a run; the run ends after `last`."""
-
-        def __init__(self, last: int) -> None:
-            self.last = last
-
-        def on_train_batch_start(self, run: lightning.Trainer, *_: object) -> None:
-            torch.manual_seed(run.global_step)
-
-        def on_train_batch_end(self, run: lightning.Trainer, *_: object) -> None:
-            run.should_stop = run.global_step >= self.last
-
-    def run(last: int, checkpoint: Path | None = None) -> tuple[lightning.Trainer, dict[str, torch.Tensor]]:
-        module, fitter = recipe(**parts), trainer(tmp_path, 8, gradient_clip_val=1)
-        fitter.callbacks.append(Stepwise(last))
-        fitter.fit(module, smooth(), ckpt_path=checkpoint, weights_only=True)
-        return fitter, module.state_dict()
-
-    _, whole = run(8)
-    first, _ = run(5)
-    first.save_checkpoint(tmp_path / "five.ckpt")
-    _, resumed = run(8, tmp_path / "five.ckpt")
-    assert all(value.equal(resumed[name]) for name, value in whole.items())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_every_part_learns_and_is_logged_and_none_is_saved(
-    tmp_path: Path, smooth: Callable[[], ResumableLoader]
-) -> None:
+def test_every_part_learns_and_is_logged_and_none_is_saved(tmp_path: Path, smooth: Loader) -> None:
     module = recipe(**EVERYTHING)
     before = copy.deepcopy(module.state_dict())
-    run = trainer(tmp_path, 6, gradient_clip_val=1)
+    run = trainer(tmp_path, 6)
     run.fit(module, smooth())
     after = module.state_dict()
     for part in ("tokenizer.encoder", "tokenizer.decoder", "adversary.frames", "adversary.motion", "prior"):
@@ -211,12 +142,10 @@ def test_every_part_learns_and_is_logged_and_none_is_saved(
     logged = {"perceptual", "prior_bits", "generator", "adaptive_weight", "discriminator_frames", "told_motion"}
     assert {f"train/{name}" for name in logged} <= set(run.callback_metrics)
     module.save_pretrained(tmp_path / "saved")
-    assert (
-        VideoTokenizer.from_pretrained(tmp_path / "saved").state_dict().keys() == module.tokenizer.state_dict().keys()
-    )
+    saved = VideoTokenizer.from_pretrained(tmp_path / "saved")
+    assert saved.state_dict().keys() == module.tokenizer.state_dict().keys()
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
     module = recipe(**EVERYTHING)
     for parameter in module.parameters():
@@ -232,7 +161,6 @@ def test_helpers_do_not_shrink_the_tokenizers_gradients() -> None:
     assert all(p.grad.eq(1e-4).all() for p in module.tokenizer.parameters())
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_the_adversary_is_finite_at_every_size_where_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU it stays out of bfloat16: gradients of its convolutions are wrong there from 128 pixels on."""
     monkeypatch.setattr("videogpt_tokenizer.optim.precision.bfloat16_is_fast", lambda _: True)
@@ -244,13 +172,9 @@ def test_the_adversary_is_finite_at_every_size_where_bfloat16_is_fast(monkeypatc
     assert all(parameter.grad.dtype == torch.float32 for parameter in module.adversary.parameters())
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["rvq", "rfsq"])
-def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str, smooth: Callable[[], ResumableLoader]) -> None:
-    quantizer = QuantizerConfig(
-        kind=kind, levels=MIXED.quantizer.levels, codebook_size=16, codebook_dim=4, quantizer_dropout=1.0
-    )
-    VideoTokenizer(TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer)).save_pretrained(tmp_path)
+def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str, smooth: Loader) -> None:
+    VideoTokenizer(config_of(kind, quantizer_dropout=1.0)).save_pretrained(tmp_path)
     module = recipe(tokenizer=None, start_from=str(tmp_path), trains="decoder").train()
     module.on_train_start()
     before = copy.deepcopy(module.tokenizer.quantizer.state_dict())
@@ -260,18 +184,14 @@ def test_the_second_stage_trains_every_rate(tmp_path: Path, kind: str, smooth: C
     assert all(value.equal(before[name]) for name, value in module.tokenizer.quantizer.state_dict().items())
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["fsq", "vq"])
-def test_in_the_second_stage_codes_stay_as_they_are(
-    tmp_path: Path, kind: str, smooth: Callable[[], ResumableLoader]
-) -> None:
-    quantizer = QuantizerConfig(kind=kind, levels=MIXED.quantizer.levels, codebook_size=16, codebook_dim=4)
-    first = recipe(tokenizer=TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=quantizer))
-    trainer(tmp_path, 3, gradient_clip_val=1).fit(first, smooth())
+def test_in_the_second_stage_codes_stay_as_they_are(tmp_path: Path, kind: str, smooth: Loader) -> None:
+    first = recipe(kind)
+    trainer(tmp_path, 3).fit(first, smooth())
     first.save_pretrained(tmp_path / "first")
     second = recipe(tokenizer=None, start_from=str(tmp_path / "first"), trains="decoder")
     before = copy.deepcopy(second.tokenizer)
-    trainer(tmp_path, 4, gradient_clip_val=1).fit(second, smooth())
+    trainer(tmp_path, 4).fit(second, smooth())
     video = next(iter(smooth()))["video"]
     codes = before.eval().encode(video)
     assert second.tokenizer.eval().encode(video).equal(codes)
@@ -281,7 +201,7 @@ def test_in_the_second_stage_codes_stay_as_they_are(
 
 
 def test_a_start_of_other_sizes_is_refused(tmp_path: Path) -> None:
-    VideoTokenizer(TINY).save_pretrained(tmp_path)
+    VideoTokenizer(config_of("fsq")).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="start_from: .* and tokenizer says"):
         recipe(tokenizer=TokenizerConfig(), start_from=str(tmp_path))
     with pytest.raises(ValueError, match="trains is 'encoder'; choose all, decoder"):
@@ -291,6 +211,5 @@ def test_a_start_of_other_sizes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_prior_needs_levels() -> None:
-    config = TokenizerConfig(autoencoder=TINY.autoencoder, quantizer=QuantizerConfig(kind="vq"))
     with pytest.raises(ValueError, match="a prior predicts the levels of fsq, and the quantizer is vq"):
-        recipe(tokenizer=config, prior=PriorConfig())
+        recipe("vq", prior=PriorConfig())

@@ -31,17 +31,7 @@ ExportKind = Literal["safetensors", "torch-export", "onnx"]
 EXPORT_FORMAT, EXPORT_VERSION = "videogpt-tokenizer-export", 1
 _TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
 """The most that a pixel in [-1, 1] may differ; codes may not differ at all."""
-_PACKAGES = {
-    "safetensors": ["torch"],
-    "torch-export": ["torch"],
-    "onnx": ["torch", "onnx", "onnxscript", "onnxruntime"],
-}
-_AXES = {
-    "batch": "clips, 1 or more",
-    "time": "latent frames, 1 or more",
-    "height": "rows of codes, 1 or more",
-    "width": "columns of codes, 1 or more",
-}
+_AXES = {"batch": "clips", "time": "latent frames", "height": "rows of codes", "width": "columns of codes"}
 
 
 class Verification(NamedTuple):
@@ -55,11 +45,7 @@ class Verification(NamedTuple):
 
 
 def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) -> Verification:
-    """Write a tokenizer into an empty folder that is there, and verify what was written.
-
-    Raises:
-        ValueError: the kind is not known, a package is missing, or the files do not do the same.
-    """
+    """Write a tokenizer into an empty folder that is there, and verify what was written."""
     if kind not in get_args(ExportKind):
         raise ValueError(f"export format {kind!r} is not known: choose {', '.join(get_args(ExportKind))}")
     eager = copy.deepcopy(tokenizer).cpu().float().eval()
@@ -70,6 +56,7 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) 
         graphs = make_graphs(standalone_of(eager))
         described, run = describe(graphs, kind), write_graphs(graphs, kind, folder)
     verification = verify(run, eager, _TOLERANCE[kind])
+    packages = ("videogpt-lm", "torch", *(("onnx", "onnxscript", "onnxruntime") if kind == "onnx" else ()))
     manifest = {
         "format": EXPORT_FORMAT,
         "version": EXPORT_VERSION,
@@ -88,12 +75,12 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) 
             "video": "float32 (batch, RGB, frames, height, width), values in [-1, 1]",
             "codes": f"int64 (batch, frames, height, width), values in [0, {eager.codebook_size})",
         },
-        "axes": _AXES,
+        "axes": {name: f"{what}, 1 or more" for name, what in _AXES.items()},
         "graphs": described,
         "files": {
             path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())
         },
-        "versions": {name: version(name) for name in ("videogpt-lm", *_PACKAGES[kind])},
+        "versions": {name: version(name) for name in packages},
         "verification": verification._asdict(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -103,8 +90,7 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) 
 def verify(run: Run, tokenizer: VideoTokenizer, tolerance: float) -> Verification:
     """Hold what `run` does against the tokenizer, for whole clips and step by step.
 
-    Raises:
-        ValueError: a code differs, or a pixel by more than `tolerance`.
+    Refuses codes of which one differs, and pixels that differ by more than `tolerance`.
     """
     clips, checked, worst = list(_clips(tokenizer)), 0, 0.0
     generator = torch.Generator().manual_seed(1)
@@ -119,9 +105,8 @@ def verify(run: Run, tokenizer: VideoTokenizer, tolerance: float) -> Verificatio
             found = _stream(run, "encoder", video_BCTHW.split(frames, dim=2))
             differ = int((_alike(found, wanted) != wanted).sum())
             if differ:
-                raise ValueError(
-                    f"{differ} of {wanted.numel()} exported codes differ from the tokenizer's: do not use them"
-                )
+                found = f"{differ} of {wanted.numel()} exported codes differ from the tokenizer's"
+                raise ValueError(f"{found}: do not use them")
         anything = torch.randint(tokenizer.codebook_size, wanted.shape, generator=generator)
         for codes_BTHW in (wanted, anything, anything * 0, anything * 0 + tokenizer.codebook_size - 1):
             pixels = tokenizer.decode(codes_BTHW)
@@ -129,9 +114,8 @@ def verify(run: Run, tokenizer: VideoTokenizer, tolerance: float) -> Verificatio
                 found = _stream(run, "decoder", codes_BTHW.split(plan, dim=1))
                 apart = float((_alike(found, pixels) - pixels).abs().max())
                 if not apart <= tolerance:  # also where there is NaN
-                    raise ValueError(
-                        f"exported pixels differ by {apart:.2g} from the tokenizer's, and {tolerance:.0e} is allowed"
-                    )
+                    found = f"exported pixels differ by {apart:.2g} from the tokenizer's"
+                    raise ValueError(f"{found}, and {tolerance:.0e} is allowed")
                 worst = max(worst, apart)
         checked += wanted.numel()
     return Verification(len(clips), checked, worst, tolerance)

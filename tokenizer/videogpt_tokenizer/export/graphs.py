@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,11 @@ class Axis(NamedTuple):
     times: int = 1
     plus: int = 0
 
+    def of(self, symbols: dict[str, Any]) -> Any:
+        """The size, where symbols stand for these numbers, or for what `torch.export` has in their place."""
+        symbol = symbols[self.symbol]
+        return symbol if (self.times, self.plus) == (1, 0) else symbol * self.times + self.plus
+
     def __str__(self) -> str:
         product = self.symbol if self.times == 1 else f"{self.times}*{self.symbol}"
         return product if not self.plus else f"{product} {'-' if self.plus < 0 else '+'} {abs(self.plus)}"
@@ -55,26 +61,17 @@ class _Port:
 
     def example(self, codebook_size: int) -> Tensor:
         """A tensor to trace with."""
-        sizes = [
-            _SYMBOLS[axis.symbol] * axis.times + axis.plus if isinstance(axis, Axis) else axis for axis in self.axes
-        ]
+        sizes = [axis.of(_SYMBOLS) if isinstance(axis, Axis) else axis for axis in self.axes]
         return torch.rand(sizes) * 2 - 1 if self.dtype == "float32" else torch.randint(codebook_size, sizes)
 
     def dynamic_axes(self, symbols: dict[str, Any]) -> dict[int, Any]:
         """What `torch.export` is told of the sizes."""
-        return {
-            index: symbols[axis.symbol] * axis.times + axis.plus if axis[1:] != (1, 0) else symbols[axis.symbol]
-            for index, axis in enumerate(self.axes)
-            if isinstance(axis, Axis)
-        }
+        return {index: axis.of(symbols) for index, axis in enumerate(self.axes) if isinstance(axis, Axis)}
 
     def describe(self) -> dict[str, Any]:
         """As the manifest has it."""
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "shape": [a if isinstance(a, int) else str(a) for a in self.axes],
-        }
+        shape = [axis if isinstance(axis, int) else str(axis) for axis in self.axes]
+        return {"name": self.name, "dtype": self.dtype, "shape": shape}
 
 
 class Graph(nn.Module):
@@ -140,11 +137,7 @@ def run_of(modules: Mapping[str, Callable[..., Sequence[Tensor]]]) -> Run:
 
 
 def write_graphs(graphs: dict[str, Graph], kind: str, folder: Path) -> Run:
-    """Write every graph as NAME.onnx or NAME.pt2; returns what runs them from those files.
-
-    Raises:
-        ValueError: a package that ONNX needs is not installed.
-    """
+    """Write every graph as NAME.onnx or NAME.pt2; returns what runs them from those files."""
     return _write_onnx(graphs, folder) if kind == "onnx" else _write_torch(graphs, folder)
 
 
@@ -172,23 +165,15 @@ def _write_onnx(graphs: dict[str, Graph], folder: Path) -> Run:
     for name, graph in graphs.items():
         example, axes = _example_and_axes(graph)
         with _tracing():
-            program = torch.onnx.export(
-                graph,
-                example,
-                dynamic_shapes=axes,
-                dynamo=True,
-                verbose=False,
-                input_names=[port.name for port in graph.inputs],
-                output_names=[port.name for port in graph.outputs],
-            )
+            inputs, outputs = ([port.name for port in ports] for ports in (graph.inputs, graph.outputs))
+            names: dict[str, Any] = {"input_names": inputs, "output_names": outputs}
+            program = torch.onnx.export(graph, example, dynamic_shapes=axes, dynamo=True, verbose=False, **names)
         assert program is not None
         onnx.save(_tidied(program.model_proto, graph), folder / f"{name}.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    sessions = {
-        name: onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
-        for name in graphs
-    }
+    open_file = partial(onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"])
+    sessions = {name: open_file(folder / f"{name}.onnx") for name in graphs}
 
     def run(name: str, inputs: Sequence[Tensor]) -> list[Tensor]:
         feed = {port.name: tensor.numpy() for port, tensor in zip(graphs[name].inputs, inputs, strict=True)}

@@ -17,18 +17,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
-from videogpt_tokenizer.network.layers import (
-    CausalStack,
-    Downsample,
-    FrameConv,
-    Past,
-    ResidualBlock,
-    Upsample,
-)
+from videogpt_tokenizer.network.layers import CausalStack, Downsample, FrameConv, Past, ResidualBlock, Upsample
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
 # S frames of one latent frame (time_stride), P patch side
-
 
 EncoderContext = Literal["patch", "local", "wide"]
 
@@ -60,9 +52,8 @@ class AutoencoderConfig:
         if not 1 <= len(self.widths) <= 8 or any(width % 16 for width in self.widths):
             raise ValueError(f"widths {self.widths} must be multiples of 16, one for each level, such as (64, 128)")
         if self.encoder_context not in get_args(EncoderContext):
-            raise ValueError(
-                f"encoder_context is {self.encoder_context!r}; choose {', '.join(get_args(EncoderContext))}"
-            )
+            known = ", ".join(get_args(EncoderContext))
+            raise ValueError(f"encoder_context is {self.encoder_context!r}; choose {known}")
         for name in ("time_stride", "patch_size", "encoder_depth", "decoder_depth"):
             check_whole(name, getattr(self, name), 1, 64)
 

@@ -57,21 +57,13 @@ class _CausalTimeMix(nn.Module):
 class ResidualBlock(nn.Module):
     """norm, SiLU, 3x3 convolution, norm, SiLU, causal mix over time; added to the input.
 
-    Args:
-        channels: of input and output.
-        neighbours: False for a linear map of each place in place of the convolution.
-        reach: earlier frames that the mix over time looks at.
+    Without `neighbours`, a linear map of each place in place of the convolution. The mix sees `reach` earlier frames.
     """
 
     def __init__(self, channels: int, *, neighbours: bool = True, reach: int = 2) -> None:
         super().__init__()
-        self.spatial = nn.Sequential(
-            nn.LayerNorm(channels),
-            nn.SiLU(),
-            FrameConv(channels, channels) if neighbours else nn.Linear(channels, channels),
-            nn.LayerNorm(channels),
-            nn.SiLU(),
-        )
+        space = FrameConv(channels, channels) if neighbours else nn.Linear(channels, channels)
+        self.spatial = nn.Sequential(nn.LayerNorm(channels), nn.SiLU(), space, nn.LayerNorm(channels), nn.SiLU())
         self.temporal = _CausalTimeMix(channels, reach)
 
     def forward(self, video_BTHWC: Tensor, past_BKHWC: Tensor | None) -> tuple[Tensor, Tensor]:

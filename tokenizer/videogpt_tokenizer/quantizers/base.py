@@ -6,7 +6,7 @@ and token streams would differ between machines.
 
 A code is one int64 however many stages it tells of: stage 0 is its lowest digit, and in the digit of a later stage 0
 says that the stage is absent, so that `coarser` codes are codes too. Residual quantizers have several stages, all
-others one.
+others one. Refuses numbers outside [0, codebook_size) and numbers of stages that there are not.
 """
 
 import math
@@ -51,19 +51,11 @@ class Quantizer(nn.Module, ABC):
         return len(self.stage_sizes)
 
     def bits_per_code(self, stages: int | None = None) -> float:
-        """What one code costs where all codes of a clip have this many stages (all, if not given), none absent.
-
-        Raises:
-            ValueError: there is no such number of stages.
-        """
+        """What one code costs where all codes of a clip have this many stages (all, if not given), none absent."""
         return sum(math.log2(size) for size in self.stage_sizes[: self._checked(stages)])
 
     def coarser(self, codes_BTHW: Tensor, stages: int) -> Tensor:
-        """The same codes with all but the first `stages` stages absent.
-
-        Raises:
-            ValueError: there is no such number of stages.
-        """
+        """The same codes with all but the first `stages` stages absent."""
         return codes_BTHW % self._vocabulary(self._checked(stages))
 
     def digit(self, codes: Tensor, stage: int) -> Tensor:
@@ -93,11 +85,7 @@ class Quantizer(nn.Module, ABC):
         )
 
     def lookup(self, codes_BTHW: Tensor) -> Tensor:
-        """Codes -> float32 latents (B, T, H, W, dim), equal to what `forward` returned with them.
-
-        Raises:
-            ValueError: a code lies outside [0, codebook_size), or these are no codes.
-        """
+        """Codes -> float32 latents (B, T, H, W, dim), equal to what `forward` returned with them."""
         check_codes(codes_BTHW, self.codebook_size)
         with torch.autocast(codes_BTHW.device.type, enabled=False):
             latents_ND = self.lookup_rows(rearrange(codes_BTHW, "b t h w -> (b t h w)"))

@@ -56,18 +56,14 @@ class QuantizerConfig:
             check_whole(f"{self.kind} codebook_size", self.codebook_size, 2, 2**18)  # training makes a table of them
         if self.kind in ("lfq", "bsq") and not math.log2(self.codebook_size).is_integer():
             raise ValueError(f"{self.kind} codebook_size {self.codebook_size} must be a power of two, for example 1024")
-        if self.kind in ("rvq", "rfsq"):
-            self._check_stages()
-
-    def _check_stages(self) -> None:
+        if self.kind not in ("rvq", "rfsq"):
+            return
         check_whole("stages", self.stages, 1, 64)
         if self.stages < 2:
             raise ValueError(f"{self.kind} stages is {self.stages}; it must be 2 or more: one stage is {self.kind[1:]}")
         size = self.codebook_size if self.kind == "rvq" else math.prod(self.levels)
         if size * (size + 1) ** (self.stages - 1) > _LARGEST_VOCABULARY:
-            raise ValueError(
-                f"{self.kind} with {self.stages} stages of {size} codes has a vocabulary above 2**62: "
-                f"take fewer stages or fewer codes in each"
-            )
+            found = f"{self.kind} with {self.stages} stages of {size} codes has a vocabulary above 2**62"
+            raise ValueError(f"{found}: take fewer stages or fewer codes in each")
         if not 0 <= self.quantizer_dropout <= 1:
             raise ValueError(f"quantizer_dropout is {self.quantizer_dropout}; it must be 0 to 1, for example 0.5")

@@ -6,7 +6,6 @@ files compute it, as the nearest row of a table or as signs: it needs no more th
 """
 
 import math
-from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -25,80 +24,63 @@ def nearest_rows(rows_BND: Tensor, table_VD: Tensor) -> Tensor:
     return (rows_BND @ table_VD.T - table_VD.square().sum(dim=1) / 2).argmax(dim=-1)
 
 
-class _TableQuantizer(Quantizer):
-    """One code for each row of a table."""
+class TableQuantizer(Quantizer):
+    """The nearest row of a learned table, a codebook of the library: `learned_codebook` or `shared_codebook`.
 
-    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
+    Its state lives in buffers and parameters, so a resumed run keeps its codebook.
+    """
+
+    def __init__(self, codebook: Any, codebook_size: int, codebook_dim: int) -> None:
         super().__init__()
-        self.stage_sizes, self.dim = (codebook_size,), codebook_dim
-
-    @abstractmethod
-    def table(self) -> Tensor:
-        """Float32 (V, D)."""
-
-    @abstractmethod
-    def train_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What `quantize_rows` does in training."""
+        self.stage_sizes, self.dim, self.codebook = (codebook_size,), codebook_dim, codebook
 
     def tables(self) -> Tensor:
         """Float32 (1, V, D), the table of the only stage."""
-        return self.table()[None].detach()
+        return self.codebook.codebook[None].detach()
 
     def reduced(self) -> tuple[str, dict[str, Tensor]]:
         return "tables", {"tables_SVK": self.tables()}
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.training:
-            return self.train_rows(rows_BND)
-        table_VD = self.table()
+            return train_codebook(self.codebook, rows_BND)
+        table_VD = self.codebook.codebook
         codes_BN = nearest_rows(rows_BND, table_VD)
         return table_VD[codes_BN], codes_BN, rows_BND.new_zeros(())
 
     def lookup_rows(self, codes_N: Tensor) -> Tensor:
-        return self.table()[codes_N]
-
-
-class VectorQuantizer(_TableQuantizer):
-    """Nearest vector of a learned codebook (van den Oord et al., 2017), trained by vector-quantize-pytorch.
-
-    k-means start, moving averages with decay 0.99 and restart of dead codes, instead of that library's defaults;
-    its state lives in buffers, so a resumed run keeps its codebook.
-    """
-
-    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
-        super().__init__(codebook_size, codebook_dim)
-        self.codebook = learned_codebook(codebook_size, codebook_dim, commitment=0.25)
-
-    def train_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return train_codebook(self.codebook, rows_BND)
-
-    def table(self) -> Tensor:
-        return self.codebook.codebook
+        return self.codebook.codebook[codes_N]
 
 
 def learned_codebook(size: int, dim: int, commitment: float) -> Any:
-    """The library's `VectorQuantize` with the settings of every learned codebook here."""
+    """Vectors that are learned (van den Oord et al., 2017).
+
+    k-means start, moving averages with decay 0.99 and restart of dead codes, instead of the library's defaults.
+    """
     from vector_quantize_pytorch import VectorQuantize
 
-    return VectorQuantize(
-        dim=dim,
-        codebook_size=size,
-        decay=0.99,
-        kmeans_init=True,
-        threshold_ema_dead_code=2,
-        commitment_weight=commitment,
-        rotation_trick=False,
-    )
+    averages = {"decay": 0.99, "kmeans_init": True, "threshold_ema_dead_code": 2, "rotation_trick": False}
+    return VectorQuantize(dim=dim, codebook_size=size, commitment_weight=commitment, **averages)
+
+
+def shared_codebook(size: int, dim: int) -> Any:
+    """Random vectors behind a learned matrix, which moves all of them at once (Zhu et al., "Addressing representation
+    collapse in vector quantized models with one linear layer", arXiv 2411.02038)."""
+    from vector_quantize_pytorch import SimVQ
+
+    # The library's rotation of gradients inflates the commitment loss of this quantizer (its issue 177).
+    return SimVQ(dim=dim, codebook_size=size, rotation_trick=False)
 
 
 def train_codebook(codebook: Any, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A step of `learned_codebook`: rows with the gradient passed straight through, their codes, commitment loss.
+    """A step of a codebook: rows with the gradient passed straight through, their codes, commitment loss.
 
-    The library asks for other processes when a codebook is built, and Lightning starts them later: without what is
-    done here, every codebook would learn from the clips of the first process alone.
+    The library asks for other processes when a learned codebook is built, and Lightning starts them later: without
+    what is done here, every codebook would learn from the clips of the first process alone.
     """
-    inner = codebook._codebook
-    if not inner.use_ddp and distributed.is_initialized() and distributed.get_world_size() > 1:
+    inner = getattr(codebook, "_codebook", None)
+    several = distributed.is_initialized() and distributed.get_world_size() > 1
+    if inner is not None and several and not inner.use_ddp:
         from vector_quantize_pytorch.vector_quantize_pytorch import sample_vectors_distributed
 
         inner.use_ddp = True
@@ -106,25 +88,6 @@ def train_codebook(codebook: Any, rows_BND: Tensor) -> tuple[Tensor, Tensor, Ten
         inner.all_reduce_fn = inner.kmeans_all_reduce_fn = distributed.all_reduce
     quantized_BND, codes_BN, loss = codebook(rows_BND)
     return quantized_BND, codes_BN, loss.sum()
-
-
-class SimpleVectorQuantizer(_TableQuantizer):
-    """Nearest of random vectors behind a learned matrix, which moves all of them at once (Zhu et al., "Addressing
-    representation collapse in vector quantized models with one linear layer", arXiv 2411.02038), from the same library.
-    """
-
-    def __init__(self, codebook_size: int, codebook_dim: int) -> None:
-        from vector_quantize_pytorch import SimVQ
-
-        super().__init__(codebook_size, codebook_dim)
-        # The library's rotation of gradients inflates the commitment loss of this quantizer (its issue 177).
-        self.codebook = SimVQ(dim=codebook_dim, codebook_size=codebook_size, rotation_trick=False)
-
-    def train_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.codebook(rows_BND)
-
-    def table(self) -> Tensor:
-        return self.codebook.codebook
 
 
 class LookupFreeQuantizer(Quantizer):

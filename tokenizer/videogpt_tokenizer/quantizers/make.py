@@ -15,13 +15,13 @@ def make_quantizer(config: QuantizerConfig) -> Quantizer:
         return FiniteScalarQuantizer(config.levels, config.commitment)
     from videogpt_tokenizer.quantizers import learned, residual
 
+    sizes = config.codebook_size, config.codebook_dim
     if config.kind == "rvq":
-        stages, dropout = config.stages, config.quantizer_dropout
-        return residual.ResidualVectorQuantizer(stages, config.codebook_size, config.codebook_dim, dropout)
+        return residual.ResidualVectorQuantizer(config.stages, *sizes, config.quantizer_dropout)
     if config.kind == "rfsq":
         return residual.ResidualFiniteScalarQuantizer(config.stages, config.levels, config.quantizer_dropout)
     if config.kind == "vq":
-        return learned.VectorQuantizer(config.codebook_size, config.codebook_dim)
+        return learned.TableQuantizer(learned.learned_codebook(*sizes, commitment=0.25), *sizes)
     if config.kind == "simvq":
-        return learned.SimpleVectorQuantizer(config.codebook_size, config.codebook_dim)
+        return learned.TableQuantizer(learned.shared_codebook(*sizes), *sizes)
     return learned.LookupFreeQuantizer(config.codebook_size, spherical=config.kind == "bsq")

@@ -82,7 +82,7 @@ class _ResidualQuantizer(Quantizer):
 
 
 class ResidualVectorQuantizer(_ResidualQuantizer):
-    """A learned codebook in every stage, each as that of `VectorQuantizer`."""
+    """A learned codebook in every stage, each as that of vq."""
 
     commitment = 0.25
 

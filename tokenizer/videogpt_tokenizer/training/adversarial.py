@@ -10,6 +10,7 @@ weight balanced by gradients as in VQGAN (Esser et al. 2021), LeCam regularisati
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -77,11 +78,11 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         pad = (reach // 2, 1, 1)
         layers: list[nn.Module] = [nn.Conv3d(3, width, (reach, 4, 4), (1, 2, 2), pad), nn.LeakyReLU(0.2)]
-        for level in range(1, depth):
-            channels = width * min(2**level, 8)
-            conv = nn.Conv3d(width * min(2 ** (level - 1), 8), channels, (reach, 4, 4), (1, 2, 2), pad, bias=False)
+        widths = [width * min(2**level, 8) for level in range(depth)]
+        for before, channels in pairwise(widths):
+            conv = nn.Conv3d(before, channels, (reach, 4, 4), (1, 2, 2), pad, bias=False)
             layers += [conv, nn.GroupNorm(8, channels), nn.LeakyReLU(0.2)]
-        layers.append(nn.Conv3d(width * min(2 ** (depth - 1), 8), 1, (1, 3, 3), padding=(0, 1, 1)))
+        layers.append(nn.Conv3d(widths[-1], 1, (1, 3, 3), padding=(0, 1, 1)))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, video_BCTHW: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ class Adversary(nn.Module):
     def forward(
         self, video_BCTHW: Tensor, target_BCTHW: Tensor, *, step: int, reconstruction: Tensor, last_weight: Tensor
     ) -> _AdversarialLosses:
-        """Losses of one step.
+        """Losses of one step. Pictures that are too small for the number of layers are refused at the first.
 
         Args:
             video_BCTHW: the reconstruction, with its graph.
@@ -151,9 +152,6 @@ class Adversary(nn.Module):
             step: optimizer steps done, which decides start and ramp.
             reconstruction: the loss that the generator's term is balanced with.
             last_weight: weight of the decoder's last layer, where the gradients of both are compared.
-
-        Raises:
-            ValueError: pictures are too small for the number of layers; said at the first step.
         """
         smallest, depth = min(video_BCTHW.shape[3:]), self.config.depth
         if smallest < 2**depth:

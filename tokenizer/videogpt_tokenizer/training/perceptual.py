@@ -31,15 +31,10 @@ _ALEXNET_POOLED, _ALEXNET_TAPS = (3, 6), (0, 3, 6, 8, 10)
 
 
 def make_perceptual(backbone: str | None, heads: str | None) -> nn.Module:
-    """LPIPS where its files are given, the distance of local contrasts where not; says which one it is.
-
-    Raises:
-        ValueError: a file is missing, or holds something else.
-    """
+    """LPIPS where its files are given, the distance of local contrasts where not; says which one it is."""
     if backbone is None or heads is None:
-        rank_zero_info(
-            "perceptual term: local contrasts (normalised Laplacian pyramid), as lpips_backbone is not given"
-        )
+        found = "local contrasts (normalised Laplacian pyramid)"
+        rank_zero_info(f"perceptual term: {found}, as lpips_backbone is not given")
         return NormalizedLaplacian()
     rank_zero_info(f"perceptual term: LPIPS with {backbone}")
     return LPIPS(backbone, heads)
@@ -83,20 +78,16 @@ class NormalizedLaplacian(nn.Module):
 
 
 class LPIPS(nn.Module):
-    """Learned perceptual image patch similarity, version 0.1, on VGG-16 or AlexNet, whichever the files are of."""
+    """Learned perceptual image patch similarity, version 0.1, on VGG-16 or AlexNet, whichever the files are of.
+
+    `backbone` is the state dict of torchvision's network (`features.0.weight`, ...), `heads` that of the linear heads
+    (`lin0.model.1.weight`, ...): .pth or .safetensors. Refuses files that hold something else or do not fit.
+    """
 
     shift_C11: Tensor
     scale_C11: Tensor
 
     def __init__(self, backbone: str | Path, heads: str | Path) -> None:
-        """
-        Args:
-            backbone: state dict of torchvision's network (`features.0.weight`, ...), .pth or .safetensors.
-            heads: state dict of the linear heads (`lin0.model.1.weight`, ...).
-
-        Raises:
-            ValueError: a file is missing, is no plain state dict, or lacks a tensor, or the two do not fit.
-        """
         super().__init__()
         weights, lines = _tensors(Path(backbone)), _tensors(Path(heads))
         is_vgg = "features.28.weight" in weights

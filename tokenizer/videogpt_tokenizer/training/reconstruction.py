@@ -57,11 +57,6 @@ class TokenizerTraining(lightning.LightningModule):
             prior: model of the codes that is trained along; none by default. For fsq alone.
             start_from: folder or name of a tokenizer whose weights to begin with; it has to be of the same sizes.
             trains: all, or the decoder alone, for codes that stay as they are.
-
-        Raises:
-            ValueError: the tokenizer to start from is not there, is of other sizes than `tokenizer` says, or is wanted
-                and not given, as the decoder alone is to be trained; a file of the perceptual term is wrong; a prior
-                is asked for other codes than fsq's.
         """
         super().__init__()
         self.optimizer_config = optimizer or OptimizerConfig()
@@ -69,23 +64,21 @@ class TokenizerTraining(lightning.LightningModule):
         if trains not in ("all", "decoder"):
             raise ValueError(f"trains is {trains!r}; choose all, decoder")
         if trains == "decoder" and start_from is None:
-            raise ValueError(
-                "trains is 'decoder', and without start_from its encoder would stay random: give start_from"
-            )
+            found = "trains is 'decoder', and without start_from its encoder would stay random"
+            raise ValueError(f"{found}: give start_from")
         self.tokenizer = VideoTokenizer(tokenizer) if start_from is None else _trained(start_from, tokenizer)
         lpips = self.loss_config.lpips_backbone, self.loss_config.lpips_heads
         self.perceptual = make_perceptual(*lpips) if self.loss_config.perceptual else None
         self.adversary = None if adversarial is None else Adversary(adversarial)
-        self.prior = None if prior is None else _prior(prior, self.tokenizer)
+        quantizer = self.tokenizer.config.quantizer
+        if prior is not None and quantizer.kind != "fsq":
+            found = f"a prior predicts the levels of fsq, and the quantizer is {quantizer.kind}"
+            raise ValueError(f"{found}: leave prior out")
+        self.prior = None if prior is None else CodePrior(prior, quantizer.levels)
         self._codes_stay = trains == "decoder"
         self._hold_codes()
-        configs = {
-            "tokenizer": self.tokenizer.config,
-            "optimizer": self.optimizer_config,
-            "loss": self.loss_config,
-            "adversarial": adversarial,
-            "prior": prior,
-        }
+        configs = {"tokenizer": self.tokenizer.config, "optimizer": self.optimizer_config, "loss": self.loss_config}
+        configs |= {"adversarial": adversarial, "prior": prior}
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: config and dataclasses.asdict(config) for name, config in configs.items()}
         self.save_hyperparameters({**plain, "start_from": start_from, "trains": trains})
@@ -123,33 +116,24 @@ class TokenizerTraining(lightning.LightningModule):
         if self.adversary is not None:
             # Not on a CPU: oneDNN's gradients of 3-D convolutions in bfloat16 (AMX) are NaN at 128 pixels a side.
             with fast_autocast(self.device) if self.device.type != "cpu" else nullcontext():
-                against = self.adversary(
-                    reconstruction.video_BCTHW,
-                    video,
-                    step=self.global_step,
-                    reconstruction=losses.total,
-                    last_weight=self.tokenizer.decoder.last_weight,
-                )
+                balance = {"reconstruction": losses.total, "last_weight": self.tokenizer.decoder.last_weight}
+                against = self.adversary(reconstruction.video_BCTHW, video, step=self.global_step, **balance)
             loss = loss + against.generator + against.discriminator
             terms |= against.terms
-        self.log("train/loss", loss, prog_bar=True)
         terms = {name: term.detach() for name, term in terms.items()}
+        self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/{name}": term for name, term in terms.items()})
         self.log("train/codes_in_batch", float(reconstruction.codes_BTHW.unique().numel()))
         return {"loss": loss, "terms": terms}
 
     def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the gradients of tokenizer, adversary and prior apart: those of one must not shrink another's."""
         if self.adversary is None and self.prior is None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:
-            by_value = gradient_clip_algorithm == "value"
-            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
             for part in filter(None, (self.tokenizer, self.adversary, self.prior)):
                 clip(part.parameters(), gradient_clip_val)
 
@@ -161,6 +145,8 @@ class TokenizerTraining(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.code_counts_SV.zero_()
 
+    on_test_epoch_start = on_validation_epoch_start
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """PSNR and SSIM of the averaged tokenizer; pictures of the first batch."""
         reconstruction = self._measure("val", batch["video"])
@@ -169,9 +155,6 @@ class TokenizerTraining(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_codebook_use("val")
-
-    def on_test_epoch_start(self) -> None:
-        self.code_counts_SV.zero_()
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The figures of validation."""
@@ -182,13 +165,13 @@ class TokenizerTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         total_steps = int(self.trainer.estimated_stepping_batches)
-        helpers: list[dict[str, Any]] = []
-        if self.adversary is not None:
-            rate = self.adversary.config.learning_rate
-            # Momentum would have a discriminator answer what the generator no longer does.
-            helpers.append({"params": list(self.adversary.parameters()), "lr": rate, "betas": (0.5, 0.9)})
-        if self.prior is not None:
-            helpers.append({"params": list(self.prior.parameters()), "lr": self.prior.config.learning_rate})
+        helpers: list[dict[str, Any]] = [
+            {"params": list(part.parameters()), "lr": part.config.learning_rate}
+            for part in (self.adversary, self.prior)
+            if part is not None
+        ]
+        if self.adversary is not None:  # momentum would have it answer what the generator no longer does
+            helpers[0]["betas"] = (0.5, 0.9)
         optimizer, scheduler = configure(self.tokenizer, self.optimizer_config, total_steps, groups=helpers)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -233,13 +216,6 @@ class TokenizerTraining(lightning.LightningModule):
         pair = torch.stack([video_BCTHW[:_SHOWN_CLIPS], reconstruction_BCTHW[:_SHOWN_CLIPS]], dim=1)
         sheet = rearrange(pair[:, :, :, picks.to(pair.device)], "b pair c t h w -> c (b pair h) (t w)")
         writer.add_image("original_above_reconstruction", sheet.float().clamp(-1, 1) / 2 + 0.5, self.global_step)
-
-
-def _prior(config: PriorConfig, tokenizer: VideoTokenizer) -> CodePrior:
-    quantizer = tokenizer.config.quantizer
-    if quantizer.kind != "fsq":
-        raise ValueError(f"a prior predicts the levels of fsq, and the quantizer is {quantizer.kind}: leave prior out")
-    return CodePrior(config, quantizer.levels)
 
 
 def _trained(folder: str, config: TokenizerConfig | None) -> VideoTokenizer:

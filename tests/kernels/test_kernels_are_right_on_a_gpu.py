@@ -4,21 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from videogpt_kernels import (
-    Document,
-    LayerPool,
-    Step,
-    TileWindow,
-    Visibility,
-    attention,
-    decode_attention,
-    store_rows,
-    write_cache,
-)
+from videogpt_kernels import Document, LayerPool, Step, TileWindow, Visibility, attention, decode_attention
+from videogpt_kernels.write_cache import store_rows, write_cache
 
 pytestmark = pytest.mark.gpu
 NORMS = {torch.float16: 1e-3, torch.bfloat16: 5e-3}
@@ -129,21 +121,13 @@ def test_one_captured_graph_serves_every_length(quantized: bool):
     gain, turn = torch.ones(10, device="cuda"), torch.ones(1, 1, 1, 64, device="cuda", dtype=torch.bfloat16)
 
     def decode(given: torch.Tensor, into: LayerPool, places_B3: torch.Tensor) -> torch.Tensor:
-        now = Step(
-            rows=1,
-            lengths=step.lengths,
-            places_B3=places_B3,
-            prompt_rows=step.prompt_rows,
-            ring_rows=step.ring_rows,
-            visibility=step.visibility,
-        )
-        return decode_attention(
-            write_cache(given, gain, turn, turn, into, now, impl="triton"), into, now, impl="triton"
-        )
+        now = replace(step, places_B3=places_B3)
+        q = write_cache(given, gain, turn, turn, into, now, impl="triton")
+        return decode_attention(q, into, now, impl="triton")
 
-    other = LayerPool(*(None if x is None else x.clone() for x in pool))
+    other, another = (LayerPool(*(None if x is None else x.clone() for x in pool)) for _ in range(2))
     places_B3 = step.places_B3.clone()
-    decode(qkv, LayerPool(*(None if x is None else x.clone() for x in pool)), places_B3)
+    decode(qkv, another, places_B3)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         out = decode(qkv, pool, places_B3)

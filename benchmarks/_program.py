@@ -1,0 +1,63 @@
+"""What the benchmarks share: options, turns at the clock, the check that comes before it, and what comes of it.
+
+args = options(__doc__, quick="fewer rounds").parse_args()
+require_near(ours(), exact, 1e-5)
+time_of_ours, time_of_rival = medians([ours, rival], rounds=7)
+publish(report, args.output)
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from videogpt.evaluation.report import Report
+
+
+def options(doc: str | None, quick: str) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark; `quick` says what --quick leaves out."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="write the figures to this file")
+    return parser
+
+
+def command() -> str:
+    """What was typed, for the report."""
+    return " ".join(["python", *sys.argv])
+
+
+def publish(report: Report, output: Path | None) -> None:
+    """Print the table, and write the file if there is to be one."""
+    print(report.table())
+    if output:
+        report.write(output)
+
+
+def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
+    """Milliseconds of one call of each, wall time; they take turns, so that a busy machine disturbs all alike."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for own, run in zip(times, runs, strict=True):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                run()
+            own.append((time.perf_counter() - start) * 1e3 / repeats)
+    return [statistics.median(own) for own in times]
+
+
+def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
+    """End the program where a result is wrong."""
+    exact = exact.detach()
+    error = float((found.detach().to(exact.dtype) - exact).norm() / exact.norm())
+    if not error < tolerance:
+        raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
+
+
+def leave_out(what: str, error: Exception) -> None:
+    """Say on stderr what this machine cannot run."""
+    print(f"{what} left out: {str(error).splitlines()[0]}", file=sys.stderr)
