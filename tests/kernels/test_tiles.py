@@ -59,7 +59,7 @@ def test_visits_are_what_is_needed(seed: int):
 
         ranges_BT4 = key_ranges(row_limits(visibility, query_start, rows), keys, shape)
         prefix_first, prefix_end, first, end = ranges_BT4.unbind(-1)
-        assert ((0 <= prefix_first) & (prefix_first <= prefix_end) & (prefix_end <= first) & (first <= end)).all()
+        assert ((prefix_first >= 0) & (prefix_first <= prefix_end) & (prefix_end <= first) & (first <= end)).all()
         tiles = needed_BTS.shape[2]
         visited_BTS = inside(prefix_first, prefix_end, tiles) | inside(first, end, tiles)
         assert end.max() <= tiles

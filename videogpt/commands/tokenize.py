@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
         for name in ("clips_per_source", "batch_size"):
             if getattr(arguments, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} is for windows: leave it out with --num-frames all")
-        return encode.run(arguments)
+        encode.run(arguments)
+        return
 
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_any_tokenizer

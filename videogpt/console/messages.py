@@ -32,7 +32,7 @@ def warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def _say_warning(message: Warning | str, *where: object, **more: object) -> None:
+def _say_warning(message: Warning | str, *_where: object, **_more: object) -> None:
     say(f"warning: {without_line_breaks(str(message))}")
 
 

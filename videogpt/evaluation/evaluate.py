@@ -47,7 +47,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     command: str = "videogpt evaluate",
-    say: Say = lambda text: None,
+    say: Say = lambda _: None,
 ) -> Report:
     """Measure a model folder or a shipped model.
 

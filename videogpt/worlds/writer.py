@@ -58,7 +58,7 @@ def write_world(
     def write() -> Generator[Path, None, None]:
         with whole_folder(Path(output)) as partial:
             (partial / "clips").mkdir()
-            with open(partial / "metadata.csv", "w", encoding="utf-8", newline="") as file:
+            with (partial / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
                 table = csv.writer(file, lineterminator="\n")
                 table.writerow(("file_name", "caption", *world.columns))
                 for index in range(clips):

@@ -87,9 +87,9 @@ def test_what_holds_something_is_refused_and_named(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, opened, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(OSError, match=f"^cannot write {tmp_path / name}: .*; choose another --output$"):
-        with opened(tmp_path / name):
-            pytest.fail("the work has begun")
+    refused = pytest.raises(OSError, match=f"^cannot write {tmp_path / name}: .*; choose another --output$")
+    with refused, opened(tmp_path / name):
+        pytest.fail("the work has begun")
     assert everything(tmp_path) == ["file", "locked"]
 
 

@@ -20,7 +20,7 @@ def test_written_folder_can_be_read_and_repeated(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()  # an empty folder may be there
     list(write_world(tmp_path / "two", clips=3, seed=4))
     assert [path.exists() for path in paths] == [True] * 3
-    with open(tmp_path / "one" / "metadata.csv", encoding="utf-8", newline="") as file:
+    with (tmp_path / "one" / "metadata.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [tmp_path / "one" / row["file_name"] for row in rows] == paths
     clip = Clip.read(paths[1])

@@ -103,7 +103,7 @@ def read_pieces(
     rate = fps
     if rate is None:  # which only the whole file tells
         seen = _Seen()
-        for _ in _decoded(path, seen, lambda frame: None):
+        for _ in _decoded(path, seen, lambda _: None):
             pass
         rate = seen.fps()
     pictures = _decoded(path, _Seen(), ToRgb(path, size), fps)

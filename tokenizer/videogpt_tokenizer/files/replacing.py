@@ -8,7 +8,6 @@ At any moment what is there is whole. After an error or an interrupt it is what 
 nothing: what may be replaced is the caller's to decide. For folders that must not exist yet see `whole_folder`.
 """
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -57,15 +56,15 @@ def partial_of(path: Path, tag: str | None = None) -> Path:
 def _move(partial: Path, path: Path) -> None:
     """Put `partial` in the place of `path`; what is there goes, or comes back if that fails."""
     if not path.is_dir():
-        os.replace(partial, path)
+        partial.replace(path)
         return
     old = partial.with_name(f"{partial.name}-old")
     _remove(old)
-    os.rename(path, old)
+    path.rename(old)
     try:
-        os.rename(partial, path)
+        partial.rename(path)
     except BaseException:
-        os.rename(old, path)
+        old.rename(path)
         raise
     with suppress(OSError):  # it is no longer needed, and the new one is in its place
         _remove(old)

@@ -22,7 +22,7 @@ _SMALLEST_BAND = 8
 """Pixels a side below which a pyramid gets no further level."""
 _VISIBLE_CONTRAST = 0.1
 """Amplitude, in a range of 2, below which contrasts hardly count."""
-VGG16 = {index: (1, 1) for index in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
+VGG16 = dict.fromkeys((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (1, 1))
 ALEXNET = {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}
 """Place of a convolution in torchvision's `features` -> its stride and padding."""
 _VGG16_POOLED, _VGG16_TAPS = (5, 10, 17, 24), (2, 7, 14, 21, 28)
