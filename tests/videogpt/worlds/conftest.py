@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videogpt.worlds.sprites.sheets import CELL, SHEET_COLUMNS, SHEET_ROWS, SpriteSheets
+from videogpt.worlds.sprites.sheets import CELL, CELLS, SpriteSheets
 from videogpt.worlds.sprites.world import SpritesWorld
 
 WORDS = {
@@ -21,9 +21,10 @@ AREAS = {"body": (8, 48), "bottomwear": (34, 48), "topwear": (22, 36), "hair": (
 
 def random_sheet(rng: np.random.Generator, top: int, bottom: int) -> np.ndarray:
     """A patch of one colour with spots in every cell, jumping about from cell to cell."""
-    sheet = np.zeros((SHEET_ROWS * CELL, SHEET_COLUMNS * CELL, 4), np.uint8)
+    rows, columns = CELLS
+    sheet = np.zeros((rows * CELL, columns * CELL, 4), np.uint8)
     colour = rng.integers(40, 256, 3)
-    for row, column in itertools.product(range(SHEET_ROWS), range(SHEET_COLUMNS)):
+    for row, column in itertools.product(range(rows), range(columns)):
         left = 14 + (7 * row + 5 * column) % 20
         y, x = row * CELL + top + row % 4, column * CELL + left
         patch = sheet[y : y + bottom - top, x : x + 16]

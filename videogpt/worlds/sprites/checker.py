@@ -33,7 +33,7 @@ BLURS = (0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
 """Standard deviations of Gaussian blur tried, in pixels."""
 
 
-class Match(NamedTuple):
+class _Match(NamedTuple):
     """The clip that some frames show."""
 
     number: int
@@ -64,7 +64,7 @@ class SpritesChecker:
         directions = range(len(DIRECTIONS))
         self._cells = [[_cells_of(sheets.cells(action, d)) for d in directions] for action in ACTIONS]
 
-    def read(self, frames_THWC: NDArray[np.uint8]) -> Match:
+    def read(self, frames_THWC: NDArray[np.uint8]) -> _Match:
         """The clip of the world that is nearest to the frames; ValueError for frames of another shape."""
         if frames_THWC.shape != (NUM_FRAMES, CELL, CELL, 3):
             raise ValueError(f"frames are {frames_THWC.shape}, a sprite clip is {(NUM_FRAMES, CELL, CELL, 3)}")
@@ -92,11 +92,11 @@ class SpritesChecker:
                 other = (*place[:layer], variant, *place[layer + 1 :])
                 yield int(np.ravel_multi_index(other, self.sheets.shape))
 
-    def _match(self, video_THWC: Float32s, number: int, blur: float) -> Match:
+    def _match(self, video_THWC: Float32s, number: int, blur: float) -> _Match:
         pictures_THWC = _blurred(self.sheets.pictures(number), blur)
         shown_THWC = pictures_THWC[np.arange(NUM_FRAMES) % len(pictures_THWC)]
         error = float(np.square(video_THWC - shown_THWC).mean())
-        return Match(number, self.sheets.sprite(number), blur, error)
+        return _Match(number, self.sheets.sprite(number), blur, error)
 
 
 def _blurred(pictures_THWC: Float32s, blur: float) -> Float32s:

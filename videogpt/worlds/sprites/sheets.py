@@ -24,7 +24,8 @@ from videogpt.worlds.world import NUM_FRAMES
 # V variants of a layer, R rows of a sheet, T frames, H/W height and width, C red, green, blue and alpha
 
 CELL = 64  # pixels, height and width of a cell and of a clip
-SHEET_COLUMNS, SHEET_ROWS = 13, 21  # cells
+CELLS = 21, 13
+"""Rows and columns of a sheet."""
 SHOES = "shoes/1.png"
 """Worn by all, above the other layers."""
 BARE = {"bottomwear": "bare legs", "topwear": "bare chest"}
@@ -129,11 +130,9 @@ def _read_sheet(path: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{path} is missing: the sprite sheets are not complete") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read as a picture ({error})") from error
-    height, width, _ = sheet_HWC.shape
-    if (height, width) != (SHEET_ROWS * CELL, SHEET_COLUMNS * CELL):
-        raise ValueError(
-            f"{path} is {width}x{height} pixels, not {SHEET_COLUMNS * CELL}x{SHEET_ROWS * CELL}: "
-            "is it a sheet of the Liberated Pixel Cup?"
-        )
+    (height, width, _), (rows, columns) = sheet_HWC.shape, CELLS
+    if (height, width) != (rows * CELL, columns * CELL):
+        expected = f"{columns * CELL}x{rows * CELL}: is it a sheet of the Liberated Pixel Cup?"
+        raise ValueError(f"{path} is {width}x{height} pixels, not {expected}")
     sheet_HWC[sheet_HWC[..., 3] == 0] = 0
     return rearrange(sheet_HWC, "(r h) (t w) c -> r t h w c", h=CELL, w=CELL)
