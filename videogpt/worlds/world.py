@@ -27,11 +27,11 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 NUM_FRAMES, FPS = 17, 8.0
 """Length and rate of the clips of both generated worlds."""
 
-Scene = TypeVar("Scene")
+_Scene = TypeVar("_Scene")
 Choice = TypeVar("Choice")
 
 
-class World(Protocol[Scene]):
+class World(Protocol[_Scene]):
     """Scenes of one kind. Everything drawn at random is a pure function of seed, index and split."""
 
     columns: ClassVar[tuple[str, ...]]
@@ -41,7 +41,7 @@ class World(Protocol[Scene]):
         """How many scenes a split has for one seed; None if they never end."""
         return None
 
-    def scene(self, seed: int, index: int, split: Split = "train") -> Scene:
+    def scene(self, seed: int, index: int, split: Split = "train") -> _Scene:
         """Scene `index` of the list that belongs to seed and split; ValueError as by `check_draw`."""
         ...
 
@@ -49,19 +49,19 @@ class World(Protocol[Scene]):
         """Chooses the words of that scene's caption."""
         ...
 
-    def render(self, scene: Scene) -> "Clip":
+    def render(self, scene: _Scene) -> "Clip":
         """Paint a scene."""
         ...
 
-    def caption(self, scene: Scene, rng: "np.random.Generator") -> str:
+    def caption(self, scene: _Scene, rng: "np.random.Generator") -> str:
         """A scene in words, always true; it may leave something out, as people do."""
         ...
 
-    def fields(self, scene: Scene) -> dict[str, str]:
+    def fields(self, scene: _Scene) -> dict[str, str]:
         """What the metadata say of a scene, for each of `columns`."""
         ...
 
-    def scene_of(self, record: "ClipRecord") -> Scene:
+    def scene_of(self, record: "ClipRecord") -> _Scene:
         """The scene of a written clip, from its metadata: the inverse of `fields`."""
         ...
 
@@ -69,11 +69,11 @@ class World(Protocol[Scene]):
         """A caption of a written clip that names every attribute."""
         ...
 
-    def verdict(self, frames_THWC: "NDArray[np.uint8]", scene: Scene) -> dict[str, bool]:
+    def verdict(self, frames_THWC: "NDArray[np.uint8]", scene: _Scene) -> dict[str, bool]:
         """For every attribute, whether the frames (RGB) show it as the scene has it."""
         ...
 
-    def group(self, scene: Scene) -> str:
+    def group(self, scene: _Scene) -> str:
         """The kind of scene: some kinds are harder than others, so each has a figure of its own."""
         ...
 
