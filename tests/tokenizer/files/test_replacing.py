@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from videogpt_tokenizer.files import replacing
 from videogpt_tokenizer.files.replacing import partial_of, replacement_of, write_whole
 
 ROOT = Path(__file__).parents[3]
@@ -47,14 +46,14 @@ def test_after_an_error_all_is_as_before(kind, error, leader, tmp_path):
 
 def test_what_was_there_comes_back_where_the_new_cannot_take_its_place(tmp_path, monkeypatch):
     write(tmp_path / "it", "folder", "first")
-    rename = os.rename
+    rename = Path.rename
 
     def refuse_the_new(source: Path, target: Path) -> None:
         if target == tmp_path / "it" and not source.name.endswith("-old"):
             raise OSError("no")
         rename(source, target)
 
-    monkeypatch.setattr(replacing.os, "rename", refuse_the_new)
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
     with pytest.raises(OSError, match="no"), replacement_of(tmp_path / "it") as partial:
         write(partial, "folder", "second")
     assert read(tmp_path / "it") == "first" and os.listdir(tmp_path) == ["it"]
