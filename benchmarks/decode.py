@@ -96,9 +96,10 @@ def drawing(
         dataclasses.replace(whole, ids_BN=whole.ids_BN[:, part], positions_BN3=whole.positions_BN3[:, part])
         for part in (slice(0, half), slice(half, None))
     )
-    room = {"prompt_rows": whole.visibility.body_start + 1, "rows": tokens}
-    prompts = examples if shared else every
-    cache = KVCache(model.config, prompts=len(prompts), batch=2 * copies, **room, dtype=dtype)
+    prompts, prompt_rows = examples if shared else every, whole.visibility.body_start + 1
+    cache = KVCache(
+        model.config, prompts=len(prompts), batch=2 * copies, prompt_rows=prompt_rows, rows=tokens, dtype=dtype
+    )
     model.hidden(task.prompt(prompts, frames).given, cache)
     if shared:
         cache.fork([index for index in range(2) for _ in range(copies)])

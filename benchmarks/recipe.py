@@ -112,7 +112,7 @@ def train(setting: _Setting, changes: dict[str, Any]) -> TokenizerTraining:
     if changes.get("images"):
         images = clip_data(setting._replace(batch=5 * setting.batch), num_frames=1)
         parts, weights = [*parts, images], [2.0, 1.0]
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     limits = {"max_steps": setting.steps, "gradient_clip_val": 1.0, "limit_val_batches": 0}
     trainer = lightning.Trainer(accelerator="cpu", enable_checkpointing=False, **limits, **quiet)
     trainer.fit(module, datamodule=ClipMixture(parts, weights))

@@ -78,8 +78,8 @@ def res_stack(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
         block = f"{name}.res_stack.{index}.block"
         h = F.conv3d(norm(x, f"{block}.0"), state[f"{block}.2.conv.weight"], padding=1)
         h = norm(F.conv3d(norm(h, f"{block}.3"), state[f"{block}.5.conv.weight"]), f"{block}.6").movedim(1, -1)
-        mixed = sum(attention(h, state, f"{block}.8.attn_{a}", axis) for a, axis in (("w", 3), ("h", 2), ("t", 1)))
-        x = x + mixed.movedim(-1, 1)
+        for a, axis in (("w", 3), ("h", 2), ("t", 1)):
+            x = x + attention(h, state, f"{block}.8.attn_{a}", axis).movedim(-1, 1)
     return norm(x, f"{name}.res_stack.{SETTINGS['n_res_layers']}")
 
 

@@ -108,7 +108,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(kind: str, parts: dict, 
         assert torch.equal(resumed.state_dict()[name], tensor), name
     if kind == "fsq":
         return
-    found = fitter.validate(resumed, smooth(), verbose=False)[0]
+    found = dict(fitter.validate(resumed, smooth(), verbose=False)[0])
     for name in ("share", "perplexity"):
         each = [found.pop(f"val/codebook_{name}_{stage}") for stage in range(3)]
         assert found.pop(f"val/codebook_{name}") == pytest.approx(sum(each) / 3) and min(each) > 0
