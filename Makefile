@@ -32,8 +32,9 @@ demo: setup  ## sample videos from three prompts with the shipped model, into sa
 		"a small green square grows and a yellow triangle moves up"
 	@echo "The videos, their settings (.json) and contact sheets (.png) are in $(CURDIR)/samples"
 
+# In the order of the files: the one that compiles all kernels, the longest of all, comes first.
 test: setup  ## run the tests, on up to four cores
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 browser: setup  ## the tokenizer's page in headless Chromium; needs npm, chromium and chromium-driver
 	@npm ci --ignore-scripts --no-audit --no-fund --silent --prefix tokenizer/web
