@@ -148,9 +148,9 @@ class VideoGPTTraining(lightning.LightningModule):
         weighted, means = [], {}
         for modality in self.task.vocabulary.ids:
             rows = sequence.rows_of(modality)
-            weight_R = sequence.loss_weight_BN[:, rows].flatten()
-            weighted.append((nats_BN[:, rows].flatten() * weight_R).sum())
-            means[modality] = weighted[-1].detach() / weight_R.sum().clamp(min=1e-9)
+            weight_BM = sequence.loss_weight_BN[:, rows]
+            weighted.append((nats_BN[:, rows] * weight_BM).flatten().sum())
+            means[modality] = weighted[-1].detach() / weight_BM.sum().clamp(min=1e-9)
         return torch.stack(weighted).sum() / sequence.loss_weight_BN.sum(), means
 
     def training_step(self, batch: TrainingSequence, batch_idx: int) -> Tensor:
