@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -127,8 +128,8 @@ def read_lines(
 ) -> list[dict[str, Any]]:
     """The lines beside a manifest, as many as it says: each has a clip and a caption, and is sound."""
     path = folder / manifest.LINES_NAME
-    with _naming(path):
-        lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with _naming(path), path.open(encoding="utf-8", newline="\n") as file:
+        lines = [parse_json(line) for line in file]
         if len(lines) != manifest.num_clips:
             raise ValueError(f"{len(lines)} lines for {manifest.num_clips} clips")
         for line in lines:
@@ -200,10 +201,10 @@ def made_from(tokenizer: Tokenizer, records: ClipFolder, bad: SkippedClips) -> d
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file that an error is about, and the remedy."""
+    """Name the file that an error is about, and the remedy. NumPy reads headers with Python's own parser."""
     try:
         yield
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: {REMEDY}") from error
-    except (ValueError, TypeError, KeyError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, ArithmeticError, SyntaxError, TokenError) as error:
         raise ValueError(f"{path} is truncated or damaged ({error}): {REMEDY}") from error

@@ -108,7 +108,8 @@ class SpriteSheets:
 def _read_words(path: Path) -> dict[str, list[str]]:
     """The table of words: columns layer, index (0, 1, ... in each layer) and words."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         words = {layer: [row["words"] for row in rows if row["layer"] == layer] for layer in LAYERS}
         orders = {layer: [int(row["index"]) for row in rows if row["layer"] == layer] for layer in LAYERS}
     except FileNotFoundError as error:
