@@ -34,9 +34,7 @@ def test_image_is_a_clip_of_one_frame(smooth_clip: Clip, tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("suffix, size", [(".mp4", (48, 64)), (".webm", (48, 64)), (".avi", (47, 63))])
-def test_odd_size_is_padded_by_repeating_the_edge(
-    smooth_clip: Clip, tmp_path: Path, suffix: str, size: tuple[int, int]
-) -> None:
+def test_odd_size_is_padded_by_repeating_the_edge(smooth_clip: Clip, tmp_path: Path, suffix: str, size) -> None:
     odd = Clip(smooth_clip.frames_THWC[:, :47, :63], fps=8)
     back = Clip.read(odd.write(tmp_path / f"odd{suffix}", crf=0))
     assert (back.height, back.width) == size
