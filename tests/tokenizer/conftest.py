@@ -1,10 +1,11 @@
-"""Real little clips, made once by PyAV for all tests of this package."""
+"""Real little clips, made once by PyAV, and small tokenizers, for all tests of this package."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +14,25 @@ import torch
 from torch.nn import functional as F
 
 from videogpt_tokenizer.clips.clip import Clip
+
+
+@pytest.fixture(scope="session")
+def of_context(make_tokenizer: Callable[..., Any]) -> Callable[..., Any]:
+    """`of_context(context, **settings)`: a tokenizer whose encoder sees that far, with all of 200 codes in use."""
+
+    def make(context: str, **settings: Any) -> Any:
+        settings = {"widths": (16, 32), "encoder_context": context, "remembers": True, **settings}
+        tokenizer = make_tokenizer(levels=(8, 5, 5), **settings)
+        with torch.no_grad():
+            tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def video() -> torch.Tensor:
+    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.fixture(scope="session")
