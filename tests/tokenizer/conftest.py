@@ -36,6 +36,20 @@ def video() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
+def pickled_call() -> type:
+    """`pickled_call(function, *arguments)`: an object whose pickle is a call."""
+
+    class Call:
+        def __init__(self, *call: Any) -> None:
+            self.call = call
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return self.call[0], self.call[1:]
+
+    return Call
+
+
+@pytest.fixture(scope="session")
 def encode() -> Callable[..., Path]:
     """Writes pictures that av makes frames of, all of one size, as PyAV would for anybody; `moments` in 1 / rate."""
 

@@ -108,7 +108,7 @@ def decode(codes: Tensor, state: dict[str, Tensor], downsample: tuple[int, int, 
     return h
 
 
-def with_settings(**settings: Any) -> dict[str, dict[str, argparse.Namespace]]:
+def made_with(**settings: Any) -> dict[str, dict[str, argparse.Namespace]]:
     """The entry of a checkpoint in which Lightning 1.x kept settings."""
     return {"hyper_parameters": {"args": argparse.Namespace(**{**SETTINGS, "downsample": (4, 4, 4), **settings})}}
 
@@ -123,7 +123,7 @@ def save(path: Path, downsample: Any = (4, 4, 4), **changes: Any) -> Path:
         "optimizer_states": [{"state": {0: {"step": 100, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 7e-4}]}],
         "lr_schedulers": [],
         "hparams_name": "args",
-        **with_settings(downsample=downsample, data_path="ucf101", gpus=2),
+        **made_with(downsample=downsample, data_path="ucf101", gpus=2),
     }
     torch.save(contents | changes, path)
     return path
@@ -192,7 +192,7 @@ def test_lightnings_own_objects_are_neither_imported_nor_called(video, tmp_path,
         for module, name in (("callbacks.model_checkpoint", "ModelCheckpoint"), ("utilities.argparse", "_default")):
             stand_ins.append(type(name, (), {"__module__": f"pytorch_lightning.{module}"}))
             setattr(sys.modules[f"pytorch_lightning.{module}"], name, stand_ins[-1])
-        settings = with_settings(downsample=[4, 4, 4], tpu_cores=stand_ins[1], made=stand_ins[1]())
+        settings = made_with(downsample=[4, 4, 4], tpu_cores=stand_ins[1], made=stand_ins[1]())
         callbacks = {stand_ins[0]: {"best_model_score": torch.tensor(0.1)}}
         path = save(tmp_path / "old.ckpt", callbacks=callbacks, hyper_parameters=settings["hyper_parameters"]["args"])
     loaded, safe = set(sys.modules), set(torch.serialization.get_safe_globals())
@@ -201,28 +201,18 @@ def test_lightnings_own_objects_are_neither_imported_nor_called(video, tmp_path,
     assert set(torch.serialization.get_safe_globals()) == safe
 
 
-class Calls:
-    """Pickled, it is a call."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
 @pytest.mark.parametrize("place", ["hyper_parameters", "Namespace", "state_dict", "callbacks"])
 @pytest.mark.parametrize("kind", ["exec", "touch", "attribute"])
-def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path):
+def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path, pickled_call):
     mark = tmp_path / "was-run"
     hostile = {
-        "exec": Calls(exec, f"open({str(mark)!r}, 'w')"),
-        "touch": Calls(Path.touch, mark),
-        "attribute": Calls(getattr, Calls(__import__, "os"), "getcwd"),
+        "exec": pickled_call(exec, f"open({str(mark)!r}, 'w')"),
+        "touch": pickled_call(Path.touch, mark),
+        "attribute": pickled_call(getattr, pickled_call(__import__, "os"), "getcwd"),
     }[kind]
     change = {
         "hyper_parameters": {"hyper_parameters": {**SETTINGS, "downsample": (4, 4, 4), "x": hostile}},
-        "Namespace": with_settings(x=hostile),
+        "Namespace": made_with(x=hostile),
         "state_dict": {"state_dict": {**random_state((4, 4, 4)), "x": hostile}},
         "callbacks": {"callbacks": {"x": hostile}},
     }[place]
@@ -237,27 +227,32 @@ def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path)
         assert mark.exists()
 
 
-def test_bare_pickles_and_damaged_files_are_refused(tmp_path):
+def test_bare_pickles_and_damaged_files_are_refused(tmp_path, pickled_call):
     mark = tmp_path / "was-run"
     bare, cut, text, list_ = (tmp_path / name for name in ("bare.ckpt", "cut.ckpt", "text.ckpt", "list.ckpt"))
-    bare.write_bytes(pickle.dumps(Calls(Path.touch, mark)))
+    bare.write_bytes(pickle.dumps(pickled_call(Path.touch, mark)))
     cut.write_bytes(save(tmp_path / "sound.ckpt").read_bytes()[:-3000])
     text.write_text("no checkpoint")
     torch.save([1, 2], list_)
-    said_of = {bare: "truncated or no", cut: "truncated or no", text: "truncated", list_: "holds a list"}
-    for path, said in said_of.items():
+    for path, said in (
+        (bare, "truncated or no"),
+        (cut, "truncated or no"),
+        (text, "truncated"),
+        (list_, "holds a list"),
+    ):
         with pytest.raises(ValueError, match=said):
             read_vqvae_checkpoint(path)
     assert not mark.exists()
 
 
-def test_small_files_that_take_any_memory_are_refused(tmp_path):
+def test_small_files_that_take_any_memory_are_refused(tmp_path, pickled_call):
     """A deflated pickle, a call that allocates, tensors whose values are not in the file: a terabyte would not load."""
     sound, deflated = save(tmp_path / "sound.ckpt"), tmp_path / "deflated.ckpt"
     with zipfile.ZipFile(sound) as old, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
-    allocating = save(tmp_path / "allocating.ckpt", callbacks={"x": Calls(bytearray, 2**40)})  # torch.load allows it
+    allowed = pickled_call(bytearray, 2**40)  # by torch.load, in files that it trusts nothing in
+    allocating = save(tmp_path / "allocating.ckpt", callbacks={"x": allowed})
     large = save(tmp_path / "large.ckpt", callbacks={"x": "a" * 2**25})
     for path in (deflated, allocating, large):
         with pytest.raises(ValueError, match="not as torch.save writes it"):
@@ -273,21 +268,21 @@ def test_small_files_that_take_any_memory_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (with_settings(n_hiddens=10**9), "n_hiddens is 1000000000; it must be 16384 or less"),
-        (with_settings(n_res_layers=10**9), "n_res_layers is 1000000000"),
+        (made_with(n_hiddens=10**9), "n_hiddens is 1000000000; it must be 16384 or less"),
+        (made_with(n_res_layers=10**9), "n_res_layers is 1000000000"),
         (
-            with_settings(n_codes=2**24),
+            made_with(n_codes=2**24),
             r"codebook.embeddings is float32 \(40, 6\) where float32 \(16777216, 6\) is wanted",
         ),
-        (with_settings(n_hiddens=16384), r"decoder\..* is float32 .* is wanted"),
-        (with_settings(n_hiddens=7), "must be even"),
-        (with_settings(embedding_dim="6"), "embedding_dim is '6'; it must be a whole number"),
-        (with_settings(downsample=(4, 3, 3)), "downsample is .* powers of two"),
-        (with_settings(downsample=(2, 2, 2)), "one of them 4 or more"),
-        (with_settings(downsample=(4, 8, 4)), "the last two alike"),
-        (with_settings(downsample=4), "downsample is 4"),
-        (with_settings(downsample=(8, 4, 4)), r"decoder\.convts\.2\.convt\.bias, .* is missing"),
-        (with_settings(n_res_layers=1), r"is not known"),
+        (made_with(n_hiddens=16384), r"decoder\..* is float32 .* is wanted"),
+        (made_with(n_hiddens=7), "must be even"),
+        (made_with(embedding_dim="6"), "embedding_dim is '6'; it must be a whole number"),
+        (made_with(downsample=(4, 3, 3)), "downsample is .* powers of two"),
+        (made_with(downsample=(2, 2, 2)), "one of them 4 or more"),
+        (made_with(downsample=(4, 8, 4)), "the last two alike"),
+        (made_with(downsample=4), "downsample is 4"),
+        (made_with(downsample=(8, 4, 4)), r"decoder\.convts\.2\.convt\.bias, .* is missing"),
+        (made_with(n_res_layers=1), r"is not known"),
         ({"hyper_parameters": None}, "has no hyper_parameters"),
         ({"hyper_parameters": {"n_codes": 3}}, "embedding_dim, n_hiddens, n_res_layers, downsample, .* is missing"),
         ({"state_dict": None}, "no state_dict"),
@@ -296,7 +291,7 @@ def test_small_files_that_take_any_memory_are_refused(tmp_path):
         ({"state_dict": {"weight": torch.zeros(1)}}, "codebook.embeddings, pre_vq_conv.conv.weight is missing"),
     ],
 )
-def test_settings_that_are_absurd_or_not_of_these_weights_and_other_checkpoints_are_refused(changes, said, tmp_path):
+def test_absurd_settings_those_of_other_weights_and_other_checkpoints_are_refused(changes, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", **changes))
 
