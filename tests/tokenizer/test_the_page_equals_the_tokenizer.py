@@ -136,11 +136,10 @@ def exported(tokenizer: VideoTokenizer, tmp_path_factory: pytest.TempPathFactory
 @contextmanager
 def served(export: Path) -> Iterator[str]:
     """The page and an export, by the script that people use."""
-    server = make_server(export, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with make_server(export, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
