@@ -1,4 +1,4 @@
-"""Real little clips, made once by PyAV for all tests of this package."""
+"""Real little clips, made once by PyAV, and small tokenizers, for all tests of this package."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +62,39 @@ def smooth_clip() -> Clip:
 def clip_file(smooth_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smooth clip as an mp4."""
     return smooth_clip.write(tmp_path_factory.mktemp("clips") / "smooth.mp4")
+
+
+@pytest.fixture(scope="session")
+def of_context(make_tokenizer: Callable[..., VideoTokenizer]) -> Callable[..., VideoTokenizer]:
+    """`of_context(context, **settings)`: a tokenizer whose encoder sees that far, with all of 200 codes in use."""
+
+    def make(context: str, **settings: object) -> VideoTokenizer:
+        settings = {"widths": (16, 32), "encoder_context": context, "remembers": True, **settings}
+        tokenizer = make_tokenizer(levels=(8, 5, 5), **settings)
+        with torch.no_grad():
+            tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def video() -> torch.Tensor:
+    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def pickled_call() -> type:
+    """`pickled_call(function, *arguments)`: an object whose pickle is a call."""
+
+    class Call:
+        def __init__(self, *call: object) -> None:
+            self.call = call
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return self.call[0], self.call[1:]
+
+    return Call
 
 
 @pytest.fixture(scope="session")

@@ -54,12 +54,12 @@ def whole(pieces: Iterable[Piece]) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_codes_and_pixels_have_the_shapes_that_it_says(tokenizer: Tokenizer) -> None:
     for latents in (1, 2, 5):
-        frames, side = tokenizer.num_frames(latents), 2 * tokenizer.space_stride
-        grid = tokenizer.grid(frames, side, side)
-        assert grid == tokenizer.covering_grid(frames, side - 1, side) == (latents, 2, 2)
-        codes_BTHW = tokenizer.encode(torch.zeros(2, 3, frames, side, side))
+        frames, height, width = tokenizer.num_frames(latents), 3 * tokenizer.space_stride, 2 * tokenizer.space_stride
+        grid = tokenizer.grid(frames, height, width)
+        assert grid == tokenizer.covering_grid(frames, height - 1, width) == (latents, 3, 2)
+        codes_BTHW = tokenizer.encode(torch.zeros(2, 3, frames, height, width))
         assert codes_BTHW.shape == (2, *grid) and int(codes_BTHW.max()) < tokenizer.codebook_size
-        assert tokenizer.decode(codes_BTHW).shape == (2, 3, frames, side, side)
+        assert tokenizer.decode(codes_BTHW).shape == (2, 3, frames, height, width)
     assert tokenizer.bits_per_code() == math.log2(tokenizer.codebook_size)
     assert tokenizer.device.type == "cpu" and isinstance(tokenizer.fingerprint(), str)
 
@@ -72,7 +72,7 @@ def test_the_least_latent_frames_hold_every_number_of_frames(tokenizer: Tokenize
 
 def test_the_covering_grid_is_the_smallest(make_tokenizer) -> None:
     tokenizer = make_tokenizer()
-    assert tokenizer.covering_grid(1, 8, 9) == (1, 1, 2)
+    assert tokenizer.covering_grid(1, 8, 9) == (1, 1, 2) and tokenizer.num_frames(5) == 17
     assert [tokenizer.covering_grid(frames, 1, 1).time for frames in (2, 5, 6, 9)] == [2, 2, 3, 3]
 
 

@@ -17,9 +17,6 @@ def test_psnr_of_a_known_error():
     values = psnr(video, target)
     assert values[0].item() == pytest.approx(10 * math.log10(4 / 0.04), abs=1e-4)
     assert values[1].item() == pytest.approx(100)
-
-
-def test_decibels_are_those_of_psnr():
     assert decibels(0.04) == pytest.approx(20) and decibels(0) == decibels(1e-12) == pytest.approx(100)
     assert math.isnan(decibels(math.nan))
 

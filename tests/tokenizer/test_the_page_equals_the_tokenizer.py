@@ -4,10 +4,10 @@ Chromium is driven by the WebDriver protocol, which is JSON over HTTP, through c
 """
 
 import base64
-import importlib.util
 import json
 import math
 import re
+import runpy
 import shutil
 import subprocess
 import threading
@@ -26,9 +26,7 @@ import torch
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.export.export import export_tokenizer
 from videogpt_tokenizer.metrics import psnr
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "tokenizer" / "web"
@@ -51,10 +49,7 @@ addEventListener("tokens", ({ detail: { side, frames, codes, pixels } }) => {
 
 pytestmark = pytest.mark.browser
 
-spec = importlib.util.spec_from_file_location("serve", PAGE / "serve.py")  # a script, in no package
-assert spec is not None and spec.loader is not None
-serve = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(serve)
+make_server = runpy.run_path(str(PAGE / "serve.py"))["make_server"]  # a script, in no package
 
 
 class Browser:
@@ -93,6 +88,12 @@ class Browser:
     def type(self, css: str, text: str) -> None:
         self.ask("POST", self.find(css) + "/value", {"text": text})
 
+    def show(self, clip: Path, rate: int) -> None:
+        """Begin with a clip of 64 x 64 pixels, at a rate."""
+        self.click("#size option[value='64']")
+        self.click(f"#rate option[value='{rate}']")
+        self.type("#file", str(clip))
+
     def text(self, css: str) -> str:
         return self.ask("GET", self.find(css) + "/text")
 
@@ -120,16 +121,9 @@ class Browser:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> VideoTokenizer:
-    """Tiny, with states in both directions, and mixes over time (zero at the start of training) that matter."""
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16, 32), encoder_depth=1, decoder_depth=1, encoder_context="wide")
-    quantizer = QuantizerConfig(kind="fsq", levels=(8, 5, 5, 4))
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=quantizer))
-    for name, parameter in tokenizer.named_parameters():
-        if "mix" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    return tokenizer.eval()
+def tokenizer(make_tokenizer: Callable[..., VideoTokenizer]) -> VideoTokenizer:
+    """Tiny, with states in both directions."""
+    return make_tokenizer(levels=(8, 5, 5, 4), widths=(16, 32), encoder_context="wide", remembers=True)
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +136,10 @@ def exported(tokenizer: VideoTokenizer, tmp_path_factory: pytest.TempPathFactory
 @contextmanager
 def served(export: Path) -> Iterator[str]:
     """The page and an export, by the script that people use."""
-    server = serve.make_server(export, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with make_server(export, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +189,7 @@ def moving_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: VideoTokenizer, moving_clip: Path):
-    page.click("#size option[value='64']")
-    page.click("#rate option[value='8']")
-    page.type("#file", str(moving_clip))
+    page.show(moving_clip, rate=8)
     page.wait("playing")
     for _ in range(3):  # a browser with other work passes over frames, and the page goes back for them
         page.run("const end = performance.now() + 400; while (performance.now() < end);")
@@ -230,9 +221,7 @@ def test_the_page_computes_what_the_tokenizer_does(page: Browser, tokenizer: Vid
 
 
 def test_controls(page: Browser, tokenizer: VideoTokenizer, moving_clip: Path):
-    page.click("#size option[value='64']")
-    page.click("#rate option[value='4']")
-    page.type("#file", str(moving_clip))
+    page.show(moving_clip, rate=4)
     page.wait("playing")
     page.click("#play")
     assert page.wait("paused") and page.text("#play") == "Play"
@@ -259,9 +248,7 @@ def test_controls(page: Browser, tokenizer: VideoTokenizer, moving_clip: Path):
 def test_a_clip_whose_frames_last_long_is_held(page: Browser, grey_levels: Callable[..., Path]):
     """At the page's rate, a frame stands until the next one's time; so do readers in Python."""
     clip = grey_levels("uneven.mp4", [0, 1000, 1250, 2250])
-    page.click("#size option[value='64']")
-    page.click("#rate option[value='4']")
-    page.type("#file", str(clip))
+    page.show(clip, rate=4)
     page.wait("ended")
     levels = [int(frame.mean().round()) for frames, _, _ in page.steps() for frame in frames]
     wanted = Clip.read(clip, fps=4, size=64).frames_THWC[: len(levels)].float().mean(dim=(1, 2, 3)).round()
@@ -269,10 +256,8 @@ def test_a_clip_whose_frames_last_long_is_held(page: Browser, grey_levels: Calla
     assert np.abs(np.array(levels) - wanted.numpy()).max() <= 2, levels
 
 
-def test_less_motion_where_it_is_asked_for(
-    driver: str, address: str, moving_clip: Path, tmp_path_factory: pytest.TempPathFactory
-):
-    calm = Browser(driver, tmp_path_factory.mktemp("calm"), ("--force-prefers-reduced-motion",))
+def test_less_motion_where_it_is_asked_for(driver: str, address: str, moving_clip: Path, tmp_path: Path):
+    calm = Browser(driver, tmp_path, ("--force-prefers-reduced-motion",))
     try:
         calm.open(address)
         calm.wait("ready")
@@ -379,7 +364,7 @@ def test_the_server_gives_the_page_and_the_export_alone(tmp_path: Path):
         assert status(f"/model/{up}{tmp_path}/secret") == status(f"/{up}{tmp_path}/secret") == 404
         assert status("/model/..%2F" + exported.name) == 404
     with pytest.raises(ValueError, match="is no folder: make it by videogpt export"):
-        serve.make_server(tmp_path / "nothing", 0)
+        make_server(tmp_path / "nothing", 0)
 
 
 def test_the_npm_lock_is_exact_and_names_no_host():

@@ -1,11 +1,13 @@
-"""Video tokenizer: causal, exact in chunks and batches, the same after saving, strict about what it is fed."""
+"""Video tokenizer: causal, exact in chunks and batches, the same after saving, strict about what it is fed.
+
+So is the exported loader of one file, which is held to the same here.
+"""
 
 import hashlib
 import io
 import itertools
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
+from videogpt_tokenizer.export import standalone
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, from_patches, to_patches
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
-
-
-@pytest.fixture(scope="module")
-def of_context(make_tokenizer) -> Callable[[str], VideoTokenizer]:
-    def make(context: str) -> VideoTokenizer:
-        settings = {"widths": (16, 32), "encoder_context": context, "remembers": True}
-        tokenizer = make_tokenizer(levels=(8, 5, 5), **settings)
-        with torch.no_grad():
-            tokenizer.encoder.to_latent[1].weight.mul_(4)  # spread over the codebook
-        return tokenizer
-
-    return make
 
 
 @pytest.fixture(scope="module", params=["wide", "local", "patch"])
@@ -36,23 +27,20 @@ def tokenizer(request, of_context) -> VideoTokenizer:
     return of_context(request.param)
 
 
+@pytest.fixture(scope="module", params=["wide", "local", "patch", "one file"])
+def either(request, of_context, tmp_path_factory) -> VideoTokenizer | standalone.StandaloneTokenizer:
+    """One of the package, or one that the loader of one file has loaded."""
+    if request.param != "one file":
+        return of_context(request.param)
+    folder = tmp_path_factory.mktemp("saved")
+    of_context("wide").save_pretrained(folder)
+    return standalone.load_tokenizer(folder)
+
+
 @pytest.fixture
 def saved(tokenizer, tmp_path) -> Path:
     tokenizer.save_pretrained(tmp_path / "saved")
     return tmp_path / "saved"
-
-
-@pytest.fixture(scope="module")
-def video() -> torch.Tensor:
-    return torch.rand(2, 3, 17, 32, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
-
-
-@pytest.mark.parametrize("frames", [1, 5, 17])
-def test_shapes_follow_the_grid(tokenizer, video, frames):
-    codes = tokenizer.encode(video[:, :, :frames])
-    assert codes.shape[1:] == tokenizer.grid(frames, 32, 24) == (1 + (frames - 1) // 4, 4, 3)
-    assert tokenizer.decode(codes).shape == (2, 3, frames, 32, 24)
-    assert tokenizer.num_frames(codes.shape[1]) == frames
 
 
 def test_patches_are_undone_exactly(video):
@@ -62,16 +50,14 @@ def test_patches_are_undone_exactly(video):
 
 
 def test_codes_never_depend_on_later_frames(tokenizer, video):
-    changed = video.clone()
-    changed[:, :, 9:] = -changed[:, :, 9:]
+    changed = torch.cat([video[:, :, :9], -video[:, :, 9:]], dim=2)
     before, after = tokenizer.encode(video), tokenizer.encode(changed)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.equal(before[:, 3:], after[:, 3:])
 
 
 def test_only_a_wide_context_reaches_back(of_context, video):
-    changed = video.clone()
-    changed[:, :, :5] = -changed[:, :, :5]  # two latent frames
+    changed = torch.cat([-video[:, :, :5], video[:, :, 5:]], dim=2)  # two latent frames
     for context, same in (("wide", False), ("local", True), ("patch", True)):
         tokenizer = of_context(context)
         later, changed_later = (tokenizer.encode(source)[:, 2:] for source in (video, changed))
@@ -96,8 +82,7 @@ def test_a_still_picture_has_the_same_codes_in_every_latent_frame(tokenizer, vid
 
 def test_codes_do_not_depend_on_places_far_away(tokenizer):
     video = torch.rand(1, 3, 5, 32, 96, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    changed = video.clone()
-    changed[..., :8] = -changed[..., :8]
+    changed = torch.cat([-video[..., :8], video[..., 8:]], dim=-1)
     before, after = tokenizer.encode(video), tokenizer.encode(changed)
     assert torch.equal(before[..., 6:], after[..., 6:])
     assert not torch.equal(before[..., :6], after[..., :6])
@@ -111,24 +96,16 @@ def chunk_plans(draw, total: int) -> list[int]:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(plan=chunk_plans(17))
-@example(plan=[1] * 17)
-@example(plan=[0, 1, 0, 3, 0, 13, 0])
-def test_every_chunk_plan_gives_the_same_codes(tokenizer, video, plan):
-    stream = tokenizer.stream()
-    codes = torch.cat([stream.encode(chunk) for chunk in video.split(plan, dim=2)], dim=1)
-    assert torch.equal(codes, tokenizer.encode(video))
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(plan=chunk_plans(5))
-@example(plan=[1] * 5)
-@example(plan=[0, 1, 0, 4, 0])
-def test_every_chunk_plan_gives_the_same_pictures(tokenizer, video, plan):
-    codes = tokenizer.encode(video)
-    stream = tokenizer.stream()
-    pictures = torch.cat([stream.decode(chunk) for chunk in codes.split(plan, dim=1)], dim=2)
-    assert torch.equal(pictures, tokenizer.decode(codes))
+@given(frames=chunk_plans(17), latents=chunk_plans(5))
+@example(frames=[1] * 17, latents=[1] * 5)
+@example(frames=[0, 1, 0, 3, 0, 13, 0], latents=[0, 1, 0, 4, 0])
+def test_every_chunk_plan_gives_the_same_codes_and_pictures(either, video, frames, latents):
+    codes, stream = either.encode(video), either.stream()
+    assert torch.equal(torch.cat([stream.encode(chunk) for chunk in video.split(frames, dim=2)], dim=1), codes)
+    if not isinstance(either, VideoTokenizer):  # the other takes no chunk without codes
+        latents = [count for count in latents if count]
+    pictures = torch.cat([stream.decode(chunk) for chunk in codes.split(latents, dim=1)], dim=2)
+    assert torch.equal(pictures, either.decode(codes))
 
 
 @pytest.mark.parametrize("side", [8, 64, 72])
@@ -150,21 +127,20 @@ def test_chunks_of_the_shipped_tokenizer_equal_the_whole_to_the_bit(side):
         assert torch.equal(pictures, natural.decode(codes))
 
 
-def test_a_stream_keeps_nothing_of_the_callers_memory(tokenizer, video):
+def test_a_stream_keeps_nothing_of_the_callers_memory(either, video):
     """Cameras fill the same buffer again and again."""
-    stream, buffer, parts = tokenizer.stream(), torch.empty_like(video[:, :, :3]), []
-    for start in range(0, 15, 3):
-        parts.append(stream.encode(buffer.copy_(video[:, :, start : start + 3])))
+    stream, buffer = either.stream(), torch.empty_like(video[:, :, :3])
+    parts = [stream.encode(buffer.copy_(video[:, :, start : start + 3])) for start in range(0, 15, 3)]
     parts.append(stream.encode(video[:, :, 15:]))
-    assert torch.equal(torch.cat(parts, dim=1), tokenizer.encode(video))
+    assert torch.equal(torch.cat(parts, dim=1), either.encode(video))
 
 
-def test_autocast_changes_nothing(tokenizer, video):
-    codes = tokenizer.encode(video)
-    pictures = tokenizer.decode(codes)
+def test_autocast_changes_nothing(either, video):
+    codes = either.encode(video)
+    pictures = either.decode(codes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(tokenizer.encode(video), codes)
-        assert torch.equal(tokenizer.decode(codes), pictures)
+        assert torch.equal(either.encode(video), codes)
+        assert torch.equal(either.decode(codes), pictures)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
@@ -218,16 +194,19 @@ def test_a_saved_tokenizer_is_the_same_one_until_a_weight_is_another(tokenizer, 
 def test_a_damaged_folder_is_refused_by_name(saved, damage):
     weights, config = saved / "model.safetensors", saved / "config.json"
     content = weights.read_bytes()
-    {
-        "truncate": lambda: weights.write_bytes(content[: len(content) // 2]),
-        "alter": lambda: weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1])),
-        "no weights": weights.unlink,
-        "no config": config.unlink,
-        "not json": lambda: config.write_text("{"),
-        "other format": lambda: config.write_text('{"format": "videogpt-model"}'),
-    }[damage]()
+    spoil, said = {
+        "truncate": (lambda: weights.write_bytes(content[: len(content) // 2]), "altered"),
+        "alter": (lambda: weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1])), "altered"),
+        "no weights": (weights.unlink, "not a complete"),
+        "no config": (config.unlink, "not a complete"),
+        "not json": (lambda: config.write_text("{"), "not a complete"),
+        "other format": (lambda: config.write_text('{"format": "videogpt-model"}'), "describes no"),
+    }[damage]
+    spoil()
     with pytest.raises(ValueError, match=r"config\.json|model\.safetensors"):
         VideoTokenizer.from_pretrained(saved)
+    with pytest.raises(ValueError, match=f"{saved}.* {said}"):
+        standalone.load_tokenizer(saved)
 
 
 def change_config(folder: Path, changes: dict[str, Any]) -> None:
@@ -296,6 +275,7 @@ def rewrite(folder: Path, data: bytes) -> None:
         ("missing", "decoder.to_patches.2.bias is missing"),
         ("unknown", "decoder.to_patches.2.bias.more is not known"),
         ("misshapen", r"decoder.to_patches.2.bias is float32 \(191,\) where float32 \(192,\) is wanted"),
+        ("half", None),  # which the package takes
         ("whole numbers", r"decoder.to_patches.2.bias is int32 \(192,\) where float32 \(192,\) is wanted"),
         ("another", r"decoder.to_patches.2.bias is missing; other is not known"),
     ],
@@ -308,29 +288,24 @@ def test_a_tensor_that_does_not_fit_is_named(saved, change, said):
         "missing": {},
         "unknown": {name: tensor, f"{name}.more": tensor.clone()},
         "misshapen": {name: tensor[1:].clone()},
+        "half": {name: tensor.half()},
         "whole numbers": {name: tensor.int()},
         "another": {"other": tensor},
     }[change]
     rewrite(saved, save(tensors))
-    with pytest.raises(ValueError, match=said) as refusal:
-        VideoTokenizer.from_pretrained(saved)
-    assert "\n" not in str(refusal.value)
+    if said:
+        with pytest.raises(ValueError, match=said) as refusal:
+            VideoTokenizer.from_pretrained(saved)
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(ValueError, match=name):
+        standalone.load_tokenizer(saved)
 
 
-class Touches:
-    """Pickled, it makes a file."""
-
-    def __init__(self, path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_in_the_place_of_the_weights_is_refused_and_never_run(saved, tmp_path):
+def test_a_pickle_in_the_place_of_the_weights_is_refused_and_never_run(saved, tmp_path, pickled_call):
     mark, stored = tmp_path / "was-run", io.BytesIO()
-    torch.save({"weights": Touches(mark)}, stored)
-    for data in (pickle.dumps(Touches(mark)), stored.getvalue(), b"", b"\xff" * 20):
+    touch = pickled_call(Path.touch, mark)
+    torch.save({"weights": touch}, stored)
+    for data in (pickle.dumps(touch), stored.getvalue(), b"", b"\xff" * 20):
         rewrite(saved, data)
         with pytest.raises(ValueError, match=r"model\.safetensors is not safetensors, the only form"):
             VideoTokenizer.from_pretrained(saved)
@@ -360,44 +335,33 @@ def test_sizes_that_do_not_divide_name_the_nearest_that_do(tokenizer, shape, nea
 
 
 @pytest.mark.parametrize(
-    "video, said",
+    "way, given, said",
     [
-        (torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8), "floating point"),
-        (torch.zeros(1, 17, 3, 32, 32), "batch, 3"),
-        (torch.zeros(0, 3, 5, 8, 8), "holds none"),
-        (torch.zeros(1, 3, 5, 8, 8).numpy(), "a video must be a torch tensor, not ndarray"),
-        (torch.full((1, 3, 1, 8, 8), 255.0), "span 255 to 255, but the tokenizer takes -1 to 1"),
-        (torch.full((1, 3, 1, 8, 8), -1.01), "span -1.01 to -1.01"),
-        (torch.full((1, 3, 1, 8, 8), float("nan")), "span nan"),
+        ("encode", torch.zeros(1, 3, 17, 32, 32, dtype=torch.uint8), "floating point"),
+        ("encode", torch.zeros(1, 17, 3, 32, 32), "batch, 3"),
+        ("encode", torch.zeros(0, 3, 5, 8, 8), "holds none"),
+        ("encode", torch.zeros(1, 3, 5, 8, 8).numpy(), "a video must be a torch tensor, not ndarray"),
+        ("encode", torch.full((1, 3, 1, 8, 8), 255.0), "span 255 to 255, but the tokenizer takes -1 to 1"),
+        ("encode", torch.full((1, 3, 1, 8, 8), -1.01), "span -1.01 to -1.01"),
+        ("encode", torch.full((1, 3, 1, 8, 8), float("nan")), "span nan"),
+        ("decode", torch.zeros(1, 5, 4, 3), "whole numbers such as `encode` returns, not torch.float32"),
+        ("decode", torch.zeros(1, 5, 4, 3).bool(), "whole numbers"),
+        ("decode", torch.zeros(5, 4, 3).long(), r"must be \(batch, latent frames, height, width\), not \(5, 4, 3\)"),
+        ("decode", torch.zeros(1, 5, 0, 3).long(), "must be"),
+        ("decode", torch.zeros(0, 2, 1, 1).long(), r"not \(0, 2, 1, 1\)"),
+        ("decode", torch.full((1, 1, 1, 1), 200), "span 200 to 200, but this tokenizer knows 0 to 199"),
+        ("decode", torch.full((1, 1, 1, 1), -1), "span -1"),
     ],
 )
-def test_wrong_kinds_of_video_are_named(tokenizer, video, said):
-    for encode in (tokenizer.encode, tokenizer.stream().encode):
+def test_wrong_kinds_of_video_and_of_codes_are_named(tokenizer, way, given, said):
+    for one in (tokenizer, tokenizer.stream()):
         with pytest.raises(ValueError, match=said):
-            encode(video)
+            getattr(one, way)(given)
 
 
 def test_rounding_beyond_the_range_is_forgiven(tokenizer):
     white = torch.ones(1, 3, 1, 8, 8)
     assert torch.equal(tokenizer.encode(1.00001 * white), tokenizer.encode(white))
-
-
-@pytest.mark.parametrize(
-    "codes, said",
-    [
-        (torch.zeros(1, 5, 4, 3), "whole numbers such as `encode` returns, not torch.float32"),
-        (torch.zeros(1, 5, 4, 3, dtype=torch.bool), "whole numbers"),
-        (torch.zeros(5, 4, 3, dtype=torch.long), r"must be \(batch, latent frames, height, width\), not \(5, 4, 3\)"),
-        (torch.zeros(1, 5, 0, 3, dtype=torch.long), "must be"),
-        (torch.zeros(0, 2, 1, 1, dtype=torch.long), r"not \(0, 2, 1, 1\)"),
-        (torch.full((1, 1, 1, 1), 200), "span 200 to 200, but this tokenizer knows 0 to 199"),
-        (torch.full((1, 1, 1, 1), -1), "span -1"),
-    ],
-)
-def test_wrong_kinds_of_codes_are_named(tokenizer, codes, said):
-    for decode in (tokenizer.decode, tokenizer.stream().decode):
-        with pytest.raises(ValueError, match=said):
-            decode(codes)
 
 
 def test_no_codes_are_no_video(tokenizer):

@@ -64,10 +64,14 @@ def test_what_goes_wrong_on_the_way_leaves_no_file(smooth_clip: Clip, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_is_cut_short_gives_no_piece(clip_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "cut.mp4").write_bytes(clip_file.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"cut\.mp4: cannot be decoded \(incomplete at"):
-        next(Clip.read_pieces(tmp_path / "cut.mp4", 1))
+@pytest.mark.parametrize(
+    "kept, num_frames, message",
+    [(-200, 1, r"cut\.mp4: cannot be decoded \(incomplete at"), (None, 0, "num_frames=0"), (None, -3, "num_frames=-3")],
+)
+def test_a_file_that_is_cut_short_and_pieces_of_nothing_are_refused(clip_file, tmp_path, kept, num_frames, message):
+    (tmp_path / "cut.mp4").write_bytes(clip_file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=message):
+        next(Clip.read_pieces(tmp_path / "cut.mp4", num_frames))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,3 @@ def test_impossible_pieces_are_refused(smooth_clip: Clip, tmp_path: Path, name: 
     with pytest.raises(ValueError, match="crf=99"):
         Clip.write_pieces(tmp_path / "clip.mp4", [smooth_clip], crf=99)
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("num_frames", [0, -3])
-def test_pieces_of_nothing_are_refused(clip_file: Path, num_frames: int) -> None:
-    with pytest.raises(ValueError, match=f"num_frames={num_frames}"):
-        next(Clip.read_pieces(clip_file, num_frames))

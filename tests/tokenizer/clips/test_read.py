@@ -32,19 +32,15 @@ def test_resampling_by_a_factor(smooth_clip: Clip, tmp_path: Path, suffix: str, 
     assert resampled.frames_THWC.equal(stored.frames_THWC[which])
 
 
-def test_variable_rate_is_resampled_by_time(grey_levels: GreyLevels) -> None:
-    path = grey_levels("variable.mp4", [0, 40, 400, 500, 1000, 1100])
+@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9")])
+def test_variable_rate_is_resampled_by_time(grey_levels: GreyLevels, suffix: str, codec: str) -> None:
+    """The headers know of a rate of 1000 or 6.7; frames are on display for 1.1 s and a last frame's time."""
+    path = grey_levels(f"variable{suffix}", [0, 40, 400, 500, 1000, 1100], codec=codec)
+    assert Clip.read(path).duration == pytest.approx(1.1, abs=0.01)
+    assert Clip.read(path, start=0.45).duration == pytest.approx(0.6, abs=0.11)
     assert levels(Clip.read(path)) == [0, 1, 2, 3, 4, 5]
     assert levels(Clip.read(path, fps=10, num_frames=12)) == [0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 4, 5]
     assert levels(Clip.read(path, fps=4, start=0.3, num_frames=4)) == [1, 3, 3, 4]
-
-
-@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9")])
-def test_variable_rate_keeps_its_duration(grey_levels: GreyLevels, suffix: str, codec: str) -> None:
-    """The headers know of a rate of 1000 or 6.7; frames are on display for 1.1 s and a last frame's time."""
-    path = grey_levels(f"screen{suffix}", [0, 40, 400, 500, 1000, 1100], codec=codec)
-    assert Clip.read(path).duration == pytest.approx(1.1, abs=0.01)
-    assert Clip.read(path, start=0.45).duration == pytest.approx(0.6, abs=0.11)
 
 
 def test_time_stamps_that_do_not_begin_at_zero(grey_levels: GreyLevels) -> None:
@@ -52,10 +48,9 @@ def test_time_stamps_that_do_not_begin_at_zero(grey_levels: GreyLevels) -> None:
     assert levels(Clip.read(path, fps=20, num_frames=4)) == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("suffix, codec", [(".mp4", "libx264"), (".webm", "libvpx-vp9")])
 @pytest.mark.parametrize("fps", [None, 10])
-def test_start_jumps_to_the_right_frame(grey_levels: GreyLevels, suffix: str, fps: float | None) -> None:
-    codec = "libx264" if suffix == ".mp4" else "libvpx-vp9"
+def test_start_jumps_to_the_right_frame(grey_levels: GreyLevels, suffix: str, codec: str, fps: float | None) -> None:
     path = grey_levels(f"long{suffix}", range(0, 2400, 100), codec=codec)
     assert levels(Clip.read(path, fps=fps, start=1.7, num_frames=3)) == [17, 18, 19]
     assert levels(Clip.read(path, fps=fps, start=0.3, num_frames=2)) == [3, 4]
@@ -105,6 +100,7 @@ def test_a_name_is_only_a_name(smooth_clip: Clip, tmp_path: Path, name: str) -> 
     "name, content, message",
     [
         ("missing.mp4", None, "no such file"),
+        (".", None, "is not a file"),
         ("empty.mp4", b"", "is empty"),
         ("text.mp4", b"these are words and no video\n" * 50, "cannot be decoded"),
         ("notes.txt", b"a text is not a film of letters\n" * 50, "cannot be decoded"),
@@ -121,9 +117,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, name: str, content: bytes |
         Clip.read(path)
 
 
-def test_a_folder_and_a_sound_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is not a file"):
-        Clip.read(tmp_path)
+def test_a_sound_file_is_refused(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")

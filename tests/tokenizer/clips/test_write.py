@@ -15,11 +15,14 @@ def mean_error(a: Clip, b: Clip) -> float:
 
 
 @pytest.mark.parametrize("suffix, tolerance", [(".mp4", 2), (".webm", 2), (".avi", 0), (".webp", 3), (".gif", 6)])
-def test_video_comes_back(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float) -> None:
-    path = smooth_clip.write(tmp_path / f"clip{suffix}")
+@pytest.mark.parametrize("still", [False, True])
+def test_video_comes_back(smooth_clip: Clip, tmp_path: Path, suffix: str, tolerance: float, still: bool) -> None:
+    """Of a still scene, too, all frames are kept."""
+    clip = Clip(torch.full((9, 32, 32, 3), 77, dtype=torch.uint8), fps=8) if still else smooth_clip
+    path = clip.write(tmp_path / f"clip{suffix}")
     back = Clip.read(path)
-    assert back.frames_THWC.shape == smooth_clip.frames_THWC.shape
-    assert mean_error(back, smooth_clip) <= tolerance
+    assert back.frames_THWC.shape == clip.frames_THWC.shape
+    assert mean_error(back, clip) <= tolerance
     assert back.fps == pytest.approx(8, rel=0.01)
     assert os.listdir(tmp_path) == [path.name]
 
@@ -34,21 +37,13 @@ def test_image_is_a_clip_of_one_frame(smooth_clip: Clip, tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("suffix, size", [(".mp4", (48, 64)), (".webm", (48, 64)), (".avi", (47, 63))])
-def test_odd_size_is_padded_by_repeating_the_edge(
-    smooth_clip: Clip, tmp_path: Path, suffix: str, size: tuple[int, int]
-) -> None:
+def test_odd_size_is_padded_by_repeating_the_edge(smooth_clip: Clip, tmp_path: Path, suffix: str, size) -> None:
     odd = Clip(smooth_clip.frames_THWC[:, :47, :63], fps=8)
     back = Clip.read(odd.write(tmp_path / f"odd{suffix}", crf=0))
     assert (back.height, back.width) == size
     assert mean_error(Clip(back.frames_THWC[:, :47, :63], 8), odd) < 1
     edge = back.frames_THWC[:, 46:48].float()
     assert (edge[:, 0] - edge[:, -1]).abs().mean() < 3
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif", ".webp"])
-def test_a_still_scene_keeps_all_its_frames(tmp_path: Path, suffix: str) -> None:
-    still = Clip(torch.full((9, 32, 32, 3), 77, dtype=torch.uint8), fps=8)
-    assert len(Clip.read(still.write(tmp_path / f"still{suffix}"))) == 9
 
 
 @pytest.mark.parametrize("fps", [30000 / 1001, 12.5, 8, 7.3])

@@ -1,4 +1,4 @@
-"""Batches of clips: from a folder through the split to a resumed loader."""
+"""Batches of clips: from a folder through the split to tensors. That they resume is tested of mixtures of them."""
 
 import shutil
 from pathlib import Path
@@ -42,21 +42,14 @@ def test_one_clip_cannot_be_split(tmp_path: Path, clip_file: Path) -> None:
     assert len(data.training) == len(data.validation) == 1
 
 
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"validation_fraction": 0}, "validation_fraction=0"),
-        ({"max_bad_share": 2}, "max_bad_share=2"),
-        ({"num_frames": 0}, "num_frames=0"),
-        ({"size": 0}, "size=0"),
-        ({"fps": -1}, "fps=-1"),
-        ({"max_frame_stride": 0}, "max_frame_stride=0"),
-        ({"crop_margin": -1}, "crop_margin=-1"),
-    ],
-)
-def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        module(Path("clips"), **settings)
+IMPOSSIBLE = "validation_fraction=0 max_bad_share=2 num_frames=0 size=0 fps=-1 max_frame_stride=0 crop_margin=-1"
+
+
+@pytest.mark.parametrize("setting", IMPOSSIBLE.split())
+def test_impossible_settings_are_refused(setting: str) -> None:
+    name, value = setting.split("=")
+    with pytest.raises(ValueError, match=setting):
+        module(Path("clips"), **{name: int(value)})
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -71,18 +64,6 @@ def test_batches(numbered: Path, num_workers: int) -> None:
     greens = clip.frames_THWC[:, 8, 8, 1].tolist()
     assert red % 10 == 0 and greens == list(range(greens[0], greens[0] + 25, 5))
     assert {tuple(batch["video"].shape[1:]) for batch in data.val_dataloader()} == {(3, 5, 16, 16)}
-
-
-def test_a_resumed_run_sees_the_same_windows(numbered: Path) -> None:
-    def loader() -> Any:
-        return module(numbered, max_frame_stride=2, flip=True).train_dataloader()
-
-    uninterrupted, interrupted, resumed = loader(), loader(), loader()
-    expected = [batch["video"] for _ in range(2) for batch in uninterrupted]
-    next(iter(interrupted))
-    resumed.load_state_dict(interrupted.state_dict())
-    for batch, video_BCTHW in zip(resumed, expected[1:], strict=False):
-        assert batch["video"].equal(video_BCTHW)
 
 
 def test_built_from_yaml(numbered: Path) -> None:

@@ -14,11 +14,9 @@ from videogpt_tokenizer.training.reconstruction import TokenizerTraining
 
 def mixture(folder: Path, weights: list[float] | None = None) -> ClipMixture:
     """Films, pictures and larger films; each tells itself by the shape of its batches."""
-    settings = ((5, 16, 3), (1, 16, 6), (5, 32, 1))
-    parts = [
-        ClipDataModule(str(folder), num_frames=frames, size=size, batch_size=batch, validation_fraction=0.2)
-        for frames, size, batch in settings
-    ]
+    shared = {"validation_fraction": 0.2, "max_frame_stride": 2, "flip": True}
+    kinds = ((5, 16, 3), (1, 16, 6), (5, 32, 1))
+    parts = [ClipDataModule(str(folder), num_frames=t, size=s, batch_size=b, **shared) for t, s, b in kinds]
     return ClipMixture(parts, weights)
 
 

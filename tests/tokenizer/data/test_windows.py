@@ -53,9 +53,7 @@ def test_validation_takes_the_first_frames(numbered: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_a_short_clip_holds_its_last_frame_and_is_counted(
-    numbered: Path, cache: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_short_clip_holds_its_last_frame_and_is_counted(numbered: Path, cache: bool, caplog) -> None:
     caplog.set_level("INFO")
     clips = ClipDataset(ClipFolder(numbered), ClipWindow(num_frames=23, size=16, max_frame_stride=4), cache=cache)
     assert clips.item(0, 0).frames_THWC[:, 0, 0, 1].tolist() == [*range(0, 100, 5), 95, 95, 95]

@@ -12,17 +12,24 @@ import torch
 from videogpt_tokenizer.export import standalone
 from videogpt_tokenizer.export.export import export_tokenizer
 from videogpt_tokenizer.export.loader_file import standalone_of
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
+
+
+@pytest.fixture
+def tokenizer(kind: str, make_tokenizer) -> VideoTokenizer:
+    """With a quantizer of the kind, whose codebook has seen some latents."""
+    quantizer = {"kind": kind, "codebook_size": 64, "codebook_dim": 5, "levels": (5, 4, 3), "stages": 3}
+    tokenizer = make_tokenizer(widths=(16,), time_stride=2, encoder_context="wide", remembers=True, quantizer=quantizer)
+    for _ in range(3):
+        tokenizer.quantizer.train()(torch.randn(2, 3, 16, 16, tokenizer.quantizer.dim))
+    return tokenizer.eval()
 
 
 @pytest.mark.parametrize("kind", ["fsq", "rvq"])
-def test_torch_is_all_it_needs(kind, tmp_path, video, make_tokenizer):
+def test_torch_is_all_it_needs(kind, tmp_path, video, tokenizer):
     """Copied beside the weights, in an interpreter without the packages."""
-    tokenizer, folder = make_tokenizer("wide") if kind == "fsq" else trained_tokenizer(kind), tmp_path
-    export_tokenizer(tokenizer, "safetensors", folder)
-    torch.save({"video": video, "codes": tokenizer.encode(video)}, folder / "wanted.pt")
+    export_tokenizer(tokenizer, "safetensors", tmp_path)
+    torch.save({"video": video, "codes": tokenizer.encode(video)}, tmp_path / "wanted.pt")
     program = """
 import sys
 blocked = ["videogpt_tokenizer", "videogpt", "einops", "safetensors", "numpy", "lightning", "vector_quantize_pytorch"]
@@ -32,22 +39,8 @@ from load_tokenizer import load_tokenizer
 wanted, tokenizer = torch.load("wanted.pt"), load_tokenizer(".")
 assert torch.equal(tokenizer.encode(wanted["video"]), wanted["codes"])
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-
-
-KINDS = ["vq", "simvq", "lfq", "bsq", "rvq", "rfsq"]
-
-
-def trained_tokenizer(kind: str) -> VideoTokenizer:
-    """With a codebook that has seen some latents."""
-    torch.manual_seed(0)
-    network = AutoencoderConfig(widths=(16,), encoder_depth=1, decoder_depth=1, time_stride=2)
-    quantizer = QuantizerConfig(kind=kind, codebook_size=64, codebook_dim=5, levels=(5, 4, 3), stages=3)
-    tokenizer = VideoTokenizer(TokenizerConfig(autoencoder=network, quantizer=quantizer))
-    for _ in range(3):
-        tokenizer.quantizer.train()(torch.randn(2, 3, 16, 16, tokenizer.quantizer.dim))
-    return tokenizer.eval()
 
 
 def loader_of(folder: Path) -> ModuleType:
@@ -56,9 +49,8 @@ def loader_of(folder: Path) -> ModuleType:
     return loader
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_exported_quantizer_equals_the_tokenizers_code_for_code(kind, video, tmp_path):
-    tokenizer = trained_tokenizer(kind)
+@pytest.mark.parametrize("kind", ["vq", "simvq", "lfq", "bsq", "rvq", "rfsq"])
+def test_an_exported_quantizer_equals_the_tokenizers_code_for_code(kind, video, tmp_path, tokenizer):
     export_tokenizer(tokenizer, "safetensors", tmp_path)
     loaded = loader_of(tmp_path).load_tokenizer(tmp_path)
     quantizer = loaded.quantizer
@@ -88,9 +80,8 @@ class Both(torch.nn.Module):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("kind", ["vq", "bsq", "rvq", "rfsq"])  # simvq is a table as vq is, lfq signs as bsq is
-def test_a_quantizer_is_the_same_in_graphs(kind, tmp_path):
+def test_a_quantizer_is_the_same_in_graphs(kind, tmp_path, tokenizer):
     onnxruntime = pytest.importorskip("onnxruntime")
-    tokenizer = trained_tokenizer(kind)
     module = Both(standalone_of(tokenizer).quantizer).eval()
     rows_N = torch.export.Dim("rows", min=1)
     example = (torch.randn(3, module.quantizer.dim), torch.randint(tokenizer.codebook_size, (3,)))
@@ -107,8 +98,7 @@ def test_a_quantizer_is_the_same_in_graphs(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["vq", "bsq"])
-def test_a_reduced_folder_and_one_that_is_not_are_told_apart(kind, tmp_path):
-    tokenizer = trained_tokenizer(kind)
+def test_a_reduced_folder_and_one_that_is_not_are_told_apart(kind, tmp_path, tokenizer):
     (tmp_path / "reduced").mkdir()
     export_tokenizer(tokenizer, "safetensors", tmp_path / "reduced")
     tokenizer.save_pretrained(tmp_path / "whole")
@@ -118,9 +108,9 @@ def test_a_reduced_folder_and_one_that_is_not_are_told_apart(kind, tmp_path):
         VideoTokenizer.from_pretrained(tmp_path / "reduced")
 
 
-def test_what_is_exported_of_finite_scalars_is_the_tokenizer_itself(tmp_path, make_tokenizer):
-    for name, tokenizer in (("fsq", make_tokenizer("wide")), ("rfsq", trained_tokenizer("rfsq"))):
-        (tmp_path / name).mkdir()
-        export_tokenizer(tokenizer, "safetensors", tmp_path / name)
-        assert VideoTokenizer.from_pretrained(tmp_path / name).fingerprint() == tokenizer.fingerprint()
-    assert (tmp_path / "fsq" / "load_tokenizer.py").read_text() == Path(standalone.__file__).read_text()
+@pytest.mark.parametrize("kind", ["fsq", "rfsq"])
+def test_what_is_exported_of_finite_scalars_is_the_tokenizer_itself(kind, tmp_path, tokenizer):
+    export_tokenizer(tokenizer, "safetensors", tmp_path)
+    assert VideoTokenizer.from_pretrained(tmp_path).fingerprint() == tokenizer.fingerprint()
+    alone = (tmp_path / "load_tokenizer.py").read_text() == Path(standalone.__file__).read_text()
+    assert alone == (kind == "fsq"), "others have more in theirs"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -90,24 +91,16 @@ def test_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch):
 def test_a_push_uploads_what_was_saved_and_leaves_a_card_that_is_there(monkeypatch):
     """With a Hub that keeps folders in memory: the second push finds the card of the first, edited by hand."""
     hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
-    uploads = []
+    api, uploads = create_autospec(hub.HfApi, instance=True), []
+    monkeypatch.setattr(hub, "HfApi", lambda token: {"secret": api}[token])
+    api.file_exists.side_effect = lambda _, name, **__: any(name in files for files, *_ in uploads)
 
-    class Hub:
-        def __init__(self, token: str | None) -> None:
-            assert token == "secret"
+    def upload(repo_id: str, folder_path: Path, revision: str, commit_message: str) -> Any:
+        files = {path.name: path.read_text() for path in folder_path.iterdir()}
+        uploads.append((files, repo_id, revision, commit_message))
+        return SimpleNamespace(commit_url="https://hub/commit")
 
-        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
-            assert private and exist_ok
-
-        def file_exists(self, repo_id: str, name: str, *, revision: str | None) -> bool:
-            return any(name in files for files, *_ in uploads)
-
-        def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, commit_message: str) -> Any:
-            files = {path.name: path.read_text() for path in folder_path.iterdir()}
-            uploads.append((files, repo_id, revision, commit_message))
-            return SimpleNamespace(commit_url="https://hub/commit")
-
-    monkeypatch.setattr(hub, "HfApi", Hub)
+    api.upload_folder.side_effect = upload
 
     def save(folder: Path) -> None:
         assert (folder / CARD_NAME).read_text() == "# Card"
@@ -116,5 +109,6 @@ def test_a_push_uploads_what_was_saved_and_leaves_a_card_that_is_there(monkeypat
     for _ in range(2):
         address = push("owner/name", save, card="# Card", kind="model", private=True, revision="v1", token="secret")
         assert address == "https://hub/commit"
+        api.create_repo.assert_called_with("owner/name", private=True, exist_ok=True)
     about = ("owner/name", "v1", "Upload a model")
     assert uploads == [({CARD_NAME: "# Card", "weights": "1, 2"}, *about), ({"weights": "1, 2"}, *about)]

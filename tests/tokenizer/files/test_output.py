@@ -9,6 +9,7 @@ import pytest
 from videogpt_tokenizer.files.output import output_folder, whole_folder, writing_to
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), ".hidden.partial")
+FILLED = ["clips", "clips/0.mp4", "metadata.csv"]
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
 
@@ -22,27 +23,23 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a_folder_appears_whole(tmp_path: Path, exists: bool) -> None:
+@pytest.fixture(params=[False, True], ids=["new", "exists"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder = tmp_path / "deep" / "out"
-    if exists:
+    if request.param:
         folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_folder_appears_whole(tmp_path: Path, folder: Path) -> None:
     with whole_folder(folder) as partial:
         fill(partial)
         assert not folder.exists() or [path.name for path in folder.iterdir()] == [partial.name]
-    assert everything(tmp_path) == [
-        "deep",
-        "deep/out",
-        *(f"deep/out/{e}" for e in ("clips", "clips/0.mp4", "metadata.csv")),
-    ]
+    assert everything(tmp_path) == ["deep", "deep/out", *(f"deep/out/{name}" for name in FILLED)]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no")])
-@pytest.mark.parametrize("exists", [False, True])
-def test_after_an_error_all_is_as_before(tmp_path: Path, exists: bool, error: BaseException) -> None:
-    folder = tmp_path / "deep" / "out"
-    if exists:
-        folder.mkdir(parents=True)
+def test_after_an_error_all_is_as_before(tmp_path: Path, folder: Path, error: BaseException) -> None:
     before = everything(tmp_path)
     with pytest.raises(type(error)), whole_folder(folder) as partial:
         fill(partial)
@@ -59,7 +56,7 @@ def test_a_folder_that_is_there_stays_the_same_one(tmp_path: Path) -> None:
         assert partial.stat().st_dev == (tmp_path / "disk").stat().st_dev and partial.parent == tmp_path / "link"
         fill(partial)
     assert (tmp_path / "disk").stat().st_ino == inode and (tmp_path / "link").is_symlink()
-    assert everything(tmp_path / "disk") == ["clips", "clips/0.mp4", "metadata.csv"]
+    assert everything(tmp_path / "disk") == FILLED
 
 
 def test_a_move_that_fails_half_way_is_undone(tmp_path: Path) -> None:

@@ -42,11 +42,8 @@ def random_state(downsample: tuple[int, int, int], seed: int = 0) -> dict[str, T
 
 
 def strides(downsample: tuple[int, int, int]) -> list[list[int]]:
-    left, result = [int(math.log2(factor)) for factor in downsample], []
-    while max(left) > 0:
-        result.append([2 if count > 0 else 1 for count in left])
-        left = [count - 1 for count in left]
-    return result
+    levels = int(math.log2(max(downsample)))
+    return [[2 if factor >> level > 1 else 1 for factor in downsample] for level in range(levels)]
 
 
 def padded(x: Tensor, kernel: int, stride: list[int]) -> Tensor:
@@ -69,10 +66,8 @@ def attention(x: Tensor, state: dict[str, Tensor], name: str, axis: int) -> Tens
 
 def res_stack(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
     def norm(x: Tensor, name: str) -> Tensor:
-        mean, var, weight, bias = (
-            state[f"{name}.{part}"][:, None, None, None] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        return ((x - mean) / (var + 1e-5).sqrt() * weight + bias).relu()
+        parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *parts).relu()
 
     for index in range(SETTINGS["n_res_layers"]):
         block = f"{name}.res_stack.{index}.block"
@@ -113,9 +108,13 @@ def decode(codes: Tensor, state: dict[str, Tensor], downsample: tuple[int, int, 
     return h
 
 
+def made_with(**settings: Any) -> dict[str, dict[str, argparse.Namespace]]:
+    """The entry of a checkpoint in which Lightning 1.x kept settings."""
+    return {"hyper_parameters": {"args": argparse.Namespace(**{**SETTINGS, "downsample": (4, 4, 4), **settings})}}
+
+
 def save(path: Path, downsample: Any = (4, 4, 4), **changes: Any) -> Path:
-    """A checkpoint as Lightning 1.x wrote it, settings in a Namespace."""
-    settings = {**SETTINGS, "downsample": downsample, "data_path": "ucf101", "gpus": 2}
+    """A checkpoint as Lightning 1.x wrote it."""
     contents = {
         "epoch": 3,
         "global_step": 100,
@@ -124,7 +123,7 @@ def save(path: Path, downsample: Any = (4, 4, 4), **changes: Any) -> Path:
         "optimizer_states": [{"state": {0: {"step": 100, "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 7e-4}]}],
         "lr_schedulers": [],
         "hparams_name": "args",
-        "hyper_parameters": {"args": argparse.Namespace(**settings)},
+        **made_with(downsample=downsample, data_path="ucf101", gpus=2),
     }
     torch.save(contents | changes, path)
     return path
@@ -141,6 +140,8 @@ def test_codes_and_pixels_are_those_of_the_published_network(downsample, video, 
     state = random_state(downsample)
     codes = tokenizer.encode(video)
     assert codes.unique().numel() > 15 and torch.equal(codes, encode(video / 2, state, downsample))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(tokenizer.encode(video), codes)
     pixels = decode(codes, state, downsample) * 2
     assert (pixels.abs() < 0.95).float().mean() > 0.5  # where nothing is clamped
     torch.testing.assert_close(tokenizer.decode(codes), pixels.clamp(-1, 1), atol=1e-4, rtol=0)
@@ -152,26 +153,22 @@ def test_the_interface_is_that_of_a_video_tokenizer(video, tmp_path):
     codes = tokenizer.encode(video)
     assert codes.dtype == torch.long and codes.shape[1:] == tokenizer.grid(8, 16, 24) == (4, 4, 6)
     assert tokenizer.num_frames(4) == 8 and tokenizer.latent_frames(7) == 4 and tokenizer.frames_at_once == 8
-    assert tokenizer.decode(codes).shape == video.shape
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(tokenizer.encode(video), codes)
 
 
 def test_what_does_not_fit_names_what_does(video, tmp_path):
     tokenizer = read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt"))
-    for frames, said in ((7, "4 and 8"), (0, "4 and 8"), (9, "8 and 12")):
-        with pytest.raises(ValueError, match=f"{frames} frames .* nearest counts are {said}"):
-            tokenizer.grid(frames, 16, 16)
-    with pytest.raises(ValueError, match="width 18 is not a multiple of 4: the nearest sizes are 16 and 20"):
-        tokenizer.encode(torch.zeros(1, 3, 4, 16, 18))
-    with pytest.raises(ValueError, match="floating point"):
-        tokenizer.encode(torch.zeros(1, 3, 4, 16, 16, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="codes span 0 to 40"):
-        tokenizer.decode(torch.full((1, 1, 2, 2), 40).index_fill(3, torch.tensor([0]), 0))
-    with pytest.raises(ValueError, match="whole numbers"):
-        tokenizer.decode(torch.zeros(1, 1, 2, 2))
-    with pytest.raises(ValueError, match="no stream, .* clips, of 8 frames"):
-        tokenizer.stream()
+    encode, decode = tokenizer.encode, tokenizer.decode
+    for call, given, said in (
+        (encode, torch.zeros(1, 3, 7, 16, 16), "7 frames .* nearest counts are 4 and 8"),
+        (encode, torch.zeros(1, 3, 0, 16, 16), "0 frames .* nearest counts are 4 and 8"),
+        (encode, torch.zeros(1, 3, 9, 16, 16), "9 frames .* nearest counts are 8 and 12"),
+        (encode, torch.zeros(1, 3, 4, 16, 18), "width 18 is not a multiple of 4: the nearest sizes are 16 and 20"),
+        (encode, torch.zeros(1, 3, 4, 16, 16, dtype=torch.uint8), "floating point"),
+        (decode, torch.tensor([0, 40]).view(1, 1, 1, 2), "codes span 0 to 40"),
+        (decode, torch.zeros(1, 1, 2, 2), "whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call(given)
 
 
 def test_saved_without_the_pickle_it_is_the_same_one(video, tmp_path):
@@ -195,41 +192,27 @@ def test_lightnings_own_objects_are_neither_imported_nor_called(video, tmp_path,
         for module, name in (("callbacks.model_checkpoint", "ModelCheckpoint"), ("utilities.argparse", "_default")):
             stand_ins.append(type(name, (), {"__module__": f"pytorch_lightning.{module}"}))
             setattr(sys.modules[f"pytorch_lightning.{module}"], name, stand_ins[-1])
-        settings = {**SETTINGS, "downsample": [4, 4, 4], "tpu_cores": stand_ins[1]}
-        path = save(
-            tmp_path / "old.ckpt",
-            callbacks={stand_ins[0]: {"best_model_score": torch.tensor(0.1)}},
-            hyper_parameters=argparse.Namespace(**settings, made=stand_ins[1]()),
-        )
+        settings = made_with(downsample=[4, 4, 4], tpu_cores=stand_ins[1], made=stand_ins[1]())
+        callbacks = {stand_ins[0]: {"best_model_score": torch.tensor(0.1)}}
+        path = save(tmp_path / "old.ckpt", callbacks=callbacks, hyper_parameters=settings["hyper_parameters"]["args"])
     loaded, safe = set(sys.modules), set(torch.serialization.get_safe_globals())
     assert read_vqvae_checkpoint(path).encode(video).shape == (2, 2, 4, 6)
     assert not {name for name in set(sys.modules) - loaded if "lightning" in name}
     assert set(torch.serialization.get_safe_globals()) == safe
 
 
-class Calls:
-    """Pickled, it is a call."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
 @pytest.mark.parametrize("place", ["hyper_parameters", "Namespace", "state_dict", "callbacks"])
 @pytest.mark.parametrize("kind", ["exec", "touch", "attribute"])
-def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path):
+def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path, pickled_call):
     mark = tmp_path / "was-run"
     hostile = {
-        "exec": Calls(exec, f"open({str(mark)!r}, 'w')"),
-        "touch": Calls(Path.touch, mark),
-        "attribute": Calls(getattr, Calls(__import__, "os"), "getcwd"),
+        "exec": pickled_call(exec, f"open({str(mark)!r}, 'w')"),
+        "touch": pickled_call(Path.touch, mark),
+        "attribute": pickled_call(getattr, pickled_call(__import__, "os"), "getcwd"),
     }[kind]
-    settings = {**SETTINGS, "downsample": (4, 4, 4)}
     change = {
-        "hyper_parameters": {"hyper_parameters": {**settings, "x": hostile}},
-        "Namespace": {"hyper_parameters": {"args": argparse.Namespace(**settings, x=hostile)}},
+        "hyper_parameters": {"hyper_parameters": {**SETTINGS, "downsample": (4, 4, 4), "x": hostile}},
+        "Namespace": made_with(x=hostile),
         "state_dict": {"state_dict": {**random_state((4, 4, 4)), "x": hostile}},
         "callbacks": {"callbacks": {"x": hostile}},
     }[place]
@@ -244,34 +227,32 @@ def test_a_pickle_that_runs_code_is_refused_and_never_run(kind, place, tmp_path)
         assert mark.exists()
 
 
-def test_bare_pickles_and_damaged_files_are_refused(tmp_path):
+def test_bare_pickles_and_damaged_files_are_refused(tmp_path, pickled_call):
     mark = tmp_path / "was-run"
     bare, cut, text, list_ = (tmp_path / name for name in ("bare.ckpt", "cut.ckpt", "text.ckpt", "list.ckpt"))
-    bare.write_bytes(pickle.dumps(Calls(Path.touch, mark)))
+    bare.write_bytes(pickle.dumps(pickled_call(Path.touch, mark)))
     cut.write_bytes(save(tmp_path / "sound.ckpt").read_bytes()[:-3000])
     text.write_text("no checkpoint")
     torch.save([1, 2], list_)
-    said_of = {bare: "truncated or no", cut: "truncated or no", text: "truncated", list_: "holds a list"}
-    for path, said in said_of.items():
+    for path, said in (
+        (bare, "truncated or no"),
+        (cut, "truncated or no"),
+        (text, "truncated"),
+        (list_, "holds a list"),
+    ):
         with pytest.raises(ValueError, match=said):
             read_vqvae_checkpoint(path)
     assert not mark.exists()
 
 
-class Anything:
-    """Pickled, it is a call that torch.load allows in files that it trusts nothing in."""
-
-    def __reduce__(self) -> Any:
-        return bytearray, (2**40,)
-
-
-def test_small_files_that_take_any_memory_are_refused(tmp_path):
+def test_small_files_that_take_any_memory_are_refused(tmp_path, pickled_call):
     """A deflated pickle, a call that allocates, tensors whose values are not in the file: a terabyte would not load."""
     sound, deflated = save(tmp_path / "sound.ckpt"), tmp_path / "deflated.ckpt"
     with zipfile.ZipFile(sound) as old, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
-    allocating = save(tmp_path / "allocating.ckpt", callbacks={"x": Anything()})
+    allowed = pickled_call(bytearray, 2**40)  # by torch.load, in files that it trusts nothing in
+    allocating = save(tmp_path / "allocating.ckpt", callbacks={"x": allowed})
     large = save(tmp_path / "large.ckpt", callbacks={"x": "a" * 2**25})
     for path in (deflated, allocating, large):
         with pytest.raises(ValueError, match="not as torch.save writes it"):
@@ -285,32 +266,23 @@ def test_small_files_that_take_any_memory_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"n_hiddens": 10**9}, "n_hiddens is 1000000000; it must be 16384 or less"),
-        ({"n_res_layers": 10**9}, "n_res_layers is 1000000000"),
-        ({"n_codes": 2**24}, r"codebook.embeddings is float32 \(40, 6\) where float32 \(16777216, 6\) is wanted"),
-        ({"n_hiddens": 16384}, r"decoder\..* is float32 .* is wanted"),
-        ({"n_hiddens": 7}, "must be even"),
-        ({"embedding_dim": "6"}, "embedding_dim is '6'; it must be a whole number"),
-        ({"downsample": (4, 3, 3)}, "downsample is .* powers of two"),
-        ({"downsample": (2, 2, 2)}, "one of them 4 or more"),
-        ({"downsample": (4, 8, 4)}, "the last two alike"),
-        ({"downsample": 4}, "downsample is 4"),
-        ({"downsample": (8, 4, 4)}, r"decoder\.convts\.2\.convt\.bias, .* is missing"),
-        ({"n_res_layers": 1}, r"is not known"),
-    ],
-)
-def test_settings_that_are_absurd_or_not_of_these_weights_are_refused(settings, said, tmp_path):
-    settings = {**SETTINGS, "downsample": (4, 4, 4), **settings}
-    path = save(tmp_path / "vqvae.ckpt", hyper_parameters={"args": argparse.Namespace(**settings)})
-    with pytest.raises(ValueError, match=said):
-        read_vqvae_checkpoint(path)
-
-
-@pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (made_with(n_hiddens=10**9), "n_hiddens is 1000000000; it must be 16384 or less"),
+        (made_with(n_res_layers=10**9), "n_res_layers is 1000000000"),
+        (
+            made_with(n_codes=2**24),
+            r"codebook.embeddings is float32 \(40, 6\) where float32 \(16777216, 6\) is wanted",
+        ),
+        (made_with(n_hiddens=16384), r"decoder\..* is float32 .* is wanted"),
+        (made_with(n_hiddens=7), "must be even"),
+        (made_with(embedding_dim="6"), "embedding_dim is '6'; it must be a whole number"),
+        (made_with(downsample=(4, 3, 3)), "downsample is .* powers of two"),
+        (made_with(downsample=(2, 2, 2)), "one of them 4 or more"),
+        (made_with(downsample=(4, 8, 4)), "the last two alike"),
+        (made_with(downsample=4), "downsample is 4"),
+        (made_with(downsample=(8, 4, 4)), r"decoder\.convts\.2\.convt\.bias, .* is missing"),
+        (made_with(n_res_layers=1), r"is not known"),
         ({"hyper_parameters": None}, "has no hyper_parameters"),
         ({"hyper_parameters": {"n_codes": 3}}, "embedding_dim, n_hiddens, n_res_layers, downsample, .* is missing"),
         ({"state_dict": None}, "no state_dict"),
@@ -319,7 +291,7 @@ def test_settings_that_are_absurd_or_not_of_these_weights_are_refused(settings, 
         ({"state_dict": {"weight": torch.zeros(1)}}, "codebook.embeddings, pre_vq_conv.conv.weight is missing"),
     ],
 )
-def test_other_checkpoints_are_refused(changes, said, tmp_path):
+def test_absurd_settings_those_of_other_weights_and_other_checkpoints_are_refused(changes, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         read_vqvae_checkpoint(save(tmp_path / "vqvae.ckpt", **changes))
 

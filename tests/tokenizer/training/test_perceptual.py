@@ -99,17 +99,15 @@ def test_lpips_refuses_what_is_not_its_own(tmp_path: Path) -> None:
     _, others = network(ALEXNET)
     for name, tensors in (("backbone", weights), ("heads", heads), ("others", others)):
         save_file(tensors, tmp_path / f"{name}.safetensors")
-    good = tmp_path / "backbone.safetensors"
-    with pytest.raises(ValueError, match="there is no such file"):
-        LPIPS(good, tmp_path / "none.pth")
-    with pytest.raises(ValueError, match="give those of one network"):
-        LPIPS(good, tmp_path / "others.safetensors")
-    with pytest.raises(ValueError, match="has no tensor features.0.weight"):
-        LPIPS(tmp_path / "heads.safetensors", tmp_path / "heads.safetensors")
-    evil = tmp_path / "evil.pth"
-    torch.save({"x": Path("run me")}, evil)
-    with pytest.raises(ValueError, match="holds no plain tensors by name"):
-        LPIPS(evil, tmp_path / "heads.safetensors")
+    torch.save({"x": Path("run me")}, tmp_path / "evil.pth")
+    for backbone, heads_file, said in (
+        ("backbone.safetensors", "none.pth", "there is no such file"),
+        ("backbone.safetensors", "others.safetensors", "give those of one network"),
+        ("heads.safetensors", "heads.safetensors", "has no tensor features.0.weight"),
+        ("evil.pth", "heads.safetensors", "holds no plain tensors by name"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            LPIPS(tmp_path / backbone, tmp_path / heads_file)
     with pytest.raises(ValueError, match="belong together"):
         LossConfig(lpips_backbone="vgg.pth")
 
