@@ -74,7 +74,7 @@ def test_columns_can_be_chosen(folder: Path) -> None:
     "name, content, message",
     [
         ("metadata.csv", b"file_name,text\na.mp4,x\n",
-         "line 2: has no column 'caption'; there are 'file_name', 'text': .*--caption-column"),
+         "line 1: has no column 'caption'; there are 'file_name', 'text': .*--caption-column"),
         ("metadata.csv", b"file_name,caption,caption\na.mp4,x,y\n", "names a column twice"),
         ("metadata.csv", b"video,caption\na.mp4,x\n", "no column 'file_name'; there are 'video', .*--file-column"),
         ("metadata.csv", b"file_name,caption\na.mp4,x\nz1.mp4,x\nz2.mp4,x\nz3.mp4,x\nz4.mp4,x\n",
