@@ -133,4 +133,4 @@ def test_mutated_tars_are_read_or_refused(shard: Path) -> None:
         except ValueError as error:
             assert str(path) in str(error)
         else:
-            assert all(0 <= offset and 0 <= size <= len(data) - offset for offset, size in members.places.values())
+            assert all(offset >= 0 and 0 <= size <= len(data) - offset for offset, size in members.places.values())

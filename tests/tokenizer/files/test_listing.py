@@ -21,7 +21,13 @@ def link(path: Path, target: str | Path) -> None:
 
 @pytest.mark.parametrize(
     "place, stem, suffix",
-    [("a.MP4", "a", ".mp4"), ("x.y/a", "x.y/a", ""), ("x/.a", "x/.a", ""), ("x/a.b.c", "x/a.b", ".c"), ("a.", "a", ".")],
+    [
+        ("a.MP4", "a", ".mp4"),
+        ("x.y/a", "x.y/a", ""),
+        ("x/.a", "x/.a", ""),
+        ("x/a.b.c", "x/a.b", ".c"),
+        ("a.", "a", "."),
+    ],
 )
 def test_stem_and_suffix(place: str, stem: str, suffix: str) -> None:
     assert (stem_of(place), suffix_of(place)) == (stem, suffix)

@@ -143,7 +143,9 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, damage) -> None:
 def test_parquet_needs_its_columns_and_pyarrow(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "metadata.parquet"
     parquet.write_table(pyarrow.table({"video": ["a.mp4"], "caption": ["x"]}), path)
-    with pytest.raises(ValueError, match=r"metadata\.parquet, its schema: has no column 'file_name'; there are 'video'"):
+    with pytest.raises(
+        ValueError, match=r"metadata\.parquet, its schema: has no column 'file_name'; there are 'video'"
+    ):
         rows(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"metadata\.parquet: Parquet is read by pyarrow.*pip install pyarrow"):
