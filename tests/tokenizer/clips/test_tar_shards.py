@@ -43,7 +43,9 @@ def test_a_clip_inside_is_the_clip(clip_file: Path, tmp_path: Path, format: str,
 
 def test_a_member_is_a_file_of_its_own(shard: Path) -> None:
     content, draw = bytes(range(256)) * 40, random.Random(0)
-    with open_member(shard / "a.mp4") as file, open_member(shard / "a.mp4") as other:
+    file, other = open_member(shard / "a.mp4"), open_member(shard / "a.mp4")
+    assert file and other
+    with file, other:
         assert file.read() == content and file.read() == b"" and file.name == str(shard / "a.mp4")
         assert file.seek(0, os.SEEK_END) == file.tell() == len(content)
         for _ in range(200):

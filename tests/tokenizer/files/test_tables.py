@@ -150,3 +150,29 @@ def test_parquet_needs_its_columns_and_pyarrow(tmp_path: Path, monkeypatch) -> N
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"metadata\.parquet: Parquet is read by pyarrow.*pip install pyarrow"):
         rows(path)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_fineness_are_text(tmp_path: Path, unit: str) -> None:
+    path = tmp_path / "metadata.parquet"
+    times = pyarrow.array([1, None], pyarrow.timestamp(unit))
+    parquet.write_table(pyarrow.table({"file_name": ["a.mp4"] * 2, "caption": ["x"] * 2, "at": times}), path)
+    first, second = [row["at"] for row in rows(path)]
+    assert first.startswith("1970-01-01 00:00:0") and second is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text('filename_cpto,;\t"\n\r=\\{}[]:\0\ufeffé', max_size=60).map(str.encode),
+        st.text('",;\t\n\r{}ax', max_size=40).map(lambda text: b"file_name,caption\n" + text.encode()),
+    ),
+    st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]),
+)
+def test_any_bytes_are_read_or_refused_by_name(tmp_path_factory, data: bytes, suffix: str) -> None:
+    path = written(tmp_path_factory.mktemp("bytes") / f"metadata{suffix}", data)
+    try:
+        rows(path)
+    except ValueError as error:
+        assert str(path) in str(error)

@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -133,21 +134,26 @@ def json_of(text: str, place: Path | str) -> Any:
 
 def _parquet_rows(table: Path, wanted: Mapping[str, str]) -> Rows:
     try:
-        from pyarrow import ArrowException, parquet
+        import pyarrow
+        from pyarrow import parquet
     except ImportError as error:
         raise ValueError(f"{table}: Parquet is read by pyarrow, which is not here: pip install pyarrow") from error
-    count = 0
-    try:
-        with parquet.ParquetFile(table) as file:
-            _check_columns(table, "its schema", file.schema_arrow.names, wanted)
-            batches = file.iter_batches(batch_size=1024)
-            while batch := next(batches, None):
-                for row in batch.to_pylist():
-                    count += 1
-                    yield f"row {count}", row
-    except (ArrowException, OSError, ArithmeticError, UnicodeError) as error:
-        what = " ".join(str(error).split())
-        raise ValueError(f"{table}: is not sound Parquet ({what}); write or copy it again") from error
+    batches = []
+    with table.open("rb") as opened:
+        try:
+            file = parquet.ParquetFile(opened)
+            columns = file.schema_arrow.names
+            for batch in file.iter_batches(batch_size=1024):
+                for index, column in enumerate(batch.schema):  # times can be finer than Python knows
+                    if pyarrow.types.is_temporal(column.type):
+                        batch = batch.set_column(index, column.name, batch.column(index).cast(pyarrow.string()))
+                batches.append(batch.to_pylist())
+        except (pyarrow.ArrowException, OSError, ValueError, ArithmeticError) as error:
+            what = " ".join(str(error).split())
+            raise ValueError(f"{table}: is not sound Parquet ({what}); write or copy it again") from error
+    _check_columns(table, "its schema", columns, wanted)
+    for number, row in enumerate(chain.from_iterable(batches), start=1):
+        yield f"row {number}", row
 
 
 def _check_columns(table: Path, where: str, columns: Collection[str], wanted: Mapping[str, str]) -> None:
