@@ -10,6 +10,7 @@ from. Nothing heavy is imported before a command is known and its arguments are 
 
 import argparse
 import difflib
+import io
 import os
 import shlex
 import sys
@@ -49,6 +50,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; `argv` is what follows `videogpt`, the process's own unless given."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text, nor a terminal know every letter
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -7,14 +7,29 @@ them share is here.
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE
+
+if TYPE_CHECKING:
+    from videogpt_tokenizer.clips.folder import ClipFolder
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Of commands that take a folder of clips: which columns of its metadata to read."""
     parser.add_argument("--file-column", default="file_name", metavar="NAME", help="column of the metadata (file_name)")
     parser.add_argument("--caption-column", default="caption", metavar="NAME", help="column of the metadata (caption)")
+
+
+def clips_of(arguments: argparse.Namespace) -> "ClipFolder":
+    """The folder of clips by these columns, told what it holds beside them."""
+    from videogpt.console.messages import say
+    from videogpt_tokenizer.clips.folder import ClipFolder
+
+    clips = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column)
+    if told := clips.left_aside():
+        say(told)
+    return clips
 
 
 def add_max_bad_share(parser: argparse.ArgumentParser, what: str) -> None:

@@ -10,7 +10,7 @@ that cannot be read are left out and named. To train a model, use `videogpt toke
 
 import argparse
 
-from videogpt.commands import add_columns, add_device, add_max_bad_share, print_written, size
+from videogpt.commands import add_columns, add_device, add_max_bad_share, clips_of, print_written, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_tokenizer
     from videogpt.tokens.whole_clips import write_clip_codes
-    from videogpt_tokenizer.clips.folder import ClipFolder
 
-    clips = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column)
+    clips = clips_of(arguments)
     with Progress("encoding", unit="clips") as progress:
         manifest = write_clip_codes(
             clips,

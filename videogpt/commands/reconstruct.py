@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from videogpt.console.messages import say
     from videogpt.console.progress import Progress
     from videogpt.evaluation.reconstruction import find_clips, reconstruct
     from videogpt.evaluation.reconstruction_report import mean_of, places_line, write_figures
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.side_by_side and arguments.output is None:
         raise ValueError("--side-by-side is for files: give an --output, too")
-    paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column)
+    paths = find_clips(arguments.clips, arguments.file_column, arguments.caption_column, say)
     bad = SkippedClips(len(paths), arguments.max_bad_share)
     tokenizer = load_any_tokenizer(
         arguments.tokenizer, device=arguments.device, trust_torchscript=arguments.trust_torchscript

@@ -9,7 +9,16 @@ as it is, which is what `videogpt encode` does.
 
 import argparse
 
-from videogpt.commands import add_any_tokenizer, add_columns, add_device, add_max_bad_share, encode, print_written, size
+from videogpt.commands import (
+    add_any_tokenizer,
+    add_columns,
+    add_device,
+    add_max_bad_share,
+    clips_of,
+    encode,
+    print_written,
+    size,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.console.progress import Progress
     from videogpt.pipeline.names import load_any_tokenizer
     from videogpt.tokens.writer import tokenize_clips
-    from videogpt_tokenizer.clips.folder import ClipFolder
 
-    clips = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column)
+    clips = clips_of(arguments)
     with Progress("tokenizing", unit="clips") as progress:
         manifest = tokenize_clips(
             clips,

@@ -8,7 +8,7 @@ given none.
 
 import argparse
 
-from videogpt.commands import add_columns, new_output
+from videogpt.commands import add_columns, clips_of, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from videogpt_tokenizer.clips.folder import ClipFolder
     from videogpt_tokenizer.files.output import output_folder, writing_to
     from videogpt_tokenizer.text_tokenizer import TextTokenizer
 
     output = new_output(arguments.output)
-    captions = ClipFolder(arguments.clips, arguments.file_column, arguments.caption_column).captions()
+    captions = clips_of(arguments).captions()
     if not any(captions):
         raise ValueError(f"no clip of {arguments.clips} has a caption: there is nothing to train a text tokenizer on")
     with output_folder(output.absolute().parent, output=output):

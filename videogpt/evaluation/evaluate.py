@@ -110,7 +110,10 @@ def _sets(
 ) -> Iterator[tuple[str, list[ClipRecord], World[Any] | None]]:
     """The sets to measure on: their names, clips, and the world that can read samples of them."""
     if data is not None:
-        records = list(ClipFolder(data))[:num_clips]
+        clips = ClipFolder(data)
+        if told := clips.left_aside():
+            say(told)
+        records = clips[:num_clips]
         yield Path(data).name, records, find_world(records, sheets)
         return
     for name, split in GENERATED.items():

@@ -21,7 +21,8 @@ from videogpt.evaluation.frame_meter import EightBitFigures, FrameMeter
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading_pieces
+from videogpt_tokenizer.clips.tar_shards import is_file_or_member
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import output_folder, writing_to
 from videogpt_tokenizer.grid import Tokenizer
@@ -57,17 +58,26 @@ class Reconstructed:
 
 
 def find_clips(
-    names: Sequence[str | Path], file_column: str = "file_name", caption_column: str = "caption"
+    names: Sequence[str | Path],
+    file_column: str = "file_name",
+    caption_column: str = "caption",
+    say: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """The files themselves, and in place of a folder its clips; ValueError as by `ClipFolder`, or where nothing is."""
+    """The files themselves, and in place of a folder its clips; `say` is told what a folder holds beside them.
+
+    ValueError as by `ClipFolder`, or where nothing is.
+    """
     paths: list[Path] = []
     for path in map(Path, names):
-        if not path.exists():
-            raise ValueError(f"{path}: there is no such file or folder")
         if path.is_dir():
-            paths += [record.path for record in ClipFolder(path, file_column, caption_column)]
-        else:
+            clips = ClipFolder(path, file_column, caption_column)
+            paths += [record.path for record in clips]
+            if say and (told := clips.left_aside()):
+                say(told)
+        elif path.exists() or is_file_or_member(path):
             paths.append(path)
+        else:
+            raise ValueError(f"{path}: there is no such file or folder")
     return paths
 
 
@@ -101,10 +111,10 @@ def reconstruct(
         raise ValueError("side_by_side is for files: name an output folder, too")
     with nullcontext() if output is None else output_folder(Path(output)) as folder:
         for path in paths:
-            pieces = _read(path, tokenizer.frames_at_once, size, fps)
+            pieces = reading_pieces(path, Clip.read_pieces(path, tokenizer.frames_at_once, size=size, fps=fps))
             try:
                 row = _reconstruct_one(path, pieces, tokenizer, folder, side_by_side, progress)
-            except _UnreadableError as error:
+            except UnreadableClipError as error:
                 if bad is None:
                     raise
                 bad.add(str(path), error)
@@ -167,16 +177,3 @@ def _reconstruct_one(
         bits_per_pixel=num_codes * tokenizer.bits_per_code() / (len(meter) * height * width),
         path=written,
     )
-
-
-class _UnreadableError(ValueError):
-    """A clip cannot be read."""
-
-
-def _read(path: Path, num_frames: int, size: int | None, fps: float | None) -> Iterator[Clip]:
-    try:
-        yield from Clip.read_pieces(path, num_frames, size=size, fps=fps)
-    except ValueError as error:
-        raise _UnreadableError(str(error)) from error
-    except OSError as error:  # as a writer's error it would be taken for one of the output
-        raise _UnreadableError(f"{path}: {error.strerror or error}") from error

@@ -78,4 +78,6 @@ class Report:
     def write(self, path: Path) -> None:
         """Write as JSON; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # What of a file's name is no text becomes an escape that JSON knows.
+        write_whole(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))

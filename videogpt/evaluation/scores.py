@@ -17,7 +17,7 @@ from videogpt.model.likelihood import row_nats
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading
 from videogpt_tokenizer.metrics import psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width, N rows
@@ -56,7 +56,7 @@ def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: S
             try:
                 videos.append(_read_CTHW(pipeline, record.path))
                 kept.append(record)
-            except (ValueError, OSError) as error:
+            except UnreadableClipError as error:
                 bad.add(str(record.path), error)
         bad.check(min(start + BATCH, len(records)))
         if not videos:
@@ -86,11 +86,12 @@ def bits_per_clip(pipeline: Pipeline, clips: MeasuredClips) -> float:
 
 
 def _read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
-    """The first frames of a clip as the model knows them; ValueError where there are too few."""
+    """The first frames of a clip as the model knows them; UnreadableClipError where there are too few."""
     model, frames = pipeline.model, pipeline.max_frames
     side, layout = model.tokenizer.space_stride, model.task.config
     size = (layout.latent_height * side, layout.latent_width * side)
-    clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
+    with reading(path):
+        clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
     if len(clip) < frames:
-        raise ValueError(f"{path} has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
+        raise UnreadableClipError(f"{path} has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
     return clip.video_CTHW()

@@ -13,6 +13,7 @@ from videogpt.console.progress import Progress
 from videogpt.inspection import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.clips.skipped import NAMED_CLIPS, UnreadableClipError, reading
 from videogpt_tokenizer.files.wording import some_of
 
 CHECKED_AT = 16
@@ -42,19 +43,23 @@ def describe_clip_folder(path: Path, file_column: str, caption_column: str) -> I
                 first, whole = _decode(record.path)
                 sizes.add(f"{first.width}x{first.height}")
                 frames.append(len(whole))
-            except (ValueError, OSError) as error:
+            except UnreadableClipError as error:
                 faults.append(str(error))
             progress.advance()
     captions = [record.caption for record in records]
+    aside = [
+        f"left aside: {len(places)} {why}: {some_of(places, NAMED_CLIPS)}" for why, places in records.unused.items()
+    ]
     lines = [
         f"{path}: folder of {len(records)} clips: {len(records) - len(faults)} good, {len(faults)} bad",
         f"captions: {len(set(captions))} different, {sum(not caption for caption in captions)} clips without",
     ]
     if frames:
         lines.append(f"frames: {min(frames)} to {max(frames)}; sizes: {some_of(sorted(sizes))}")
-    return Inspection(lines, faults)
+    return Inspection(lines + aside, faults)
 
 
 def _decode(path: Path) -> tuple[Clip, Clip]:
     """The first frame as it is, and all frames, small."""
-    return Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)
+    with reading(path):
+        return Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)

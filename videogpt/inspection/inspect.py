@@ -25,7 +25,9 @@ from videogpt.inspection.pretrained import (
 )
 from videogpt.inspection.runs import describe_checkpoint, describe_run, describe_safetensors
 from videogpt.runs.folder import is_run_folder
+from videogpt_tokenizer.clips.tar_shards import TAR_SUFFIX, is_file_or_member
 from videogpt_tokenizer.files.json_files import parse_json
+from videogpt_tokenizer.files.tables import TABLE_SUFFIXES
 from videogpt_tokenizer.imported.torchscript import is_torchscript_pair
 from videogpt_tokenizer.imported.vqvae_checkpoint import is_vqvae_checkpoint
 
@@ -40,6 +42,8 @@ def inspect_path(path: Path, file_column: str = "file_name", caption_column: str
         OSError: it cannot be read.
     """
     if not path.exists():
+        if is_file_or_member(path):  # of a tar file
+            return describe_clip(path)
         raise ValueError(f"{path}: there is no such file or folder")
     for is_one, describe in _FOLDERS if path.is_dir() else _FILES:
         if is_one(path):
@@ -67,8 +71,9 @@ def _by_config(path: Path) -> Inspection:
     return describe(path)
 
 
-def _refuse_table(path: Path) -> Inspection:
-    raise ValueError(f"{path} is a table: if it is the metadata of clips, inspect their folder")
+def _refuse_part(path: Path) -> Inspection:
+    kind = "tar file" if path.suffix == TAR_SUFFIX else "table"
+    raise ValueError(f"{path} is a {kind}: if it is of clips, inspect the folder that it lies in")
 
 
 def _head(path: Path) -> bytes:
@@ -92,7 +97,7 @@ _FILES: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (_is_checkpoint, describe_checkpoint),
     (lambda file: file.suffix == ".model", describe_text_tokenizer),
     (lambda file: file.suffix in SUFFIXES, describe_document),
-    (lambda file: file.suffix in (".csv", ".jsonl"), _refuse_table),
+    (lambda file: file.suffix in (*TABLE_SUFFIXES, TAR_SUFFIX), _refuse_part),
 )
 _FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
     (lambda folder: (folder / "manifest.json").is_file(), _by_manifest),

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from videogpt.provenance import versions
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError
 from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.grid import Grid, Tokenizer
 
@@ -172,14 +172,14 @@ def usable_clips(
     bad: SkippedClips,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[ClipRecord, Made]]:
-    """Every clip with what `make` makes of it; where that is a ValueError or OSError, the clip goes to `bad`.
+    """Every clip with what `make` makes of it; where that is an UnreadableClipError, the clip goes to `bad`.
 
     ValueError as soon as too many clips are bad.
     """
     for done, record in enumerate(records, start=1):
         try:
             made = make(record)
-        except (ValueError, OSError) as error:
+        except UnreadableClipError as error:
             bad.add(records.name_of(record), error)
             bad.check(done)
         else:

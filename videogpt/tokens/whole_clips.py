@@ -33,7 +33,7 @@ from videogpt_tokenizer.any_size import ClipCodes, decode_pieces, encode_pieces
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, reading_pieces
 from videogpt_tokenizer.files.output import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -78,7 +78,8 @@ def write_clip_codes(
     tokenizer, codes, lines = tokenizer.eval(), [], []
 
     def encode(record: ClipRecord) -> tuple[ClipCodes, float]:
-        pieces = Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps)
+        read = Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps)
+        pieces = reading_pieces(record.path, read)
         first = next(pieces)
         videos = (piece.video_CTHW() for piece in chain([first], pieces))
         return encode_pieces(tokenizer, videos), first.fps

@@ -1,13 +1,17 @@
 """Folders of clips: the three layouts, captions of every kind, and metadata that is wrong."""
 
+import csv
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
-from videogpt_tokenizer.clips.folder import ClipFolder
+from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
+from videogpt_tokenizer.clips.folder import TABLES, ClipFolder
 
 CAPTIONS = ["", "红色的圆向左移动", "a 🐈 on a 🛹", 'she said "go", then left\nat once', "word " * 40_000]
 
@@ -74,7 +78,7 @@ def test_columns_can_be_chosen(folder: Path) -> None:
     "name, content, message",
     [
         ("metadata.csv", b"file_name,text\na.mp4,x\n",
-         "line 2: has no column 'caption'; there are 'file_name', 'text': .*--caption-column"),
+         "line 1: has no column 'caption'; there are 'file_name', 'text': .*--caption-column"),
         ("metadata.csv", b"file_name,caption,caption\na.mp4,x,y\n", "names a column twice"),
         ("metadata.csv", b"video,caption\na.mp4,x\n", "no column 'file_name'; there are 'video', .*--file-column"),
         ("metadata.csv", b"file_name,caption\na.mp4,x\nz1.mp4,x\nz2.mp4,x\nz3.mp4,x\nz4.mp4,x\n",
@@ -113,3 +117,101 @@ def test_no_folder_and_no_clips_are_refused(tmp_path: Path, clip_file: Path) -> 
         ClipFolder(clip_file)
     with pytest.raises(ValueError, match="holds no clips; known suffixes are .*" + ".*".join(CLIP_SUFFIXES)):
         ClipFolder(tmp_path)
+
+
+def test_semicolons_and_strange_line_breaks_of_the_cases(folder: Path) -> None:
+    (folder / "metadata.csv").write_bytes("file_name,caption\r\na.mp4,left\u2028right\r\nb.mp4,plain\r\n".encode())
+    assert ClipFolder(folder).captions() == ["left\u2028right", "plain"]
+    (folder / "metadata.csv").write_bytes(b"file_name;caption\r\na.mp4;red, green\r\nb.mp4;plain\r\n")
+    assert ClipFolder(folder).captions() == ["red, green", "plain"]
+
+
+ROWS = [{"file_name": "b.mp4", "caption": "bee", "film": "x"}, {"file_name": "./a.mp4", "caption": "", "film": "y"}]
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    if path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_kind_of_table_at_the_top(folder: Path, name: str) -> None:
+    write_table(folder / name, ROWS)
+    for place in ("a.txt", "c.txt", "notes.doc", "sub/d.mp4"):
+        (folder / place).parent.mkdir(exist_ok=True)
+        (folder / place).write_text("x")
+    write_table(folder / "sub" / "metadata.csv", [{"file_name": "d.mp4", "caption": "not this"}])
+    records = ClipFolder(folder)
+    assert [(records.name_of(record), record.caption) for record in records] == [("b.mp4", "bee"), ("a.mp4", "")]
+    assert [record.fields["film"] for record in records] == ["x", "y"]
+    assert records.unused == {
+        "table in a subfolder": ["sub/metadata.csv"],
+        f"caption beside {name}": ["a.txt", "c.txt"],
+        f"not named in {name}": ["c.mp4", "sub/d.mp4"],
+        "other suffix": ["notes.doc"],
+    }
+    assert records.left_aside().startswith(f"{folder}: 6 of 9 files are left aside: 2 caption beside {name} (a.txt, ")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_subfolders_are_used_together(folder: Path, name: str) -> None:
+    for part in ("train", "validation", "train/inner"):
+        (folder / part).mkdir()
+        shutil.copy(folder / "a.mp4", folder / part / "1.mp4")
+        write_table(folder / part / name, [{"file_name": "1.mp4", "caption": part}])
+    records = ClipFolder(folder)
+    found = {records.name_of(record): record.caption for record in records}
+    assert found == {"train/1.mp4": "train", "validation/1.mp4": "validation"}
+    assert records.unused["table in a subfolder"] == [f"train/inner/{name}"]
+    assert records.unused["not named in any table"] == ["a.mp4", "b.mp4", "c.mp4", "train/inner/1.mp4"]
+
+
+@pytest.mark.parametrize("names", [TABLES[:2], TABLES[1:3], TABLES[2:], TABLES])
+@pytest.mark.parametrize("part", [".", "train"])
+def test_two_tables_of_any_kind_are_refused(folder: Path, names: tuple[str, ...], part: str) -> None:
+    (folder / part).mkdir(exist_ok=True)
+    for name in names:
+        write_table(folder / part / name, ROWS)
+    with pytest.raises(ValueError, match=f"holds .*{sorted(names)[0]} and .*; keep one"):
+        ClipFolder(folder)
+
+
+def test_a_table_may_name_members_of_tar_files(folder: Path) -> None:
+    with tarfile.open(folder / "s.tar", "w") as archive:
+        archive.add(folder / "a.mp4", "in/1.mp4")
+    write_table(folder / "metadata.csv", [{"file_name": "s.tar/in/1.mp4", "caption": "packed"}])
+    records = ClipFolder(folder)
+    assert records.captions() == ["packed"] and len(Clip.read(records[0].path)) == 9
+    assert records.unused == {"not named in metadata.csv": ["a.mp4", "b.mp4", "c.mp4"]}
+    write_table(folder / "metadata.csv", [{"file_name": "s.tar/in/2.mp4", "caption": "packed"}])
+    with pytest.raises(ValueError, match="1 of 1 clips are not there: s.tar/in/2.mp4"):
+        ClipFolder(folder)
+
+
+def test_backslashes_and_half_letters_are_told(folder: Path) -> None:
+    write_table(folder / "metadata.csv", [{"file_name": "sub\\a.mp4", "caption": "x"}])
+    with pytest.raises(ValueError, match=r"write their places with / instead of \\"):
+        ClipFolder(folder)
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.mp4", "caption": "half \\ud83d"}\n')
+    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 1: caption is .* half a letter of two"):
+        ClipFolder(folder)
+
+
+def test_class_folders_may_be_links(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for name in ("cat", "dog"):
+        (elsewhere / name).mkdir()
+        shutil.copy(folder / "a.mp4", elsewhere / name / "1.mp4")
+        (folder / f"a_{name}").symlink_to(elsewhere / name)
+    (elsewhere / "cat" / "loop").symlink_to(elsewhere / "cat")
+    records = ClipFolder(folder)
+    assert records.captions() == ["", "a cat", "a dog", "", ""]
+    assert records.unused == {"link to a folder that is read already": ["a_cat/loop"]}

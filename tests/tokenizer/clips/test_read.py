@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 
 GreyLevels = Callable[..., Path]
 
@@ -147,3 +147,29 @@ def test_impossible_requests_are_refused(clip_file: Path, name: str, value: Any)
 def test_a_start_behind_the_end_is_refused(clip_file: Path, fps: int | None) -> None:
     with pytest.raises(ValueError, match="ends before 9 s"):
         Clip.read(clip_file, start=9, fps=fps)
+
+
+@pytest.mark.parametrize(
+    "suffix, container, codec, pixels",
+    [
+        (".3gp", "3gp", "libx264", "yuv420p"), (".3g2", "3g2", "libx264", "yuv420p"),
+        (".qt", "mov", "mpeg4", "yuv420p"),
+        (".f4v", "f4v", "libx264", "yuv420p"), (".mk3d", "matroska", "libx264", "yuv420p"),
+        (".divx", "avi", "mpeg4", "yuv420p"), (".asf", "asf", "wmv2", "yuv420p"),
+        (".mpe", "mpeg", "mpeg1video", "yuv420p"), (".m2v", "mpeg2video", "mpeg2video", "yuv420p"),
+        (".vob", "vob", "mpeg2video", "yuv420p"), (".m2ts", "mpegts", "libx264", "yuv420p"),
+        (".mts", "mpegts", "libx264", "yuv420p"), (".m2t", "mpegts", "mpeg2video", "yuv420p"),
+        (".h264", "h264", "libx264", "yuv420p"), (".hevc", "hevc", "libx265", "yuv420p"),
+        (".ivf", "ivf", "libvpx", "yuv420p"), (".apng", "apng", "apng", "rgb24"),
+        (".avif", "avif", "libsvtav1", "yuv420p"), (".jfif", "image2", "mjpeg", "yuvj420p"),
+        (".jpe", "image2", "mjpeg", "yuvj420p"),
+    ],
+)  # fmt: skip
+def test_every_further_suffix_is_read(encode, tmp_path: Path, suffix: str, container: str, codec: str, pixels: str):
+    assert suffix in CLIP_SUFFIXES
+    count = 5 if suffix not in (".avif", ".jfif", ".jpe") else 1
+    pictures = [np.full((96, 128, 3), 40 * number + 40, np.uint8) for number in range(count)]
+    clip = Clip.read(encode(tmp_path / f"a{suffix}", pictures, codec, rate=25, pixels=pixels, container=container))
+    assert clip.frames_THWC.shape == (count, 96, 128, 3)
+    levels_T = clip.frames_THWC.float().mean(dim=(1, 2, 3))
+    assert levels_T.sub(torch.arange(1, count + 1) * 40).abs().max() < 4

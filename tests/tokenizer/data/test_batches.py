@@ -1,6 +1,8 @@
 """Batches of clips: from a folder through the split to tensors. That they resume is tested of mixtures of them."""
 
+import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,29 @@ def test_real_natural_clips_are_split_by_repository(real_data: Path) -> None:
     sources = {record.fields["repo"] for record in data.validation.records}
     assert sources and len(data.captions()) + len(data.validation) == 368
     assert next(iter(data.val_dataloader()))["video"].shape[1:] == (3, 17, 32, 32)
+
+
+def test_what_a_folder_holds_beside_its_clips_is_told_once(numbered: Path, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    with tarfile.open(tmp_path / "00.tar", "w") as archive:
+        for path in sorted(numbered.iterdir()):
+            archive.add(path, path.name)
+            (tmp_path / "film.json").write_text(json.dumps({"caption": path.stem, "film": path.stem[:5]}))
+            archive.add(tmp_path / "film.json", f"{path.stem}.json")
+    (tmp_path / "gone.mp4").symlink_to("nowhere")
+    data = ClipDataModule(str(tmp_path), num_frames=5, size=16, validation_column="film", batch_size=2)
+    data.setup("fit")
+    told = [record.getMessage() for record in caplog.records if "left aside" in record.getMessage()]
+    what = "2 of 26 files are left aside: 1 dangling link (gone.mp4), 1 other suffix (film.json)"
+    assert told == [f"{tmp_path}: {what}"]
+    sides = [{record.fields["film"] for record in side.records} for side in (data.training, data.validation)]
+    assert sides[0] | sides[1] == {"clip0", "clip1"} and not sides[0] & sides[1]
+    batch = next(iter(data.val_dataloader()))
+    number = int(batch["caption"][0].removeprefix("clip"))
+    assert batch["video"][0, 0].add(1).mul(127.5).round().unique().tolist() == [10 * number]
+
+
+def test_nothing_is_told_where_nothing_is_left_aside(numbered: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    ClipDataModule(str(numbered), num_frames=5, size=16).setup("fit")
+    assert not [record for record in caplog.records if "left aside" in record.getMessage()]

@@ -31,3 +31,9 @@ def test_one_name_validates_in_any_case_and_trains_in_none() -> None:
     training, validation = split_by_name(["a", "b"], 0.01)
     assert len(training) == len(validation) == 1
     assert split_by_name(["a", "a"], 0.01) == ([], [0, 1])
+
+
+def test_names_of_files_need_not_be_text() -> None:
+    names = ["caf\udce9.mp4", "half \ud83d.mp4", *map(str, range(40))]
+    training, validation = split_by_name(names, 0.3)
+    assert sorted(training + validation) == list(range(42))

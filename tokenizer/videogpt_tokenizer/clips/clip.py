@@ -26,7 +26,9 @@ from torch import Tensor
 
 CLIP_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv", ".wmv",
-    ".gif", ".webp", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff",
+    ".3gp", ".3g2", ".qt", ".f4v", ".mk3d", ".divx", ".asf", ".mpe", ".m2v", ".vob", ".m2ts", ".mts", ".m2t",
+    ".h264", ".hevc", ".ivf",
+    ".gif", ".webp", ".png", ".apng", ".avif", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff",
 )  # fmt: skip
 
 

@@ -1,45 +1,49 @@
 """A folder of clips is a data set: which files it has, and the caption of each.
 
     records = ClipFolder("my_clips")          # a sequence of ClipRecord(path, caption, fields)
+    records.left_aside()                      # 1 of 9 files is left aside: 1 other suffix (notes.doc); or nothing
 
-Three layouts, told apart by what is there:
-- `metadata.csv` or `metadata.jsonl` with one row a clip: a column with the file's place inside the folder and
-  a column with the caption (the Hugging Face convention); only the clips it names are used, in its order;
-- class folders: `playing_guitar/0001.mp4` has the caption "playing guitar";
-- clips directly in the folder: their caption is empty.
-Without metadata the folder is searched to any depth, in sorted order, for videos and images of known
-suffixes. No clip is opened. Refuses with a ValueError whatever would silently train on the wrong thing.
+Captions come from the first of these that is there:
+- a table `metadata.csv`, `.tsv`, `.jsonl` or `.parquet`, with a column of places and one of captions: only the clips
+  that it names are used, in its order. It stands at the top, or one in each of several subfolders;
+- `0001.txt`, or the key `caption` of `0001.json`, beside `0001.mp4`;
+- the folder that the clip lies in: `playing_guitar/0001.mp4` has the caption "playing guitar";
+- nothing: clips directly in the folder have the empty caption.
+Without a table the folder is searched to any depth, in sorted order and through links, for videos and images of known
+suffixes, also inside of tar files (see `tar_shards`), where folders are no captions. No clip is opened. Refuses with a
+ValueError whatever would silently train on the wrong thing.
 """
 
-import csv
-import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, overload
+from typing import overload
 
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
-from videogpt_tokenizer.files.json_files import parse_json
+from videogpt_tokenizer.clips.found import (
+    TEXT_SUFFIXES,
+    ClipRecord,
+    checked_caption,
+    find_records,
+    stems_of,
+    why_not,
+)
+from videogpt_tokenizer.clips.tar_shards import TAR_SUFFIX, is_file_or_member
+from videogpt_tokenizer.files.listing import Listing, in_order, stem_of, suffix_of
+from videogpt_tokenizer.files.tables import TABLE_SUFFIXES, read_table
 
-TABLES = ("metadata.csv", "metadata.jsonl")
-LONGEST_CAPTION = 2**31 - 1  # the csv module alone stops at 131,072 characters
+TABLES = tuple(f"metadata{suffix}" for suffix in TABLE_SUFFIXES)
 
-
-@dataclass(frozen=True)
-class ClipRecord:
-    path: Path
-    caption: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    """The whole row of the metadata, by column; empty where there is none."""
+__all__ = ["ClipFolder", "ClipRecord"]
 
 
 class ClipFolder(Sequence[ClipRecord]):
-    """The clips of a folder and their captions; the columns are those of the metadata.
+    """The clips of a folder and their captions; the columns are those of its table, the second also a key of JSON.
 
     Raises:
-        ValueError: there is no such folder, it holds no clip, it holds both kinds of metadata, or its metadata is not
-            UTF-8, is malformed, lacks a column, names files that are not there or that lie outside of the folder.
+        ValueError: there is no such folder, it holds no clip, it holds two tables, or a table, text or tar file is
+            damaged, lacks a column, or names files that are not there or that lie outside of the folder.
     """
 
     def __init__(
@@ -49,11 +53,18 @@ class ClipFolder(Sequence[ClipRecord]):
         if not self.folder.is_dir():
             what = "is a file, not a folder" if self.folder.exists() else "there is no such folder"
             raise ValueError(f"{self.folder}: {what}; give a folder of clips")
-        tables = [path for name in TABLES if (path := self.folder / name).exists()]
-        if len(tables) == 2:
-            raise ValueError(f"{self.folder}: holds both metadata.csv and metadata.jsonl; keep one")
-        columns = file_column, caption_column
-        self._records = _of_table(self.folder, tables[0], *columns) if tables else _of_files(self.folder)
+        self._listing = Listing(self.folder)
+        tables = _tables(self._listing)
+        if tables:
+            columns = {"file_column": file_column, "caption_column": caption_column}
+            self._records = [record for table in tables for record in _of_table(self.folder / table, columns)]
+            _leave_unnamed(self._listing, tables, {self.name_of(record) for record in self._records})
+        else:
+            self._records = find_records(self._listing, caption_column)
+        if not self._records:
+            told = self._listing.told()
+            known = f"known suffixes are {' '.join(CLIP_SUFFIXES)}"
+            raise ValueError(f"{self.folder}: holds no clips; {known}{f'; {told}' if told else ''}")
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,87 +83,72 @@ class ClipFolder(Sequence[ClipRecord]):
         """The clip's place inside the folder, the same on every machine."""
         return record.path.relative_to(self.folder).as_posix()
 
+    @property
+    def unused(self) -> Mapping[str, Sequence[str]]:
+        """Places inside the folder that are left aside, by the reason why."""
+        return self._listing.unused
 
-def _of_files(folder: Path) -> list[ClipRecord]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES)
-    places = sorted(path.relative_to(folder) for path in files)
-    records = [
-        ClipRecord(folder / place, place.parent.name.replace("_", " ").replace("-", " "))
-        for place in places
-        if not any(part.startswith(".") for part in place.parts) and (folder / place).is_file()
-    ]
-    if not records:
-        raise ValueError(f"{folder}: holds no clips; known suffixes are {' '.join(CLIP_SUFFIXES)}")
-    return records
+    def left_aside(self, limit: int = 3) -> str:
+        """What is left aside in one line, with so many names for each reason; empty where nothing is."""
+        told = self._listing.told(limit)
+        return f"{self.folder}: {told}" if told else ""
 
 
-def _of_table(folder: Path, table: Path, file_column: str, caption_column: str) -> list[ClipRecord]:
-    records = []
-    for line, row in (_csv_rows if table.suffix == ".csv" else _json_rows)(table, _utf8(table)):
-        for key, column in (("file_column", file_column), ("caption_column", caption_column)):
-            if column not in row:
-                raise ValueError(
-                    f"{table}, line {line}: has no column {column!r}; there are {', '.join(map(repr, row))}: "
-                    f"name one with {key} (--{key.replace('_', '-')})"
-                )
+def _tables(listing: Listing) -> list[str]:
+    """The tables to use: that of the folder itself, or else those below it that have none above them."""
+    by_folder = defaultdict[str, list[str]](list)
+    for place in listing.files:
+        above, _, name = place.rpartition("/")
+        if name in TABLES:
+            by_folder[above].append(place)
+    used: dict[str, str] = {}
+    for folder in sorted(by_folder, key=lambda folder: len(PurePosixPath(folder).parts)):
+        if any(above in used for above in ("", *map(str, PurePosixPath(folder).parents))):
+            listing.leave("table in a subfolder", *by_folder[folder])
+        elif len(by_folder[folder]) > 1:
+            names = [place.rpartition("/")[2] for place in by_folder[folder]]
+            both = "both " if len(names) == 2 else ""
+            raise ValueError(f"{listing.folder / folder}: holds {both}{' and '.join(names)}; keep one")
+        else:
+            (used[folder],) = by_folder[folder]
+    return sorted(used.values(), key=in_order)
+
+
+def _of_table(table: Path, columns: Mapping[str, str]) -> Iterator[ClipRecord]:
+    folder, missing, count = table.parent, [], 0
+    file_column, caption_column = columns.values()
+    for where, row in read_table(table, columns):
         name, caption = row[file_column], row[caption_column]
         place = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
-        if not place.parts or place.is_absolute() or ".." in place.parts:
-            raise ValueError(f"{table}, line {line}: {file_column} is {name!r}; give a place inside the folder")
-        if not isinstance(caption, str):
-            raise ValueError(f"{table}, line {line}: {caption_column} is {caption!r}; give text, which may be empty")
-        records.append(ClipRecord(folder / name, caption, row))
-    if not records:
+        if not place.parts or place.is_absolute() or ".." in place.parts or "\0" in str(place):
+            raise ValueError(f"{table}, {where}: {file_column} is {name!r}; give a place inside the folder")
+        record = ClipRecord(folder / name, checked_caption(caption, f"{table}, {where}", caption_column), row)
+        count += 1
+        if is_file_or_member(record.path):
+            yield record
+        else:
+            missing.append(place.as_posix())
+    if not count:
         raise ValueError(f"{table}: has no rows; write one a clip, or remove it to use every clip of the folder")
-    missing = [record.path.relative_to(folder).as_posix() for record in records if not record.path.is_file()]
     if missing:
         named = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
-        what = f"{len(missing)} of {len(records)} clips are not there: {named}"
-        raise ValueError(f"{table}: {what}; remove their rows or add the files")
-    return records
+        slashes = ", or write their places with / instead of \\" if "\\" in missing[0] else ""
+        what = f"{len(missing)} of {count} clips are not there: {named}"
+        raise ValueError(f"{table}: {what}; remove their rows or add the files{slashes}")
 
 
-def _utf8(table: Path) -> str:
-    data = table.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{table}: is not UTF-8 at byte {error.start}, line {line}; save it as UTF-8") from error
-
-
-def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and row. A row must have as many cells as the header."""
-    usual_limit = csv.field_size_limit(LONGEST_CAPTION)
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise ValueError(f"{table}, line 1: names a column twice: {', '.join(header)}; rename one")
-        for cells in reader:
-            if cells and len(cells) != len(header):
-                raise ValueError(
-                    f"{table}, line {reader.line_num}: has {len(cells)} cells and the header {len(header)}; "
-                    "put a caption with commas or line breaks into double quotes"
-                )
-            if cells:
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{table}, line {reader.line_num}: is not sound CSV ({error})") from error
-    finally:
-        csv.field_size_limit(usual_limit)
-
-
-def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and row. Blank lines are passed over."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+def _leave_unnamed(listing: Listing, tables: Sequence[str], used: set[str]) -> None:
+    """Account for what lies beside the clips that tables name."""
+    shards = {str(above) for name in used if f"{TAR_SUFFIX}/" in name for above in PurePosixPath(name).parents}
+    told = {*used, *tables, *shards, *listing.unused.get("table in a subfolder", ())}
+    by = PurePosixPath(tables[0]).name if len(tables) == 1 else "any table"
+    stems = stems_of(listing.files)
+    for place in listing.files:
+        if place in told:
             continue
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            raise ValueError(f"{table}, line {number}: is not sound JSON ({what})") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{table}, line {number}: is not a JSON object; write {{...}} with a key for each column")
-        yield number, row
+        if suffix_of(place) in (*CLIP_SUFFIXES, TAR_SUFFIX):
+            listing.leave(f"not named in {by}", place)
+        elif suffix_of(place) in TEXT_SUFFIXES and stem_of(place) in stems:
+            listing.leave(f"caption beside {by}", place)
+        else:
+            listing.leave(why_not(place), place)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.animated_webp import is_animated_webp, webp_pictures
 from videogpt_tokenizer.clips.scaling import MAX_PIXELS, MOST_PIXELS, ToRgb
+from videogpt_tokenizer.clips.tar_shards import open_member
 from videogpt_tokenizer.clips.truncation import is_cut_short
 
 # T frames, H height, W width, C colours; times in seconds from the first frame of the file
@@ -156,13 +157,18 @@ def check_request(
 
 
 def _open_file(path: Path) -> BinaryIO:
-    if not path.exists():
-        raise ValueError(f"{path}: there is no such file")
-    if not path.is_file():
-        raise ValueError(f"{path}: is not a file; give a video or image file")
-    if not path.stat().st_size:
+    file = open_member(path)
+    if file is None:
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such file")
+        if not path.is_file():
+            raise ValueError(f"{path}: is not a file; give a video or image file")
+        file = path.open("rb")
+    if not file.read(1):
+        file.close()
         raise ValueError(f"{path}: is empty (0 bytes); copy or download it again")
-    return path.open("rb")
+    file.seek(0)
+    return file
 
 
 @contextmanager

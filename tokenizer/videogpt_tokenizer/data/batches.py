@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 import lightning
 import torch
 from einops import rearrange
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import unit_range
@@ -147,13 +148,16 @@ class ClipDataModule(lightning.LightningDataModule):
         return [clips[index] for index in training], [clips[index] for index in validation]
 
     def _clips(self, folder: str) -> ClipFolder:
-        return ClipFolder(folder, self.file_column, self.caption_column)
+        clips = ClipFolder(folder, self.file_column, self.caption_column)
+        if told := clips.left_aside():
+            rank_zero_info(told)
+        return clips
 
     def _group(self, clips: ClipFolder, record: ClipRecord) -> str:
         if self.validation_column is None:
             return clips.name_of(record)
         if self.validation_column not in record.fields:
-            columns = ", ".join(map(repr, record.fields)) or "none: the folder has no metadata"
+            columns = ", ".join(map(repr, record.fields)) or "none: no table or JSON has any"
             raise ValueError(f"validation_column: no column {self.validation_column!r}; there are {columns}")
         return str(record.fields[self.validation_column])
 

@@ -16,7 +16,9 @@ def split_by_name(names: Sequence[str], fraction: float) -> tuple[list[int], lis
     About `fraction` of the names validate. Equal names fall on the same side. The name of the lowest hash validates in
     any case: only where all names are equal does nothing train.
     """
-    place = {name: int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13 for name in names}
+    place = {
+        name: int(hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13 for name in names
+    }
     limit = max(fraction, min(place.values()))
     validates = [place[name] <= limit for name in names]
     training = [index for index, yes in enumerate(validates) if not yes]

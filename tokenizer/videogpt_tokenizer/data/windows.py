@@ -9,6 +9,7 @@ report; too many of them stop the run with a ValueError.
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading
 
 # T frames, H height, W width, C colours
 
@@ -97,7 +98,7 @@ class ClipDataset:
     def item(self, index: int, epoch: int) -> ClipItem:
         """The window of one clip in one epoch."""
         record = self.records[index]
-        frames_THWC = self._cached_THWC[index] if self._cached_THWC else self._decode(record).frames_THWC
+        frames_THWC = self._cached_THWC[index] if self._cached_THWC else self._decode_again(record).frames_THWC
         draw = None if self.window.seed is None else np.random.default_rng((self.window.seed, epoch, index))
         return ClipItem(cut(frames_THWC, self.window, draw), record.caption)
 
@@ -110,7 +111,17 @@ class ClipDataset:
         draws = window.seed is not None
         height, width = (side + window.crop_margin * draws for side in window.size_HW)
         enough = None if draws and not check_only else window.num_frames
-        return Clip.read(record.path, fps=window.fps, size=(height, width), num_frames=enough)
+        with reading(record.path):
+            return Clip.read(record.path, fps=window.fps, size=(height, width), num_frames=enough)
+
+    def _decode_again(self, record: ClipRecord) -> Clip:
+        """The whole clip or, where it is damaged beyond the frames that were checked, these; the run goes on."""
+        try:
+            return self._decode(record)
+        except UnreadableClipError as error:
+            clip = self._decode(record, check_only=True)
+            warnings.warn(f"only the first {len(clip)} frames are used: {error}", stacklevel=2)
+            return clip
 
     def _decode_all(self, records: Sequence[ClipRecord], cache: bool) -> None:
         began = reported = time.monotonic()
@@ -149,7 +160,7 @@ class ClipDataset:
         def decode(record: ClipRecord) -> Clip | Exception:
             try:
                 return self._decode(record, check_only=check_only)
-            except (ValueError, OSError) as error:
+            except UnreadableClipError as error:
                 return error
 
         pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
