@@ -69,7 +69,7 @@ class Progress:
         if now - self._shown >= self._period:
             self._shown = now
             if self._bar is None:
-                self._print(self.line(now - self._began))
+                self.say(self.line(now - self._began))
 
     def say(self, text: str, file: TextIO | None = None) -> None:
         """Print a line of its own without breaking the bar, to another file if one is given."""
@@ -95,7 +95,7 @@ class Progress:
             self._bar = None
         elif self.done > self._start:
             seconds = time.monotonic() - self._began
-            self._print(f"{self.line(seconds)}, took {clock(seconds)}")
+            self.say(f"{self.line(seconds)}, took {clock(seconds)}")
 
     def __enter__(self) -> "Progress":
         return self
@@ -118,9 +118,6 @@ class Progress:
     def _values_text(self) -> str:
         texts = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in self._values.items()}
         return ", ".join(f"{name} {text}" for name, text in texts.items())
-
-    def _print(self, text: str) -> None:
-        print(text, file=self._file, flush=True)
 
 
 def _takes_a_bar(file: TextIO) -> bool:
