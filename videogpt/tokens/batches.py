@@ -103,9 +103,7 @@ class TokenData(lightning.LightningDataModule):
         """In the order of the shards."""
         return self._loader(self._sides[1], shuffle=False)
 
-    def test_dataloader(self) -> ResumableLoader:
-        """The same as validation."""
-        return self.val_dataloader()
+    test_dataloader = val_dataloader
 
     @cached_property
     def _rows(self) -> TokenShardReader:
