@@ -42,14 +42,8 @@ class SampleWriter:
     def __init__(self, folder: str | Path, *, file_format: str = "mp4", about: Mapping[str, Any] | None = None) -> None:
         """Make the folder if need be and check that it can be written, so that no sampling is done in vain.
 
-        Args:
-            folder: Where to write.
-            file_format: mp4, gif or webp.
-            about: What goes into every sample's JSON besides its own data, such as `Pipeline.describe()`.
-
-        Raises:
-            ValueError: the format is unknown.
-            OSError: the folder cannot be made or written.
+        `file_format` is mp4, gif or webp. `about`, such as `Pipeline.describe()`, goes into every sample's JSON beside
+        its own data. ValueError: the format is unknown. OSError: the folder cannot be made or written.
         """
         if file_format not in _FORMATS:
             raise ValueError(f"format {file_format!r} is not known: choose {', '.join(_FORMATS)}")
@@ -65,8 +59,7 @@ class SampleWriter:
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
 
-        Raises:
-            OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
+        OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
         with writing_to(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-{slug(sample.request.text)}-s{sample.request.seed}.{self.file_format}"

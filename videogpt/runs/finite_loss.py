@@ -28,10 +28,7 @@ class FiniteLoss(Callback):
     """
 
     def __init__(self, together: int | None = None) -> None:
-        """
-        Args:
-            together: how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given.
-        """
+        """`together` is how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given."""
         self._together = together
         self._recent: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step, its loss, the terms of that
 

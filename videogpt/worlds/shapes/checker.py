@@ -54,8 +54,7 @@ _KEENNESS = 3.0  # power by which frames with fewer corners count less
 def check(frames_THWC: NDArray[np.uint8]) -> tuple[list[Attributes], str]:
     """Read a clip of at least 6 frames: its objects, in no particular order, and its background.
 
-    Raises:
-        ValueError: the frames are of another type or shape.
+    ValueError: the frames are of another type or shape.
     """
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
         raise ValueError(f"frames are {frames_THWC.dtype} {frames_THWC.shape}; the checker reads uint8 (T, H, W, 3)")
