@@ -32,9 +32,7 @@ class FiniteLoss(Callback):
         self._together = together
         self._recent: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step, its loss, the terms of that
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         if not outputs:
             return
         loss, terms = (outputs["loss"], outputs.get("terms", {})) if isinstance(outputs, dict) else (outputs, {})
