@@ -40,8 +40,7 @@ from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
