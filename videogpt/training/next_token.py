@@ -42,7 +42,7 @@ class SampleLogConfig:
     prompts: tuple[str, ...] = ()
     """One row of frames each; none by default."""
     sampling: SamplingConfig = SamplingConfig()
-    """Temperature, truncation and guidance."""
+    """Temperature, truncation and guidance; saved with the model as its own settings."""
 
 
 class VideoGPTTraining(lightning.LightningModule):

@@ -6,7 +6,7 @@
 Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
 was seen, and what explains its pixels best is what it is. So it needs no trained network. Pictures that a
 tokenizer has blurred are read about as well as sharp ones: shapes are painted blurred, too, and the frames that
-show corners count most. Numpy and scipy.ndimage only.
+show corners count most. No torch: numpy and scipy.ndimage.
 
 A clip that shows what no scene can is read as such, in words of its own such as "unclear", "circle, then square",
 "moves left and spins" or "comes and goes", and so agrees with no scene.
