@@ -64,10 +64,7 @@ def find_clips(
     for path in map(Path, names):
         if not path.exists():
             raise ValueError(f"{path}: there is no such file or folder")
-        if path.is_dir():
-            paths += [record.path for record in ClipFolder(path, file_column, caption_column)]
-        else:
-            paths.append(path)
+        paths += [record.path for record in ClipFolder(path, file_column, caption_column)] if path.is_dir() else [path]
     return paths
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videogpt.pipeline.request import Sample
@@ -110,13 +111,10 @@ def _spread_frames(clip: Clip) -> Tensor:
 
 def _stack(pictures: list[Tensor], *, dim: int) -> Tensor:
     """HWC pictures below (0) or beside (1) each other on white, with gaps; smaller ones are filled up."""
-    other = 1 - dim
-    longest = max(picture.shape[other] for picture in pictures)
-    parts: list[Tensor] = []
+    longest = max(picture.shape[1 - dim] for picture in pictures)
+    parts = []
     for picture in pictures:
-        shape = list(picture.shape)
-        shape[other], shape[dim] = longest, shape[dim] + _GAP
-        canvas = torch.full(shape, 255, dtype=torch.uint8)
-        canvas[: picture.shape[0], : picture.shape[1]] = picture
-        parts.append(canvas)
+        missing = longest - picture.shape[1 - dim]
+        below, right = (_GAP, missing) if dim == 0 else (missing, _GAP)
+        parts.append(F.pad(picture, (0, 0, 0, right, 0, below), value=255))
     return torch.cat(parts, dim=dim).narrow(dim, 0, sum(part.shape[dim] for part in parts) - _GAP)
