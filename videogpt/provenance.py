@@ -1,7 +1,7 @@
 """Where figures and files come from: the machine, the versions, the commit.
 
 hardware()                    # {"cpu": ..., "cores": 2, "threads": 2, "gpus": []}
-versions("torch", "av")       # {"torch": "2.9.0", "av": "16.0.1"}
+versions("torch", "av")       # {"torch": "2.13.0", "av": "17.1.0"}
 """
 
 import os

@@ -49,7 +49,7 @@ def codes_of_picture(height: int, width: int, stride: int) -> tuple[int, int]:
 
 
 def check_codes(codes_BTHW: Tensor, codebook_size: int | None = None) -> None:
-    """ValueError unless these are whole numbers (B, T, H, W), of no latent frame or more, in [0, codebook_size)."""
+    """ValueError unless these are whole numbers in [0, codebook_size), of shape (B, T, H, W) where T alone may be 0."""
     kind = codes_BTHW.dtype
     if kind == torch.bool or kind.is_floating_point or kind.is_complex:
         raise ValueError(f"codes must be whole numbers such as `encode` returns, not {kind}")

@@ -91,11 +91,6 @@ class TextTokenizer:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    @classmethod
-    def from_bytes(cls, model: bytes) -> "TextTokenizer":
-        """The inverse of to_bytes."""
-        return cls(model)
-
     def to_bytes(self) -> bytes:
         """The SentencePiece model file as bytes."""
         return self._model

@@ -40,8 +40,7 @@ from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
 from videogpt_tokenizer.network.layers import Past
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
 # D quantizer width
@@ -105,20 +104,14 @@ class VideoTokenizer(Tokenizer):
 
     @torch.no_grad()
     def encode(self, video_BCTHW: Tensor) -> Tensor:
-        """Video in [-1, 1] of (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s), int64.
-
-        ValueError where a size does not divide (see `grid`), or values lie outside [-1, 1].
-        """
+        """Video (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s); see `Tokenizer.encode`."""
         check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
         return self.stream().encode(video_BCTHW)
 
     @torch.no_grad()
     def decode(self, codes_BTHW: Tensor) -> Tensor:
-        """Codes (B, 1 + k, h, w) -> video (B, 3, 1 + k * time_stride, h*s, w*s), float, clamped to [-1, 1].
-
-        ValueError where a code lies outside [0, codebook_size), codes are no integers, or of another shape.
-        """
+        """Codes (B, 1 + k, h, w) -> video (B, 3, 1 + k * time_stride, h*s, w*s); see `Tokenizer.decode`."""
         check_codes(codes_BTHW)
         if codes_BTHW.shape[1] == 0:
             raise ValueError(f"codes of shape {tuple(codes_BTHW.shape)} hold no latent frame; one is the least")

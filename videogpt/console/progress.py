@@ -11,10 +11,7 @@ unknown total is None: then there is no time left to tell.
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn, TextIO
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from typing import TextIO
 
 LINE_SECONDS = 10.0
 """Time between plain lines."""
@@ -41,7 +38,13 @@ class Progress:
         self._file = file or sys.stderr
         self._values: dict[str, float | str] = {}
         self._began = self._shown = time.monotonic()
-        self._bar = self._make_bar() if _takes_a_bar(self._file) else None
+        self._bar = None
+        if _takes_a_bar(self._file):
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc=label, total=total, initial=start, unit=f" {unit}", file=self._file, dynamic_ncols=True
+            )
         self._period = line_seconds if self._bar is None else BAR_SECONDS
 
     @property
@@ -69,7 +72,7 @@ class Progress:
         if now - self._shown >= self._period:
             self._shown = now
             if self._bar is None:
-                self._print(self.line(now - self._began))
+                self.say(self.line(now - self._began))
 
     def say(self, text: str, file: TextIO | None = None) -> None:
         """Print a line of its own without breaking the bar, to another file if one is given."""
@@ -95,7 +98,7 @@ class Progress:
             self._bar = None
         elif self.done > self._start:
             seconds = time.monotonic() - self._began
-            self._print(f"{self.line(seconds)}, took {clock(seconds)}")
+            self.say(f"{self.line(seconds)}, took {clock(seconds)}")
 
     def __enter__(self) -> "Progress":
         return self
@@ -103,24 +106,9 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _make_bar(self) -> "tqdm[NoReturn]":
-        from tqdm import tqdm
-
-        return tqdm(
-            desc=self.label,
-            total=self.total,
-            initial=self.done,
-            unit=f" {self.unit}",
-            file=self._file,
-            dynamic_ncols=True,
-        )
-
     def _values_text(self) -> str:
         texts = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in self._values.items()}
         return ", ".join(f"{name} {text}" for name, text in texts.items())
-
-    def _print(self, text: str) -> None:
-        print(text, file=self._file, flush=True)
 
 
 def _takes_a_bar(file: TextIO) -> bool:

@@ -18,11 +18,8 @@ from videogpt_tokenizer.clips.folder import ClipRecord
 def find_world(records: Sequence[ClipRecord], source: str | os.PathLike[str] | None = None) -> World[Any] | None:
     """The world that knows all these clips by the columns of their metadata, or None.
 
-    Args:
-        source: The folder that the world is made from (the sprite sheets). A world that needs one is not found without.
-
-    Raises:
-        ValueError: the source is incomplete, or given for clips of no world that needs one.
+    A world that is made from a folder, such as the sprite sheets, is found only where that is given as `source`.
+    ValueError: the source is incomplete, or given for clips of no world that needs one.
     """
     missing = []
     for name, entry in WORLDS.items():
@@ -39,10 +36,9 @@ def find_world(records: Sequence[ClipRecord], source: str | os.PathLike[str] | N
 def caption_following(
     pipeline: Pipeline, records: Sequence[ClipRecord], world: World[Any], seed: int = 0
 ) -> dict[str, float]:
-    """Sample the caption of every clip once and have the samples read.
+    """Sample the caption of every clip once, have the samples read, and give the shares that are right.
 
-    Returns:
-        The share of samples that have all attributes right, of all clips and of each group, and each attribute.
+    They are those of all attributes together, over all clips and over each group, and of each attribute.
     """
     prompts = [world.full_caption(record, np.random.default_rng([seed, i])) for i, record in enumerate(records)]
     clips = pipeline(prompts, seed=[seed + i for i in range(len(prompts))])

@@ -123,10 +123,9 @@ def reconstruct(
 
 
 def reconstruct_pieces(pieces: Iterable[Clip], tokenizer: Tokenizer) -> Iterator[tuple[Clip, Clip, int]]:
-    """A clip that comes in pieces through the tokenizer and back, as frames are ready.
+    """A clip that comes in pieces, through the tokenizer and back, as frames are ready.
 
-    Returns:
-        Further frames as they were, as they are now, and the number of codes they took, those for padding included.
+    Yields further frames as they were, as they are now, and the number of codes they took, those for padding included.
     """
     remaining = iter(pieces)
     first = next(remaining)

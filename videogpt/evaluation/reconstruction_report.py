@@ -47,15 +47,9 @@ def places_line(clips: Sequence[EightBitFigures], time_stride: int) -> str:
 def write_figures(
     folder: Path, rows: Sequence[Reconstructed], tokenizer: Tokenizer, command: str, settings: dict[str, Any]
 ) -> Path:
-    """Write all figures as NNNN-figures.json, into the folder of the reconstructions, and give its path.
+    """Write all figures of one row or more as NNNN-figures.json into the folder of the reconstructions; its path.
 
-    Args:
-        rows: One or more.
-        command: What the report says it came from.
-        settings: Goes into the protocol as it is.
-
-    Raises:
-        OSError: it cannot be written.
+    The report says that it came from `command`, and has `settings` in its protocol. OSError: it cannot be written.
     """
     whole, clips = mean_of(rows), [row.figures for row in rows]
     protocol = {

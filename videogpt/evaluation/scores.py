@@ -40,11 +40,7 @@ class MeasuredClips(NamedTuple):
 def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: SkippedClips) -> MeasuredClips:
     """The first frames of every clip through the tokenizer and back, at the size and rate that the model knows.
 
-    Args:
-        bad: is told of the clips that cannot be read or are too short; they are left out.
-
-    Raises:
-        ValueError: there are no clips, or too many that cannot be used.
+    `bad` takes the clips that cannot be read or are too short. ValueError: there are no clips, or too many such.
     """
     if not records:
         raise ValueError("there are no clips to measure on")

@@ -8,6 +8,8 @@ What is not sound JSON or YAML, or is of something else, is refused.
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from videogpt.inspection import Inspection
 from videogpt_tokenizer.files.json_files import parse_json
 
@@ -18,8 +20,8 @@ def describe_document(path: Path) -> Inspection:
     """A report, a record of a sample, a part of a folder or the configuration of a run."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = parse_json(text) if path.suffix == ".json" else _yaml(text)
-    except ValueError as error:
+        content = parse_json(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not sound {path.suffix[1:].upper()} ({error}): copy it again") from error
     lines = _what_it_is(path, content) if isinstance(content, dict) else []
     if not lines:
@@ -42,12 +44,3 @@ def _what_it_is(path: Path, content: dict[str, Any]) -> list[str]:
         trained, on = (part.get("class_path", "what the command line says") for part in (model, data))
         return [f"{path}: configuration of a run, for videogpt fit --config {path}", f"trains {trained} on {on}"]
     return []
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error

@@ -37,9 +37,7 @@ Describe = Callable[[Path], Inspection]
 def inspect_path(path: Path, file_column: str = "file_name", caption_column: str = "caption") -> Inspection:
     """Look at a file or folder; the columns are those of the metadata of a folder of clips.
 
-    Raises:
-        ValueError: missing, not recognised, or damaged as a whole; the message says which and what to do.
-        OSError: it cannot be read.
+    ValueError: missing, not recognised, or damaged as a whole. OSError: it cannot be read.
     """
     if not path.exists():
         if is_file_or_member(path):  # of a tar file

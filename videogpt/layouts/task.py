@@ -105,11 +105,7 @@ class Task(ABC):
         """
 
     def codes_of(self, examples: Sequence[Example]) -> Tensor:
-        """The codes of examples, (B, T, H, W), on the CPU.
-
-        Raises:
-            ValueError: there is no example, or codes are of another grid or codebook.
-        """
+        """The codes of examples, (B, T, H, W), on the CPU; ValueError for none, or for another grid or codebook."""
         if not examples:
             raise ValueError("there is no example: give at least one")
         codes, config = [], self.config

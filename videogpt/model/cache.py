@@ -100,8 +100,7 @@ class KVCache:
 
         `advance` follows when all layers have written them. Nothing waits for the device.
 
-        Raises:
-            ValueError: another number of sequences or another device than the cache's; rows for which there is no room.
+        ValueError: another number of sequences or another device than the cache's; rows for which there is no room.
         """
         if visibility.batch != self.batch:
             raise ValueError(f"{visibility.batch} sequences for a cache of {self.batch}: give as many, or fork")
@@ -143,8 +142,7 @@ class KVCache:
     def rewind(self, rows: int | Sequence[int]) -> None:
         """Forget the last rows of every sequence, all the same number or each its own.
 
-        Raises:
-            ValueError: a number below 0, or one that reaches into the prompt.
+        ValueError: a number below 0, or one that reaches into the prompt.
         """
         counts = [rows] * self.batch if isinstance(rows, int) else [int(count) for count in rows]
         if len(counts) != self.batch:
@@ -163,9 +161,8 @@ class KVCache:
         Rows of prompts are shared, later ones copied; the next step's visibility must be that of the new sequences.
         Like `rewind` and `reset`, this copies from the host, and cannot be part of a CUDA graph.
 
-        Raises:
-            ValueError: a source that does not exist, more sequences than there is room for, or a prompt that is not
-                complete and would be continued twice.
+        ValueError: a source that does not exist, more sequences than there is room for, or a prompt that is not
+        complete and would be continued twice.
         """
         most = self.most_sequences
         if not 1 <= len(sources) <= most:

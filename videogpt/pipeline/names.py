@@ -51,8 +51,7 @@ def find_tokenizer(name_or_path: str | Path) -> Path:
 def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoTokenizer:
     """Load a tokenizer of this project in float32; see `find_device`.
 
-    Raises:
-        ValueError: not found, incomplete or altered, of another project, or no such device.
+    ValueError: not found, incomplete or altered, of another project, or no such device.
     """
     if _is_imported(name_or_path):
         raise ValueError(
@@ -63,11 +62,7 @@ def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoToken
 
 
 def load_any_tokenizer(name_or_path: str | Path, device: str = "auto", *, trust_torchscript: bool = False) -> Tokenizer:
-    """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others.
-
-    Raises:
-        ValueError: see `load_tokenizer`; also TorchScript that is not trusted.
-    """
+    """Load a tokenizer of this project, or what `load_video_tokenizer` knows of others; refuses what these do."""
     place = name_or_path if _is_imported(name_or_path) else find_tokenizer(name_or_path)
     return load_video_tokenizer(place, trust_torchscript=trust_torchscript).to(find_device(device))
 

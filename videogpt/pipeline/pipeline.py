@@ -47,10 +47,7 @@ class Pipeline:
     def __init__(self, model: SavedModel, *, name: str = "unnamed", batch_size: int = 16) -> None:
         """Take a model as it is, each part on its device and in its type, and put it into evaluation mode.
 
-        Args:
-            model: All of its parts.
-            name: What `describe` calls it.
-            batch_size: The most samples made at once; more are made one batch after another.
+        `describe` calls it `name`. More samples than `batch_size` are made one batch after another.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
@@ -184,7 +181,7 @@ class Pipeline:
         self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig
     ) -> Iterator[list[Clip]]:
         model = self.model
-        decoder, device = model.tokenizer.stream(), next(model.tokenizer.parameters()).device
+        decoder, device = model.tokenizer.stream(), model.tokenizer.device
         examples = [Example(self._ids(request.text)) for request in requests]
         seeds = [request.seed for request in requests]
         for codes_BHW in sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames):

@@ -15,13 +15,7 @@ from videogpt_tokenizer.files.json_files import parse_json
 def read_prompts(path: str | Path, default: Request = Request()) -> list[Request]:  # noqa: B008 - frozen
     """Read the prompts of a file in order; a name that ends in .jsonl holds JSON lines, any other plain text.
 
-    Args:
-        path: The file.
-        default: What a line does not say.
-
-    Raises:
-        ValueError: see above.
-        OSError: the file cannot be read.
+    `default` says what a line does not. ValueError: see above. OSError: the file cannot be read.
     """
     path = Path(path)
     if not path.exists() or path.is_dir():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from videogpt.pipeline.request import Sample
@@ -42,14 +43,8 @@ class SampleWriter:
     def __init__(self, folder: str | Path, *, file_format: str = "mp4", about: Mapping[str, Any] | None = None) -> None:
         """Make the folder if need be and check that it can be written, so that no sampling is done in vain.
 
-        Args:
-            folder: Where to write.
-            file_format: mp4, gif or webp.
-            about: What goes into every sample's JSON besides its own data, such as `Pipeline.describe()`.
-
-        Raises:
-            ValueError: the format is unknown.
-            OSError: the folder cannot be made or written.
+        `file_format` is mp4, gif or webp. `about`, such as `Pipeline.describe()`, goes into every sample's JSON beside
+        its own data. ValueError: the format is unknown. OSError: the folder cannot be made or written.
         """
         if file_format not in _FORMATS:
             raise ValueError(f"format {file_format!r} is not known: choose {', '.join(_FORMATS)}")
@@ -65,8 +60,7 @@ class SampleWriter:
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
 
-        Raises:
-            OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
+        OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
         with writing_to(self.folder), next_number(self.folder) as number:
             path = self.folder / f"{number}-{slug(sample.request.text)}-s{sample.request.seed}.{self.file_format}"
@@ -117,13 +111,10 @@ def _spread_frames(clip: Clip) -> Tensor:
 
 def _stack(pictures: list[Tensor], *, dim: int) -> Tensor:
     """HWC pictures below (0) or beside (1) each other on white, with gaps; smaller ones are filled up."""
-    other = 1 - dim
-    longest = max(picture.shape[other] for picture in pictures)
-    parts: list[Tensor] = []
+    longest = max(picture.shape[1 - dim] for picture in pictures)
+    parts = []
     for picture in pictures:
-        shape = list(picture.shape)
-        shape[other], shape[dim] = longest, shape[dim] + _GAP
-        canvas = torch.full(shape, 255, dtype=torch.uint8)
-        canvas[: picture.shape[0], : picture.shape[1]] = picture
-        parts.append(canvas)
+        missing = longest - picture.shape[1 - dim]
+        below, right = (_GAP, missing) if dim == 0 else (missing, _GAP)
+        parts.append(F.pad(picture, (0, 0, 0, right, 0, below), value=255))
     return torch.cat(parts, dim=dim).narrow(dim, 0, sum(part.shape[dim] for part in parts) - _GAP)

@@ -85,8 +85,7 @@ class SavedModel:
 def load_model(folder_or_name: str | Path) -> SavedModel:
     """Read a model folder onto the CPU, in float32 and evaluation mode.
 
-    Raises:
-        ValueError: not found, incomplete, truncated, altered, or put together from two models.
+    ValueError: not found, incomplete, truncated, altered, or put together from two models.
     """
     folder = find_model(folder_or_name)
     config = read_config(folder, FORMAT, KEYS, VERSION)
@@ -137,12 +136,6 @@ def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "fl
         raise ValueError(f"dtype {dtype!r} is not known: choose float32 or float16")
     folder = Path(folder).resolve()
     _refuse_other_files(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacement_of(folder) as partial:
-        _write(partial, model, getattr(torch, dtype))
-
-
-def _write(folder: Path, model: SavedModel, dtype: torch.dtype) -> None:
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -151,16 +144,15 @@ def _write(folder: Path, model: SavedModel, dtype: torch.dtype) -> None:
         "layout": dataclasses.asdict(model.task.config),
         "model": dataclasses.asdict(model.network.config),
         "sampling": dataclasses.asdict(model.sampling),
-        "sha256": {
-            TOKENIZER_NAME: model.tokenizer.fingerprint(),
-            TEXT_NAME: model.text_tokenizer.fingerprint(),
-        },
+        "sha256": {TOKENIZER_NAME: model.tokenizer.fingerprint(), TEXT_NAME: model.text_tokenizer.fingerprint()},
     }
-    tensors = model.network.state_dict().items()
-    weights = {name: x.to(dtype) if x.is_floating_point() else x for name, x in tensors}
-    write_pretrained(folder, config, weights)
-    model.text_tokenizer.save(folder / TEXT_NAME)
-    model.tokenizer.save_pretrained(folder / TOKENIZER_NAME)
+    stored, tensors = getattr(torch, dtype), model.network.state_dict().items()
+    weights = {name: x.to(stored) if x.is_floating_point() else x for name, x in tensors}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacement_of(folder) as partial:
+        write_pretrained(partial, config, weights)
+        model.text_tokenizer.save(partial / TEXT_NAME)
+        model.tokenizer.save_pretrained(partial / TOKENIZER_NAME)
 
 
 def _refuse_other_files(folder: Path) -> None:

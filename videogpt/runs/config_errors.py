@@ -24,11 +24,7 @@ _NOISE = r"Does not validate|Subtypes:|Errors:|Given value|Parser key|Expected a
 
 
 def check_config_files(args: Sequence[str]) -> None:
-    """Check that every file given with `--config` is there and holds settings.
-
-    Raises:
-        ValueError: one is missing, no text, no YAML, or no settings by name.
-    """
+    """ValueError where a file given with `--config` is missing, no text, no YAML, or holds no settings by name."""
     for _, _, path in config_files(args):
         if not path.is_file():
             raise ValueError(f"config {path} is not there, or no file: give a YAML file such as those in configs/")

@@ -28,16 +28,11 @@ class FiniteLoss(Callback):
     """
 
     def __init__(self, together: int | None = None) -> None:
-        """
-        Args:
-            together: how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given.
-        """
+        """`together` is how many losses are checked at once; 1 on a CPU and 25 elsewhere unless given."""
         self._together = together
         self._recent: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step, its loss, the terms of that
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         if not outputs:
             return
         loss, terms = (outputs["loss"], outputs.get("terms", {})) if isinstance(outputs, dict) else (outputs, {})

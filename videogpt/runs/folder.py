@@ -35,11 +35,7 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def refuse_run_folder(folder: Path) -> None:
-    """Where a model or tokenizer is wanted, say where in a run's folder it is.
-
-    Raises:
-        ValueError: the folder is a run's.
-    """
+    """ValueError for a run's folder, which says where in it the model or tokenizer is that is wanted."""
     if not is_run_folder(folder):
         return
     result = folder / PRETRAINED

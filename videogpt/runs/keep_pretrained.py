@@ -23,12 +23,9 @@ class KeepPretrained(Callback):
 
 
 def save_pretrained(trainer: Trainer, model: LightningModule) -> Path | None:
-    """Write `pretrained/` of the run folder, from the first process alone.
+    """Write `pretrained/` of the run folder, from the first process alone; the folder, or None where none was written.
 
-    Returns the folder, None where none was written.
-
-    Raises:
-        OSError: it cannot be written; the earlier one stays.
+    OSError: it cannot be written; the earlier one stays.
     """
     save = getattr(model, "save_pretrained", None)
     if save is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):

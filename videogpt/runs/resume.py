@@ -70,8 +70,7 @@ def choose_weights(root: Path | None, ckpt_path: str | None) -> tuple[Path, str]
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors (mapped, not read) and settings of a checkpoint; nothing in it is executed.
 
-    Raises:
-        ValueError: truncated, no checkpoint, or it holds objects that only unpickling could restore.
+    ValueError: truncated, no checkpoint, or it holds objects that only unpickling could restore.
     """
     file = path / _SHARDED if path.is_dir() else path
     file.open("rb").close()  # what the system refuses is no damage

@@ -73,18 +73,14 @@ class TokenData(lightning.LightningDataModule):
         super().__init__()
         if not 0 < validation_fraction < 1:
             raise ValueError(f"validation_fraction={validation_fraction} must lie between 0 and 1")
-        self.folder = folder
-        self.validation_folder = validation_folder
-        self.validation_fraction = validation_fraction
-        self.batch_size = batch_size
-        self.seed = seed
-        self.num_workers = num_workers
+        self.folder, self.validation_folder, self.validation_fraction = folder, validation_folder, validation_fraction
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.collate_training: Collate = collate
         self.collate_validation: Collate = collate
 
     def setup(self, stage: str) -> None:
         """Open the folders, so that what is wrong with them is said before any work."""
-        assert all(map(len, self._sides))
+        self._sides  # noqa: B018 - opens them
 
     @property
     def manifest(self) -> TokenShardsManifest:
@@ -103,9 +99,7 @@ class TokenData(lightning.LightningDataModule):
         """In the order of the shards."""
         return self._loader(self._sides[1], shuffle=False)
 
-    def test_dataloader(self) -> ResumableLoader:
-        """The same as validation."""
-        return self.val_dataloader()
+    test_dataloader = val_dataloader
 
     @cached_property
     def _rows(self) -> TokenShardReader:

@@ -26,7 +26,7 @@ class TextConfig:
     tokenizer: str | None = None
     """SentencePiece file; without one a tokenizer is trained on the data set's captions."""
     vocab_size: int = 512
-    """Room for text tokens in the model, at least the tokenizer's vocabulary."""
+    """Most tokens of a tokenizer that is trained; of one that is given all are taken."""
     max_tokens: int = 64
     """Rows kept for a caption; longer captions are cut."""
     dropout: float = 0.1

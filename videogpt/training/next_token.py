@@ -42,7 +42,7 @@ class SampleLogConfig:
     prompts: tuple[str, ...] = ()
     """One row of frames each; none by default."""
     sampling: SamplingConfig = SamplingConfig()
-    """Temperature, truncation and guidance."""
+    """Temperature, truncation and guidance; saved with the model as its own settings."""
 
 
 class VideoGPTTraining(lightning.LightningModule):
@@ -53,6 +53,7 @@ class VideoGPTTraining(lightning.LightningModule):
 
     model: VideoGPT
     task: Task
+    saved: SavedModel
 
     def __init__(
         self,
@@ -88,7 +89,6 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"text.loss_weight is {self.text_config.loss_weight}, but with rules.bidirectional_prefix "
                 "a text row sees what it is to predict: set it to 0"
             )
-        self.saved: SavedModel | None = None
         configs = {
             "model": self.model_config,
             "text": self.text_config,
@@ -103,9 +103,8 @@ class VideoGPTTraining(lightning.LightningModule):
     def configure_model(self) -> None:
         """Build task and network from the shards' manifest; called by Lightning once the data module is set up."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.saved is None:
+        if not hasattr(self, "saved"):
             self._build(data)
-        assert self.saved is not None
         pack = partial(pack_rows, task=self.task, text_tokenizer=self.saved.text_tokenizer, text=self.text_config)
         data.collate_training, data.collate_validation = partial(pack, without_padding=self.without_padding), pack
 
@@ -164,7 +163,6 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def on_train_batch_end(self, *args: Any) -> None:
         """Keep a text tokenizer that was trained here in the run folder: a resumed run needs the same."""
-        assert self.saved is not None
         kept = Path(self.trainer.default_root_dir) / KEPT_NAME
         trained_here = self.text_config.tokenizer is None and self.trainer.is_global_zero
         trial = getattr(self.trainer, "fast_dev_run", False)
@@ -174,12 +172,10 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def validation_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """Bits per token of the averaged model."""
-        assert self.saved is not None
         self._measure("val", self.saved.network, batch)
 
     def test_step(self, batch: TrainingSequence, batch_idx: int) -> None:
         """The figures of validation."""
-        assert self.saved is not None
         self._measure("test", self.saved.network, batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -188,7 +184,6 @@ class VideoGPTTraining(lightning.LightningModule):
         prompts = list(self.sample_config.prompts)
         if not prompts or not hasattr(writer, "add_image") or self.trainer.sanity_checking:
             return
-        assert self.saved is not None
         sheet = contact_sheet(Pipeline(self.saved)(prompts, seed=0))
         writer.add_image("samples", sheet, self.global_step, dataformats="HWC")  # type: ignore[union-attr]
 
@@ -199,11 +194,9 @@ class VideoGPTTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.saved is not None
         checkpoint["text_tokenizer_fingerprint"] = self.saved.text_tokenizer.fingerprint()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.saved is not None
         if "text_tokenizer_fingerprint" not in checkpoint:
             raise ValueError("the checkpoint is of another kind of training: give one of a language model")
         if checkpoint["text_tokenizer_fingerprint"] != self.saved.text_tokenizer.fingerprint():
@@ -214,7 +207,7 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the complete model folder, with averaged weights."""
-        assert self.saved is not None, "the model is built when fit, validate or test begins"
+        assert hasattr(self, "saved"), "the model is built when fit, validate or test begins"
         save_model(folder, self.saved)
 
     def _measure(self, stage: str, network: VideoGPT, batch: TrainingSequence) -> Tensor:

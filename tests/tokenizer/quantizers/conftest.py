@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer.quantizers.base import Quantizer
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 
 @pytest.fixture

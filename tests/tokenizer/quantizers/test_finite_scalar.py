@@ -6,8 +6,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (8, 8, 8, 5, 5, 5), (7, 6, 4, 3)])

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 CONFIGS = [
     QuantizerConfig(kind="vq", codebook_size=64, codebook_dim=6),

@@ -7,8 +7,7 @@ import pytest
 import torch
 from vector_quantize_pytorch import ResidualFSQ, ResidualVQ
 
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 RVQ = QuantizerConfig(kind="rvq", codebook_size=12, codebook_dim=5, stages=3)
 RFSQ = QuantizerConfig(kind="rfsq", levels=(5, 4, 3), stages=3)

@@ -10,8 +10,7 @@ import os
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from videogpt_tokenizer.quantizers.config import QuantizerConfig
-from videogpt_tokenizer.quantizers.make import make_quantizer
+from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary
 
 configs = [QuantizerConfig(kind=kind, codebook_size=16, codebook_dim=4, stages=2) for kind in ("vq", "simvq", "rvq")]

@@ -6,6 +6,7 @@
 The loader is the text of `standalone`; unless the quantizer is fsq, that of `standalone_stages` follows.
 """
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -51,10 +52,7 @@ def _reduced(tokenizer: VideoTokenizer) -> tuple[dict[str, Any], dict[str, Tenso
 
     They are those that `save_pretrained` writes, unless the quantizer has weights of its own.
     """
-    config: dict[str, Any] = {
-        part: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-        for part, values in asdict(tokenizer.config).items()
-    }
+    config = json.loads(json.dumps(asdict(tokenizer.config)))  # as the loader reads it: tuples are lists
     kind, tensors = TOKENIZER_FORMAT, tokenizer.state_dict()
     if (quantizer := tokenizer.quantizer.reduced()) is not None:
         kind = f"{TOKENIZER_FORMAT}-reduced"

@@ -35,7 +35,7 @@ def next_number(folder: Path) -> Iterator[str]:
         number = f"{1 + max(taken, default=0):04d}"
         claim = folder / f".{number}.claim"
         try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            claim.touch(exist_ok=False)
         except FileExistsError:
             continue
         try:

@@ -41,9 +41,8 @@ def write_pretrained(folder: Path, config: dict[str, Any], weights: dict[str, Te
 def read_config(folder: Path, expected_format: str, keys: Collection[str], newest: int) -> dict[str, Any]:
     """Read and check `config.json`, in which `keys` may be besides format, version and the checksum of the weights.
 
-    Raises:
-        ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`, is of
-            a version after `newest`, or has a key that nothing is known of.
+    ValueError: the folder or file is missing, is not JSON, describes something other than `expected_format`, is of a
+    version after `newest`, or has a key that nothing is known of.
     """
     path = folder / CONFIG_NAME
     if not path.is_file():

@@ -5,7 +5,7 @@ with fast_autocast(device):
 """
 
 import functools
-import time
+import timeit
 from contextlib import AbstractContextManager
 
 import torch
@@ -25,11 +25,6 @@ def bfloat16_is_fast(device_type: str) -> bool:
         return False
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        timings = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.matmul(left, right)
-            timings.append(time.perf_counter() - start)
-        seconds[dtype] = min(timings)
+        product = functools.partial(torch.matmul, *torch.ones(2, 512, 512, dtype=dtype))
+        seconds[dtype] = min(timeit.repeat(product, number=1, repeat=5))
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

@@ -1,6 +1,7 @@
-"""Which quantizer a tokenizer has, and how large its vocabulary is: `QuantizerConfig(kind="fsq", levels=(8, 5, 5, 5))`.
+"""Which quantizer a tokenizer has, and how large its vocabulary is: `make_quantizer(QuantizerConfig(kind="vq"))`.
 
-Refuses settings that no quantizer can be built of, and vocabularies that do not fit int64.
+Refuses settings that no quantizer can be built of, and vocabularies that do not fit int64. Only what is needed is
+imported: vector-quantize-pytorch by learned codebooks and signs alone, and by none of the shipped tokenizers.
 """
 
 import math
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from videogpt_tokenizer.checks import check_whole
+from videogpt_tokenizer.quantizers.base import Quantizer
+from videogpt_tokenizer.quantizers.finite_scalar import FiniteScalarQuantizer
 
 QuantizerKind = Literal["fsq", "vq", "simvq", "lfq", "bsq", "rvq", "rfsq"]
 _LARGEST_VOCABULARY = 2**62
@@ -67,3 +70,21 @@ class QuantizerConfig:
             raise ValueError(f"{found}: take fewer stages or fewer codes in each")
         if not 0 <= self.quantizer_dropout <= 1:
             raise ValueError(f"quantizer_dropout is {self.quantizer_dropout}; it must be 0 to 1, for example 0.5")
+
+
+def make_quantizer(config: QuantizerConfig) -> Quantizer:
+    """The quantizer that `config` names."""
+    if config.kind == "fsq":
+        return FiniteScalarQuantizer(config.levels, config.commitment)
+    from videogpt_tokenizer.quantizers import learned, residual
+
+    sizes = config.codebook_size, config.codebook_dim
+    if config.kind == "rvq":
+        return residual.ResidualVectorQuantizer(config.stages, *sizes, config.quantizer_dropout)
+    if config.kind == "rfsq":
+        return residual.ResidualFiniteScalarQuantizer(config.stages, config.levels, config.quantizer_dropout)
+    if config.kind == "vq":
+        return learned.TableQuantizer(learned.learned_codebook(*sizes, commitment=0.25), *sizes)
+    if config.kind == "simvq":
+        return learned.TableQuantizer(learned.shared_codebook(*sizes), *sizes)
+    return learned.LookupFreeQuantizer(config.codebook_size, spherical=config.kind == "bsq")

@@ -6,7 +6,7 @@
 Works by synthesis: every object found is painted again as each shape at each angle, where and as large as it
 was seen, and what explains its pixels best is what it is. So it needs no trained network. Pictures that a
 tokenizer has blurred are read about as well as sharp ones: shapes are painted blurred, too, and the frames that
-show corners count most. Numpy and scipy.ndimage only.
+show corners count most. No torch: numpy and scipy.ndimage.
 
 A clip that shows what no scene can is read as such, in words of its own such as "unclear", "circle, then square",
 "moves left and spins" or "comes and goes", and so agrees with no scene.
@@ -54,8 +54,7 @@ _KEENNESS = 3.0  # power by which frames with fewer corners count less
 def check(frames_THWC: NDArray[np.uint8]) -> tuple[list[Attributes], str]:
     """Read a clip of at least 6 frames: its objects, in no particular order, and its background.
 
-    Raises:
-        ValueError: the frames are of another type or shape.
+    ValueError: the frames are of another type or shape.
     """
     if frames_THWC.dtype != np.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3:
         raise ValueError(f"frames are {frames_THWC.dtype} {frames_THWC.shape}; the checker reads uint8 (T, H, W, 3)")
