@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from timeit import timeit
 
 from torch import Tensor
 
@@ -38,16 +39,20 @@ def publish(report: Report, output: Path | None) -> None:
         report.write(output)
 
 
-def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
-    """Milliseconds of one call of each, wall time; they take turns, so that a busy machine disturbs all alike."""
+def in_turns(
+    runs: list[Callable[[], object]], rounds: int, repeats: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
+    """Milliseconds of one call of each, by round; they take turns, so that a busy machine disturbs all alike."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for own, run in zip(times, runs, strict=True):
-            start = time.perf_counter()
-            for _ in range(repeats):
-                run()
-            own.append((time.perf_counter() - start) * 1e3 / repeats)
-    return [statistics.median(own) for own in times]
+            own.append(timeit(run, timer=clock, number=repeats) * 1e3 / repeats)
+    return times
+
+
+def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
+    """Milliseconds of one call of each, wall time: the median of the rounds."""
+    return [statistics.median(own) for own in in_turns(runs, rounds, repeats)]
 
 
 def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
