@@ -31,11 +31,6 @@ RULES = {
 }
 
 
-def visibility_of(batch: int, rules: dict) -> Visibility:
-    prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
-    return Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
-
-
 class Scene(NamedTuple):
     """Sequences as they would be without a cache, and the cache that holds all of them but the last rows' queries."""
 
@@ -66,23 +61,20 @@ def scene(
     Where `contiguous`, sequences lie in their order, and steps say so.
     """
     batch, end = len(lengths), max(lengths) + rows
-    visibility = visibility_of(batch, rules)
+    prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
+    k, v = torch.randn(2, batch, heads[1], end, width).to(DEVICE, dtype)
     if shared:
-        table = visibility.documents_BK3[-1:].expand(batch, 1, 3).contiguous()
-        visibility = replace(visibility, documents_BK3=table)
-    k, v = (torch.randn(batch, heads[1], end, width).to(DEVICE, dtype) for _ in range(2))
-    if shared:
+        prefix_B[:] = prefix_B[-1]
         for x in (k, v):
             x[:, :, :VIDEO_START] = x[:1, :, :VIDEO_START]
+    visibility = Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
     size = VIDEO_START + ring_rows
     pool = LayerPool.empty(key_heads=heads[1], slots=batch * size, width=width, dtype=held or dtype, device=DEVICE)
     for x in pool:
         if x is not None and x.is_floating_point():
             x.fill_(torch.nan)
     # Sequences lie in an order of their own, so that nothing works by chance.
-    first = [(b * 2 + 1) % batch * size if batch % 2 else (batch - 1 - b) * size for b in range(batch)]
-    if contiguous:
-        first = [b * size for b in range(batch)]
+    first = [(b if contiguous else (b + 1) % batch) * size for b in range(batch)]
 
     def step(rows: int, lengths: tuple[int, ...], contiguous: bool = False) -> Step:
         places = [(n, first[0] if shared else own, own + VIDEO_START) for n, own in zip(lengths, first, strict=True)]

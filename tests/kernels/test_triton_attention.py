@@ -74,10 +74,9 @@ def test_without_the_interpreter_a_cpu_is_refused(monkeypatch: pytest.MonkeyPatc
         attention(x, x, x, Visibility.causal(2), impl="triton")
 
 
-def test_without_triton_attention_still_runs(monkeypatch: pytest.MonkeyPatch):
+def test_without_triton_it_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "videogpt_kernels.triton_attention", None)
     x = torch.zeros(2, 1, 9, 16)
-    assert attention(x, x, x, Visibility.causal(2)).shape == x.shape
     with pytest.raises(ValueError, match="Triton cannot be imported"):
         attention(x, x, x, Visibility.causal(2), impl="triton")
 

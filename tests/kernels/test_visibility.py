@@ -25,17 +25,12 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def windows(frame_tokens: int) -> st.SearchStrategy[TileWindow]:
+@st.composite
+def windows(draw: st.DrawFn, frame_tokens: int) -> TileWindow:
     """Frames of one row or one column of tiles, of one row or all rows of the frame each."""
-    shapes = st.sampled_from([(1, 1, frame_tokens), (1, frame_tokens, 1), (frame_tokens, 1, 1)])
-    return st.builds(
-        lambda shape, high, wide: TileWindow(
-            tile_tokens=shape[0], tiles_high=shape[1], tiles_wide=shape[2], reach_high=high, reach_wide=wide
-        ),
-        shapes,
-        st.integers(0, 2),
-        st.integers(0, 2),
-    )
+    tile, high, wide = draw(st.permutations([1, 1, frame_tokens]))
+    reach = {"reach_high": draw(st.integers(0, 2)), "reach_wide": draw(st.integers(0, 2))}
+    return TileWindow(tile_tokens=tile, tiles_high=high, tiles_wide=wide, **reach)
 
 
 @st.composite
