@@ -101,13 +101,10 @@ def _compare_one(report: Report, problem: _Problem, width: int, ceiling: float) 
         report.add(f"{name}: {direction}", speed, "TFLOP/s", lower_is_better=False)
         report.add(f"{name}: {direction}, share of the ceiling", 100 * speed / ceiling, "%", lower_is_better=False)
     for rival, make_ready in _rivals(visibility, q, k, v).items():
-        try:
+        with leave_out(f"{name}: {rival}"):
             rival_times = _both_ways(make_ready(), (q, k, v), up)
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            leave_out(f"{name}: {rival}", error)
-            continue
-        for direction, time, rival_time in zip(("forward", "backward"), times, rival_times, strict=True):
-            report.add(f"{name}: {direction}", time, "ms", rival=rival, rival_value=rival_time)
+            for direction, time, rival_time in zip(("forward", "backward"), times, rival_times, strict=True):
+                report.add(f"{name}: {direction}", time, "ms", rival=rival, rival_value=rival_time)
 
 
 def _both_ways(run: Run, leaves: tuple[Tensor, ...], up: Tensor) -> tuple[float, float]:

@@ -63,17 +63,18 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
     prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
     visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
     pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
-
-    def step(start: int, rows: int) -> Step:
-        first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
-        places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
-        where = {"places_B3": places_B3, "contiguous": True, "prompt_rows": TEXT, "ring_rows": room - TEXT}
-        return Step(rows=rows, lengths=(start,) * batch, visibility=visibility, **where)
-
-    store_rows(k, v, pool, step(0, problem.held))
+    store_rows(k, v, pool, step_of(visibility, 0, problem.held, room, TEXT))
     start = problem.held - problem.rows
     mask_B1MC = visibility.dense(start, problem.rows, room)[:, None]
-    return Scene(q, k, v, pool, step(start, problem.rows), mask_B1MC)
+    return Scene(q, k, v, pool, step_of(visibility, start, problem.rows, room, TEXT), mask_B1MC)
+
+
+def step_of(visibility: Visibility, start: int, rows: int, room: int, prompt_rows: int) -> Step:
+    """New rows from `start` on, of sequences that lie side by side with room for as many rows each."""
+    first_B = torch.arange(visibility.batch, dtype=torch.int32, device=visibility.device) * room
+    places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + prompt_rows], dim=1)
+    where = {"places_B3": places_B3, "contiguous": True, "prompt_rows": prompt_rows, "ring_rows": room - prompt_rows}
+    return Step(rows=rows, lengths=(start,) * visibility.batch, visibility=visibility, **where)
 
 
 def check(scene: Scene, dtype: torch.dtype) -> None:

@@ -10,7 +10,8 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from timeit import timeit
 
@@ -63,6 +64,10 @@ def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
         raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
-def leave_out(what: str, error: Exception) -> None:
-    """Say on stderr what this machine cannot run."""
-    print(f"{what} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+@contextmanager
+def leave_out(what: str, error: type[Exception] = RuntimeError) -> Iterator[None]:
+    """Pass over what this machine cannot run, and say so on stderr."""
+    try:
+        yield
+    except error as found:
+        print(f"{what} left out: {str(found).splitlines()[0]}", file=sys.stderr)
