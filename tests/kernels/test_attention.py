@@ -6,7 +6,7 @@ The Triton kernels too: compiled where there is a GPU, else in Triton's interpre
 import logging
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -64,7 +64,6 @@ VISIBILITIES: dict[str, Callable[..., Visibility]] = {
 FOR_KERNELS = [name for name in VISIBILITIES if name != "tiles of 4"]  # smaller than the kernels' own
 every_impl = pytest.mark.parametrize("impl", IMPLS)
 every_visibility = pytest.mark.parametrize("name", VISIBILITIES)
-every_visibility_for_kernels = pytest.mark.parametrize("name", FOR_KERNELS)
 
 
 def every_pair(*impls: str) -> pytest.MarkDecorator:
@@ -136,37 +135,23 @@ def test_agrees_with_float64(impl: str, name: str, length: int):
     assert_agrees(impl, *given(impl, name, length))
 
 
-@every_visibility_for_kernels
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_triton_agrees_for_every_visibility(name: str, dtype: torch.dtype):
-    length = 65 if dtype == torch.float32 else 129  # tiles of float32 are small, and time goes with their number
-    assert_agrees("triton", *given("triton", name, length, dtype))
+HALF, DTYPES = torch.float16, (torch.float32, torch.float16, torch.bfloat16)
+# In 16 bits, or short: tiles of float32 are small, and time goes with their number.
+OF_TRITON = [  # visibility, length, dtype, query heads, key heads, width
+    *((name, 65 if dtype == torch.float32 else 129, dtype, 2, 1, 16) for name in FOR_KERNELS for dtype in DTYPES),
+    *((name, length, HALF, 2, 1, 16) for name in ("prefix", "window of frames in documents") for length in LENGTHS),
+    *(("window from frame 0", 70, HALF, 2, 1, width) for width in (8, 32, 40, 64, 80, 128, 256)),
+    *(("prefix", 66, HALF, heads, key_heads, 16) for heads, key_heads in ((1, 1), (4, 1), (4, 2), (8, 1))),
+    *(
+        pytest.param(*case, 4, 2, width, marks=pytest.mark.sweep)
+        for *case, width in product(FOR_KERNELS, LENGTHS, DTYPES, (16, 64, 128))
+    ),
+]
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("name", ["prefix", "window of frames in documents"])
-def test_triton_agrees_for_every_length(name: str, length: int):
-    assert_agrees("triton", *given("triton", name, length, torch.float16))
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize("width", [16, 64, 128])
-@pytest.mark.parametrize("length", LENGTHS)
-@every_visibility_for_kernels
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_triton_agrees_for_all_of_them(dtype: torch.dtype, name: str, length: int, width: int):
-    assert_agrees("triton", *given("triton", name, length, dtype, heads=4, key_heads=2, width=width))
-
-
-@pytest.mark.parametrize("width", [8, 32, 40, 64, 80, 128, 256])
-def test_triton_agrees_for_every_width(width: int):
-    assert_agrees("triton", *given("triton", "window from frame 0", 70, torch.float16, width=width))
-
-
-@pytest.mark.parametrize("heads, key_heads", [(1, 1), (4, 1), (4, 2), (8, 1)])
-def test_triton_agrees_for_shared_key_heads(heads: int, key_heads: int):
-    # In 16 bits: time goes with the number of tiles, and those of float32 are small.
-    assert_agrees("triton", *given("triton", "prefix", 66, torch.float16, heads=heads, key_heads=key_heads))
+@pytest.mark.parametrize("name, length, dtype, heads, key_heads, width", OF_TRITON, ids=str)
+def test_triton_agrees_with_float64(name: str, length: int, dtype: torch.dtype, heads: int, key_heads: int, width: int):
+    assert_agrees("triton", *given("triton", name, length, dtype, heads=heads, key_heads=key_heads, width=width))
 
 
 @every_pair("row_blocks", "sdpa", "triton")
