@@ -8,6 +8,7 @@ Shared by `decode.py` and `_decode_cuda.py`:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -85,23 +86,16 @@ def check(scene: Scene, dtype: torch.dtype) -> None:
     require_near(found, exact, TOLERANCE[dtype])
 
 
-def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:
-    """What open video models do at every step: expand the whole static cache, and mask what is not there."""
+def whole_cache(scene: Scene, expand: bool) -> Callable[[], Tensor]:
+    """SDPA over the whole static cache, masked where nothing is; open video models expand it at every step, too."""
     group, room = scene.q.shape[1] // scene.k.shape[1], scene.mask_B1MC.shape[-1]
     k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
 
     def run() -> Tensor:
-        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v))
-        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC)
+        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v)) if expand else (k, v)
+        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC, enable_gqa=not expand)
 
     return run
-
-
-def grouped(scene: Scene) -> Callable[[], Tensor]:
-    """The same without expansion."""
-    room = scene.mask_B1MC.shape[-1]
-    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
-    return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
 
 
 def rival_name(rival: str, problem: Problem) -> str:
@@ -109,4 +103,7 @@ def rival_name(rival: str, problem: Problem) -> str:
     return f"{rival}, bfloat16" if problem.dtype == torch.int8 else rival
 
 
-RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
+RIVALS = {
+    "SDPA, expanded and masked": partial(whole_cache, expand=True),
+    "SDPA, enable_gqa and mask": partial(whole_cache, expand=False),
+}
