@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from _program import leave_out, require_near
+from _program import command, leave_out, require_near
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
@@ -60,14 +60,16 @@ def problems(quick: bool) -> Iterator[_Problem]:
     yield _Problem("prefix + last 4 of 63 frames, 64k", windowed, 1, 8, TEXT + 1 + 63 * frame)
 
 
-def compare(report: Report, quick: bool) -> None:
-    """Add a row for every problem, width, direction and rival."""
+def measure(quick: bool) -> Report:
+    """A row for every problem, width, direction and rival."""
+    report = Report.start(command(), {"what": PROTOCOL.format(rows=CHECKED_ROWS)})
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     ceiling = matrix_ceiling()
     report.add("matrix product of 8192 x 8192, the ceiling", ceiling, "TFLOP/s", lower_is_better=False)
     for width in (64, 128):
         for problem in problems(quick):
             _compare_one(report, problem, width, ceiling)
+    return report
 
 
 def matrix_ceiling() -> float:
@@ -99,13 +101,10 @@ def _compare_one(report: Report, problem: _Problem, width: int, ceiling: float) 
         report.add(f"{name}: {direction}", speed, "TFLOP/s", lower_is_better=False)
         report.add(f"{name}: {direction}, share of the ceiling", 100 * speed / ceiling, "%", lower_is_better=False)
     for rival, make_ready in _rivals(visibility, q, k, v).items():
-        try:
+        with leave_out(f"{name}: {rival}"):
             rival_times = _both_ways(make_ready(), (q, k, v), up)
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            leave_out(f"{name}: {rival}", error)
-            continue
-        for direction, time, rival_time in zip(("forward", "backward"), times, rival_times, strict=True):
-            report.add(f"{name}: {direction}", time, "ms", rival=rival, rival_value=rival_time)
+            for direction, time, rival_time in zip(("forward", "backward"), times, rival_times, strict=True):
+                report.add(f"{name}: {direction}", time, "ms", rival=rival, rival_value=rival_time)
 
 
 def _both_ways(run: Run, leaves: tuple[Tensor, ...], up: Tensor) -> tuple[float, float]:

@@ -8,6 +8,7 @@ Shared by `decode.py` and `_decode_cuda.py`:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -63,17 +64,18 @@ def scene_of(problem: Problem, device: str = "cpu", batch: int = 1) -> Scene:
     prefix_B = torch.full((batch,), TEXT // 2, dtype=torch.int32, device=device)
     visibility = Visibility.prefix_body(prefix_B, TEXT, **rules)
     pool = LayerPool.empty(key_heads=key_heads, slots=batch * room, width=WIDTH, dtype=problem.dtype, device=device)
-
-    def step(start: int, rows: int) -> Step:
-        first_B = torch.arange(batch, dtype=torch.int32, device=device) * room
-        places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + TEXT], dim=1)
-        where = {"places_B3": places_B3, "contiguous": True, "prompt_rows": TEXT, "ring_rows": room - TEXT}
-        return Step(rows=rows, lengths=(start,) * batch, visibility=visibility, **where)
-
-    store_rows(k, v, pool, step(0, problem.held))
+    store_rows(k, v, pool, step_of(visibility, 0, problem.held, room, TEXT))
     start = problem.held - problem.rows
     mask_B1MC = visibility.dense(start, problem.rows, room)[:, None]
-    return Scene(q, k, v, pool, step(start, problem.rows), mask_B1MC)
+    return Scene(q, k, v, pool, step_of(visibility, start, problem.rows, room, TEXT), mask_B1MC)
+
+
+def step_of(visibility: Visibility, start: int, rows: int, room: int, prompt_rows: int) -> Step:
+    """New rows from `start` on, of sequences that lie side by side with room for as many rows each."""
+    first_B = torch.arange(visibility.batch, dtype=torch.int32, device=visibility.device) * room
+    places_B3 = torch.stack([torch.full_like(first_B, start), first_B, first_B + prompt_rows], dim=1)
+    where = {"places_B3": places_B3, "contiguous": True, "prompt_rows": prompt_rows, "ring_rows": room - prompt_rows}
+    return Step(rows=rows, lengths=(start,) * visibility.batch, visibility=visibility, **where)
 
 
 def check(scene: Scene, dtype: torch.dtype) -> None:
@@ -84,23 +86,16 @@ def check(scene: Scene, dtype: torch.dtype) -> None:
     require_near(found, exact, TOLERANCE[dtype])
 
 
-def expand_and_mask(scene: Scene) -> Callable[[], Tensor]:
-    """What open video models do at every step: expand the whole static cache, and mask what is not there."""
+def whole_cache(scene: Scene, expand: bool) -> Callable[[], Tensor]:
+    """SDPA over the whole static cache, masked where nothing is; open video models expand it at every step, too."""
     group, room = scene.q.shape[1] // scene.k.shape[1], scene.mask_B1MC.shape[-1]
     k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
 
     def run() -> Tensor:
-        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v))
-        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC)
+        keys, values = (repeat(x, "b g c d -> b (g r) c d", r=group) for x in (k, v)) if expand else (k, v)
+        return F.scaled_dot_product_attention(scene.q, keys, values, attn_mask=scene.mask_B1MC, enable_gqa=not expand)
 
     return run
-
-
-def grouped(scene: Scene) -> Callable[[], Tensor]:
-    """The same without expansion."""
-    room = scene.mask_B1MC.shape[-1]
-    k, v = (F.pad(x, (0, 0, 0, room - x.shape[2])) for x in (scene.k, scene.v))
-    return lambda: F.scaled_dot_product_attention(scene.q, k, v, attn_mask=scene.mask_B1MC, enable_gqa=True)
 
 
 def rival_name(rival: str, problem: Problem) -> str:
@@ -108,4 +103,7 @@ def rival_name(rival: str, problem: Problem) -> str:
     return f"{rival}, bfloat16" if problem.dtype == torch.int8 else rival
 
 
-RIVALS = {"SDPA, expanded and masked": expand_and_mask, "SDPA, enable_gqa and mask": grouped}
+RIVALS = {
+    "SDPA, expanded and masked": partial(whole_cache, expand=True),
+    "SDPA, enable_gqa and mask": partial(whole_cache, expand=False),
+}

@@ -10,8 +10,10 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from timeit import timeit
 
 from torch import Tensor
 
@@ -38,16 +40,20 @@ def publish(report: Report, output: Path | None) -> None:
         report.write(output)
 
 
-def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
-    """Milliseconds of one call of each, wall time; they take turns, so that a busy machine disturbs all alike."""
+def in_turns(
+    runs: list[Callable[[], object]], rounds: int, repeats: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
+    """Milliseconds of one call of each, by round; they take turns, so that a busy machine disturbs all alike."""
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for own, run in zip(times, runs, strict=True):
-            start = time.perf_counter()
-            for _ in range(repeats):
-                run()
-            own.append((time.perf_counter() - start) * 1e3 / repeats)
-    return [statistics.median(own) for own in times]
+            own.append(timeit(run, timer=clock, number=repeats) * 1e3 / repeats)
+    return times
+
+
+def medians(runs: list[Callable[[], object]], rounds: int, repeats: int = 1) -> list[float]:
+    """Milliseconds of one call of each, wall time: the median of the rounds."""
+    return [statistics.median(own) for own in in_turns(runs, rounds, repeats)]
 
 
 def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
@@ -58,6 +64,10 @@ def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
         raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
-def leave_out(what: str, error: Exception) -> None:
-    """Say on stderr what this machine cannot run."""
-    print(f"{what} left out: {str(error).splitlines()[0]}", file=sys.stderr)
+@contextmanager
+def leave_out(what: str, error: type[Exception] = RuntimeError) -> Iterator[None]:
+    """Pass over what this machine cannot run, and say so on stderr."""
+    try:
+        yield
+    except error as found:
+        print(f"{what} left out: {str(found).splitlines()[0]}", file=sys.stderr)

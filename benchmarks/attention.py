@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _program import command, options, publish, require_near
+from _program import command, in_turns, options, publish, require_near
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -23,6 +23,7 @@ from videogpt_kernels import Visibility, attention
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension
 HEADS, KEY_HEADS, WIDTH = 4, 2, 64
 TEXT_ROWS, VIDEO_ROWS = 64, 290
+LENGTH = TEXT_ROWS + VIDEO_ROWS
 LAYERS, DECODED_ROWS = 6, 32
 RIVAL = "torch SDPA, boolean mask"
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -35,13 +36,7 @@ PROTOCOL = (
 
 def best_milliseconds(runs: list[Callable[[], object]], rounds: int) -> list[float]:
     """Time of one call of each, best of `rounds`, in turns."""
-    best = [float("inf")] * len(runs)
-    for _ in range(rounds):
-        for i, run in enumerate(runs):
-            start = time.process_time()
-            run()
-            best[i] = min(best[i], (time.process_time() - start) * 1e3)
-    return best
+    return [min(own) for own in in_turns(runs, rounds, clock=time.process_time)]
 
 
 def check(found: list[Tensor], exact: list[Tensor]) -> None:
@@ -56,10 +51,9 @@ def random_visibility(batch: int) -> Visibility:
 
 def training(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> None:
     """Forward and backward of all rows, with the strides that a model's projections leave."""
-    length = TEXT_ROWS + VIDEO_ROWS
     visibility = random_visibility(batch)
-    mask_B1NN = visibility.dense(0, length, length)[:, None]
-    shapes = [(batch, length, heads, WIDTH) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
+    mask_B1NN = visibility.dense(0, LENGTH, LENGTH)[:, None]
+    shapes = [(batch, LENGTH, heads, WIDTH) for heads in (HEADS, KEY_HEADS, KEY_HEADS)]
     q, k, v = (torch.randn(shape, dtype=dtype).transpose(1, 2).requires_grad_() for shape in shapes)
     up = torch.randn(q.shape, dtype=dtype)
 
@@ -80,11 +74,10 @@ def training(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> Non
 
 def decoding(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> None:
     """The last rows, one by one, against a cache."""
-    length = TEXT_ROWS + VIDEO_ROWS
-    visibility, rows = random_visibility(batch), range(length - DECODED_ROWS, length)
-    mask_B1NN = visibility.dense(0, length, length)[:, None]
+    visibility, rows = random_visibility(batch), range(LENGTH - DECODED_ROWS, LENGTH)
+    mask_B1NN = visibility.dense(0, LENGTH, LENGTH)[:, None]
     q = torch.randn(batch, HEADS, 1, WIDTH, dtype=dtype)
-    cache = [torch.randn(batch, KEY_HEADS, length + 46, WIDTH, dtype=dtype) for _ in range(2)]
+    cache = [torch.randn(batch, KEY_HEADS, LENGTH + 46, WIDTH, dtype=dtype) for _ in range(2)]
 
     def ours(row: int, k: Tensor, v: Tensor) -> Tensor:
         return attention(q, k, v, visibility, query_start=row)
@@ -122,14 +115,6 @@ def on_cpu(quick: bool) -> Report:
     return report
 
 
-def on_cuda(quick: bool) -> Report:
-    import _attention_cuda as cuda
-
-    report = Report.start(command(), {"what": cuda.PROTOCOL.format(rows=cuda.CHECKED_ROWS)})
-    cuda.compare(report, quick)
-    return report
-
-
 def plot(report: Report) -> str:
     """A bar for every comparison, as long as its ratio, as SVG; the line is where both take the same time."""
     rows = [row for row in report.rows if row.ratio is not None]
@@ -150,7 +135,12 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios into this file")
     args = parser.parse_args()
     torch.manual_seed(0)
-    report = (on_cuda if torch.cuda.is_available() else on_cpu)(args.quick)
+    if torch.cuda.is_available():
+        import _attention_cuda as cuda
+
+        report = cuda.measure(args.quick)
+    else:
+        report = on_cpu(args.quick)
     publish(report, args.output)
     if args.plot:
         args.plot.write_text(plot(report), encoding="utf-8")

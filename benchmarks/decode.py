@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from _decode_scene import RIVALS, Problem, check, rival_name, scene_of
+from _decode_scene import RIVALS, Problem, check, rival_name, scene_of, step_of
 from _program import command, medians, options, publish
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.pipeline import Pipeline
-from videogpt_kernels import LayerPool, Step, Visibility, decode_attention, store_rows
+from videogpt_kernels import LayerPool, Visibility, decode_attention, store_rows
 
 # B and R sequences, G key heads, S slots, M new rows, N rows held, D channels of a head
 PROTOCOL = (
@@ -145,15 +145,7 @@ def int8_error(cache: KVCache) -> float:
         outs = []
         for dtype in (torch.bfloat16, torch.int8):
             other = LayerPool.empty(key_heads=key_heads, slots=room, width=k.shape[-1], dtype=dtype)
-            step = Step(
-                rows=cache.length,
-                lengths=(0,),
-                places_B3=torch.tensor([[0, 0, 1]], dtype=torch.int32),
-                contiguous=True,
-                prompt_rows=1,
-                ring_rows=room - 1,
-                visibility=Visibility.causal(1),
-            )
+            step = step_of(Visibility.causal(1), 0, cache.length, room, prompt_rows=1)
             store_rows(k, v, other, step)
             outs.append(decode_attention(k.bfloat16(), other, step).float())
         errors.append(100 * float((outs[1] - outs[0]).norm() / outs[0].norm()))

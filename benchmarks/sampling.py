@@ -6,15 +6,13 @@ The rival of one sample is the same model without a cache, which runs the whole 
 the same codes, which is checked. A ratio above 1 is in our favour.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 
 import torch
-from _program import options, publish
+from _program import medians, options, publish
 
 from videogpt.evaluation.report import Report
 from videogpt.layouts.sequence import TokenSequence
@@ -34,17 +32,15 @@ DEMO_PROMPTS = (
 GREEDY = SamplingConfig(temperature=0.0)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def seconds(run: Callable[[], object], rounds: int = 1) -> float:
+    """Median wall time of a call."""
+    return medians([run], rounds)[0] / 1e3
 
 
-def command_seconds(*arguments: str) -> float:
-    """Wall time of one `videogpt` command in a process of its own."""
+def command_seconds(*arguments: str, rounds: int) -> float:
+    """Median wall time of a `videogpt` command in a process of its own."""
     command = [sys.executable, "-m", "videogpt", *arguments]
-    return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+    return seconds(lambda: subprocess.run(command, check=True, capture_output=True), rounds)
 
 
 def example(pipeline: Pipeline) -> Example:
@@ -89,20 +85,20 @@ def main() -> None:
     report = Report.start(f"python benchmarks/sampling.py --model {arguments.model}", protocol)
 
     pipeline(PROMPT)  # the first call of a process warms up memory and threads
-    guided = statistics.median(seconds(lambda: pipeline(PROMPT)) for _ in range(rounds))
+    guided = seconds(lambda: pipeline(PROMPT), rounds)
     report.add(f"one sample of {pipeline.max_frames} frames, model loaded", guided, "s")
     cached, uncached = codes_with_cache(pipeline, task), codes_without_cache(pipeline, task, count)
     if cached != uncached:
         raise SystemExit("the cache changes the codes: nothing was timed")
-    with_cache = statistics.median(seconds(lambda: codes_with_cache(pipeline, task)) for _ in range(rounds))
+    with_cache = seconds(lambda: codes_with_cache(pipeline, task), rounds)
     without = seconds(lambda: codes_without_cache(pipeline, task, count))
     name = "the same codes, likeliest, without guidance"
     report.add(name, with_cache, "s", rival="no cache", rival_value=without)
     with tempfile.TemporaryDirectory() as folder:
         chosen = ("--model", arguments.model, "--output", folder)
-        demo = statistics.median(command_seconds("sample", *DEMO_PROMPTS, *chosen) for _ in range(min(rounds, 3)))
+        demo = command_seconds("sample", *DEMO_PROMPTS, *chosen, rounds=min(rounds, 3))
     report.add("make demo after set-up (three prompts, one process)", demo, "s")
-    report.add("videogpt --help", statistics.median(command_seconds("--help") for _ in range(rounds)), "s")
+    report.add("videogpt --help", command_seconds("--help", rounds=rounds), "s")
     publish(report, arguments.output)
 
 

@@ -65,13 +65,10 @@ def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[E
         "decode": {"plain": lambda: tokenizer.decode(codes_BTHW)},
     }
     for way, make in {"torch.compile": _compiled, **{kind: _exported(kind) for kind in kinds}}.items():
-        try:
-            made = make(tokenizer, video_BCTHW, codes_BTHW)
-            for half, run in zip(ways, made, strict=True):
+        with leave_out(way, Exception):  # whatever this machine or this quantizer lacks
+            for half, run in zip(ways, make(tokenizer, video_BCTHW, codes_BTHW), strict=True):
                 run()
                 ways[half][way] = run
-        except Exception as error:  # noqa: BLE001 - whatever this machine or this quantizer lacks
-            leave_out(way, error)
     for half, runs in ways.items():
         plain, *others = (1e3 * FRAMES / milliseconds for milliseconds in medians(list(runs.values()), rounds))
         report.add(half, plain, "frames/s", lower_is_better=False)

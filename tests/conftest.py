@@ -3,6 +3,9 @@ and Triton's interpreter where none is."""
 
 import os
 import random
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -41,6 +44,21 @@ def same_random_numbers() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_two_processes() -> Callable[..., None]:
+    """Runs a program in two processes that find each other through torch.distributed; both have to end well."""
+
+    def run(program: str, *arguments: object) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        command = [sys.executable, "-c", program, *map(str, arguments)]
+        processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,19 @@ import yaml
 
 from videogpt import Pipeline, SamplingConfig
 from videogpt.cli import main
+from videogpt.inspection.inspect import inspect_path
 from videogpt_tokenizer import VideoTokenizer
 
 SAVED = Path(__file__).with_name("saved_by_0_1")
 EXPECTED = json.loads((SAVED / "expected.json").read_text())
 PROMPT = "a red circle moves left"
-FOLDERS = ("run/pretrained", "tokenizer-run/pretrained", "run/pretrained/tokenizer", "shards", "clip-codes")
+FOLDERS = {  # what was saved: what reads it
+    "run/pretrained": Pipeline.from_pretrained,
+    "tokenizer-run/pretrained": VideoTokenizer.from_pretrained,
+    "run/pretrained/tokenizer": VideoTokenizer.from_pretrained,
+    "shards": inspect_path,
+    "clip-codes": inspect_path,
+}
 
 
 @pytest.fixture
@@ -32,9 +39,10 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def written_by(path: Path) -> dict[str, Any]:
-    file = next(path / name for name in ("config.json", "manifest.json") if (path / name).is_file())
-    return json.loads(file.read_text())
+def written_by(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that says what a folder holds, and what it says."""
+    (file,) = (folder / name for name in ("config.json", "manifest.json") if (folder / name).is_file())
+    return file, json.loads(file.read_text())
 
 
 def test_the_model_loads_and_draws_the_same_codes(saved: Path) -> None:
@@ -59,23 +67,21 @@ def test_codes_of_whole_clips_become_clips(saved: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_run_of_the_model_goes_on_with_its_own_configuration(saved: Path) -> None:
-    assert main(["fit", "--config", "run/config.yaml", "--resume", "must", "--trainer.max_steps", "4"]) == 0
-    checkpoint = torch.load("run/checkpoints/last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 4
-    config = yaml.safe_load(Path("run/config.yaml").read_text())
-    names = config["model"]["class_path"], config["data"]["class_path"]
-    assert names == ("videogpt.VideoGPTTraining", "videogpt.TokenData")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_the_run_of_the_tokenizer_goes_on_with_its_own_configuration(saved: Path) -> None:
+@pytest.mark.parametrize(
+    "run, flags, model, data",
+    [
+        ("run", ["--resume", "must", "--trainer.max_steps", "4"], "videogpt.VideoGPTTraining", "videogpt.TokenData"),
+        ("tokenizer-run", ["--resume=must", "--trainer.max_steps=4"], "videogpt_tokenizer.TokenizerTraining",
+         "videogpt_tokenizer.ClipDataModule"),
+    ],
+    ids=["model", "tokenizer"],
+)  # fmt: skip
+def test_a_run_goes_on_with_its_own_configuration(run: str, flags: list[str], model: str, data: str, saved: Path):
     assert main(["world", "shapes", "--output", "clips", "--clips", "6", "--seed", "1"]) == 0
-    assert main(["fit", "--config", "tokenizer-run/config.yaml", "--resume=must", "--trainer.max_steps=4"]) == 0
-    assert torch.load("tokenizer-run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
-    config = yaml.safe_load(Path("tokenizer-run/config.yaml").read_text())
-    names = config["model"]["class_path"], config["data"]["class_path"]
-    assert names == ("videogpt_tokenizer.TokenizerTraining", "videogpt_tokenizer.ClipDataModule")
+    assert main(["fit", "--config", f"{run}/config.yaml", *flags]) == 0
+    assert torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    config = yaml.safe_load(Path(run, "config.yaml").read_text())
+    assert (config["model"]["class_path"], config["data"]["class_path"]) == (model, data)
 
 
 def test_former_names_are_understood_on_the_command_line(saved: Path) -> None:
@@ -87,7 +93,7 @@ def test_former_names_are_understood_on_the_command_line(saved: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_files_of_0_1_carry_no_version_and_those_of_today_do(folder: str, saved: Path) -> None:
-    assert "version" not in written_by(saved / folder)
+    assert "version" not in written_by(saved / folder)[1]
 
 
 def test_what_is_written_today_carries_a_version(saved: Path) -> None:
@@ -98,22 +104,14 @@ def test_what_is_written_today_carries_a_version(saved: Path) -> None:
     assert main(["tokenize", "clips", *tokenizer, "--output", "new-shards", "--num-frames", "9", "--size", "16"]) == 0
     assert main(["tokenize", "clips", *tokenizer, "--output", "new-codes", "--num-frames", "all", "--size", "16"]) == 0
     for folder in ("model", "model/tokenizer", "new-shards", "new-codes"):
-        assert written_by(saved / folder)["version"] >= 1
+        assert written_by(saved / folder)[1]["version"] >= 1
 
 
 @pytest.mark.parametrize("version", [0, 99, "2", True])
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_later_version_is_refused_in_one_line(folder: str, version: object, saved: Path) -> None:
-    name = "config.json" if (saved / folder / "config.json").is_file() else "manifest.json"
-    path = saved / folder / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    path, content = written_by(saved / folder)
+    path.write_text(json.dumps(content | {"version": version}))
     with pytest.raises(ValueError, match="version is .* is the newest known") as error:
-        if name == "config.json" and "layout" in json.loads(path.read_text()):
-            Pipeline.from_pretrained(saved / folder, "cpu")
-        elif name == "config.json":
-            VideoTokenizer.from_pretrained(saved / folder)
-        else:
-            from videogpt.inspection.inspect import inspect_path
-
-            inspect_path(saved / folder)
+        FOLDERS[folder](saved / folder)
     assert str(path.relative_to(saved)) in str(error.value) and "\n" not in str(error.value)

@@ -18,14 +18,15 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from timeit import timeit
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -44,9 +45,9 @@ PARTS = ("codes", "evaluate", "losses")
 Found = dict[str, Any]
 
 
-def hash_of(codes: Tensor) -> str:
-    """Sixteen digits that tell codes apart."""
-    return hashlib.sha256(codes.cpu().long().contiguous().numpy().tobytes()).hexdigest()[:16]
+def hash_of(data: bytes) -> str:
+    """Sixteen digits that tell codes or files apart."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 @contextmanager
@@ -59,11 +60,8 @@ def decoded_codes() -> Iterator[list[Tensor]]:
         seen.append(codes_BTHW.clone())
         return decode(self, codes_BTHW)
 
-    stream.decode = noting
-    try:
+    with patch.object(stream, "decode", noting):
         yield seen
-    finally:
-        stream.decode = decode
 
 
 def codes() -> Found:
@@ -85,7 +83,7 @@ def codes() -> Found:
             run()
         latents = 3 if name == "short" else frames
         batches = [torch.cat(seen[start : start + latents], dim=1) for start in range(0, len(seen), latents)]
-        found[name] = [hash_of(codes_THW) for codes_BTHW in batches for codes_THW in codes_BTHW]
+        found[name] = [hash_of(x_THW.cpu().long().numpy().tobytes()) for x_BTHW in batches for x_THW in x_BTHW]
     return found
 
 
@@ -119,8 +117,7 @@ def logged(run: Path) -> Found:
     for name, events in events_of(run):
         if name.startswith(("train/", "val/")):
             values.setdefault(name, {}).update({str(event.step): event.value for event in events})
-    weights = (run / "pretrained" / "model.safetensors").read_bytes()
-    return values | {"weights": hashlib.sha256(weights).hexdigest()[:16]}
+    return values | {"weights": hash_of((run / "pretrained" / "model.safetensors").read_bytes())}
 
 
 @contextmanager
@@ -155,15 +152,14 @@ def losses() -> Found:
         # The end of the schedule is that of the whole run in both halves.
         fit(model, "runs/resumed", "--trainer.limit_train_batches", 15, "--trainer.max_epochs", 1)
         found["model, resumed"] = fit(model, "runs/resumed", "--resume", "must")
-        tokens = (folder / "tokens" / "shapes-1k" / "codes.npy").read_bytes()
-        found["tokens"] = hashlib.sha256(tokens).hexdigest()[:16]
+        found["tokens"] = hash_of((folder / "tokens" / "shapes-1k" / "codes.npy").read_bytes())
     return found
 
 
 def stopwatch() -> dict[str, float]:
     """Seconds of a guided sample of `shapes`, and of a training step of each tiny configuration: medians."""
     pipeline = Pipeline.from_pretrained("shapes", device="cpu")
-    samples = [_seconds(partial(pipeline, PROMPTS[0], seed=seed)) for seed in range(7)]
+    samples = [timeit(partial(pipeline, PROMPTS[0], seed=seed), number=1) for seed in range(7)]
     found = {"sample": median(samples[1:])}
     with with_data() as folder:
         few = ("--trainer.log_every_n_steps", 1, "--trainer.max_steps", 60, "--trainer.limit_val_batches", 1)
@@ -174,12 +170,6 @@ def stopwatch() -> dict[str, float]:
             videogpt("fit", "--config", config, *few, "--trainer.accelerator", "cpu", folder=folder)
             found[f"{kind} step"] = _seconds_per_step(folder / run)
     return found
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 def _seconds_per_step(run: Path) -> float:

@@ -56,7 +56,7 @@ def decode_attention(
 
         return triton_decode_attention(q_BHMD, pool, step, scale)
     if pool.quantized:
-        return _attend_int8(q_BHMD, *(_contiguous_pieces if step.contiguous else _gathered_piece)(pool, step), scale)
+        return _attend_int8(q_BHMD, *_pieces(pool, step), scale)
     if step.contiguous:
         end, (key_heads, _, width) = step.start + step.rows, pool.keys_GSD.shape
         shape = (key_heads, q_BHMD.shape[0], -1, width)
@@ -78,18 +78,15 @@ def _attend_gathered(q_BHMD: Tensor, pool: LayerPool, step: Step, scale: float) 
     return rearrange(out_BGRD, "b g (r m) d -> b (g r) m d", m=step.rows)
 
 
-def _contiguous_pieces(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
-    """The prefix and the window, or all rows so far, as views; and the mask over them."""
+def _pieces(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
+    """The prefix and the window, or all rows so far, as views; else a copy of all rows held. And the mask over them."""
+    if not step.contiguous:
+        return [[x[:, step.held_slots_BN] for x in pool if x is not None]], step.bias_B1MN
     key = (step.start, step.rows, step.start + step.rows, torch.float32)
     bias = step.visibility.once("decode", key, lambda: KeyBias.build(step.visibility, *key))
     batch = len(step.lengths)
     whole = [x.unflatten(1, (batch, -1)) for x in pool if x is not None]
     return [[x[:, :, rows] for x in whole] for rows in bias.keys], bias.bias_B1MS
-
-
-def _gathered_piece(pool: LayerPool, step: Step) -> tuple[list[_Piece], Tensor]:
-    """A copy of all rows held, in the order of their places; and the mask over them."""
-    return [[x[:, step.held_slots_BN] for x in pool if x is not None]], step.bias_B1MN
 
 
 def _attend_int8(q_BHMD: Tensor, pieces: list[_Piece], bias_B1MN: Tensor, scale: float) -> Tensor:

@@ -38,22 +38,15 @@ def row_blocks_attention(
     q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, visibility: Visibility, *, query_start: int, scale: float
 ) -> Tensor:
     """As `videogpt_kernels.attention`."""
-    key = (query_start, q_BHMD.shape[2], k_BGND.shape[2], q_BHMD.dtype)
-    blocks = visibility.once("row blocks", key, lambda: _blocks(visibility, *key))
-    outs = [_attend(q_BHMD[:, :, rows], k_BGND, v_BGND, bias, scale) for rows, bias in blocks]
-    return torch.cat(outs, dim=2)
+    rows, keys, dtype = q_BHMD.shape[2], k_BGND.shape[2], q_BHMD.dtype
 
+    def build() -> list[KeyBias]:
+        counts = {start: min(BLOCK_ROWS, rows - start) for start in range(0, rows, BLOCK_ROWS)}
+        return [KeyBias.build(visibility, query_start + start, n, keys, dtype) for start, n in counts.items()]
 
-def _blocks(
-    visibility: Visibility, query_start: int, num_queries: int, num_keys: int, dtype: torch.dtype
-) -> list[tuple[slice, KeyBias]]:
-    """Query rows, and what they see."""
-    blocks = []
-    for start in range(0, num_queries, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, num_queries)
-        bias = KeyBias.build(visibility, query_start + start, stop - start, num_keys, dtype)
-        blocks.append((slice(start, stop), bias))
-    return blocks
+    biases = visibility.once("row blocks", (query_start, rows, keys, dtype), build)
+    blocks = zip(q_BHMD.split(BLOCK_ROWS, dim=2), biases, strict=True)
+    return torch.cat([_attend(q, k_BGND, v_BGND, bias, scale) for q, bias in blocks], dim=2)
 
 
 def _attend(q_BHMD: Tensor, k_BGND: Tensor, v_BGND: Tensor, bias: KeyBias, scale: float) -> Tensor:

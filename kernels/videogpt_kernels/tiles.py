@@ -1,7 +1,7 @@
 """Which tiles of keys each tile of queries visits, and the reverse: what no row of a tile sees costs nothing.
 
-    plan = plan_queries(visibility, query_start, num_queries, num_keys, shape)     # forward, and dq
-    plan = plan_keys(visibility, query_start, num_queries, num_keys, shape)        # dk and dv
+    plan = plan_tiles(visibility, query_start, num_queries, num_keys, shape)                  # forward, and dq
+    plan = plan_tiles(visibility, query_start, num_queries, num_keys, shape, reverse=True)    # dk and dv
 
 Row intervals need ranges of tiles. A `tile_window` needs lists, and tiles that begin where a tile of the body
 does. Everything is computed on the device of the visibility without waiting for it, and depends on no input of
@@ -66,22 +66,19 @@ def why_no_plan(visibility: Visibility) -> str | None:
     return None
 
 
-def plan_queries(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, shape: TileShape) -> Plan:
-    """Tiles of keys that each tile of queries visits: those that hold something visible, and few others."""
+def plan_tiles(
+    visibility: Visibility, query_start: int, num_queries: int, num_keys: int, shape: TileShape, reverse: bool = False
+) -> Plan:
+    """Tiles of keys that each tile of queries visits: those that hold something visible, and few others.
+
+    With `reverse`, the tiles of queries that each tile of keys is visited by.
+    """
     limits_B4M = row_limits(visibility, query_start, num_queries)
     if visibility.tile_window is None:
-        return Plan(limits_B4M, key_ranges(limits_B4M, num_keys, shape))
+        ranges_BT4 = key_ranges(limits_B4M, num_keys, shape)
+        return Plan(limits_B4M, query_ranges(ranges_BT4, num_keys, shape) if reverse else ranges_BT4)
     needed_TS, margins = _needed(visibility, query_start, num_queries, num_keys, shape)
-    return Plan(limits_B4M, _lists(needed_TS), margins)
-
-
-def plan_keys(visibility: Visibility, query_start: int, num_queries: int, num_keys: int, shape: TileShape) -> Plan:
-    """Tiles of queries that each tile of keys is visited by."""
-    limits_B4M = row_limits(visibility, query_start, num_queries)
-    if visibility.tile_window is None:
-        return Plan(limits_B4M, query_ranges(key_ranges(limits_B4M, num_keys, shape), num_keys, shape))
-    needed_TS, margins = _needed(visibility, query_start, num_queries, num_keys, shape)
-    return Plan(limits_B4M, _lists(needed_TS.mT), margins)
+    return Plan(limits_B4M, _lists(needed_TS.mT if reverse else needed_TS), margins)
 
 
 def row_limits(visibility: Visibility, query_start: int, num_queries: int) -> Tensor:

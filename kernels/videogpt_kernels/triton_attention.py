@@ -15,7 +15,7 @@ from triton import knobs
 
 from videogpt_kernels import backward, forward
 from videogpt_kernels.launches import WIDTHS, Launches, architecture_of, channels_side_by_side, launches_for
-from videogpt_kernels.tiles import Plan, plan_keys, plan_queries, why_no_plan
+from videogpt_kernels.tiles import Plan, plan_tiles, why_no_plan
 from videogpt_kernels.visibility import Visibility
 
 # B batch, H query heads, G key heads, M query rows, N key rows, D head dimension, T and S tiles of rows of each
@@ -65,9 +65,9 @@ def _plan(
 ) -> tuple[Any, ...]:
     """Who sees whom as the operators take it: limits, visits of the three kernels, margins, rows of a window's tile."""
     rows = (visibility, query_start, num_queries, num_keys)
-    limits_B4M, visits, margins = plan_queries(*rows, launches.forward.tile)
-    dq_visits = plan_queries(*rows, launches.dq.tile).visits
-    dkv_visits = plan_keys(*rows, launches.dkv.tile).visits
+    limits_B4M, visits, margins = plan_tiles(*rows, launches.forward.tile)
+    dq_visits = plan_tiles(*rows, launches.dq.tile).visits
+    dkv_visits = plan_tiles(*rows, launches.dkv.tile, reverse=True).visits
     tile_tokens = 0 if visibility.tile_window is None else visibility.tile_window.tile_tokens
     return limits_B4M, visits, dq_visits, dkv_visits, list(margins), tile_tokens
 

@@ -31,11 +31,6 @@ RULES = {
 }
 
 
-def visibility_of(batch: int, rules: dict) -> Visibility:
-    prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
-    return Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
-
-
 class Scene(NamedTuple):
     """Sequences as they would be without a cache, and the cache that holds all of them but the last rows' queries."""
 
@@ -66,23 +61,20 @@ def scene(
     Where `contiguous`, sequences lie in their order, and steps say so.
     """
     batch, end = len(lengths), max(lengths) + rows
-    visibility = visibility_of(batch, rules)
+    prefix_B = torch.arange(batch, dtype=torch.int32) * 5 % (VIDEO_START + 1)
+    k, v = torch.randn(2, batch, heads[1], end, width).to(DEVICE, dtype)
     if shared:
-        table = visibility.documents_BK3[-1:].expand(batch, 1, 3).contiguous()
-        visibility = replace(visibility, documents_BK3=table)
-    k, v = (torch.randn(batch, heads[1], end, width).to(DEVICE, dtype) for _ in range(2))
-    if shared:
+        prefix_B[:] = prefix_B[-1]
         for x in (k, v):
             x[:, :, :VIDEO_START] = x[:1, :, :VIDEO_START]
+    visibility = Visibility.prefix_body(prefix_B, VIDEO_START, **rules).to(DEVICE)
     size = VIDEO_START + ring_rows
     pool = LayerPool.empty(key_heads=heads[1], slots=batch * size, width=width, dtype=held or dtype, device=DEVICE)
     for x in pool:
         if x is not None and x.is_floating_point():
             x.fill_(torch.nan)
     # Sequences lie in an order of their own, so that nothing works by chance.
-    first = [(b * 2 + 1) % batch * size if batch % 2 else (batch - 1 - b) * size for b in range(batch)]
-    if contiguous:
-        first = [b * size for b in range(batch)]
+    first = [(b if contiguous else (b + 1) % batch) * size for b in range(batch)]
 
     def step(rows: int, lengths: tuple[int, ...], contiguous: bool = False) -> Step:
         places = [(n, first[0] if shared else own, own + VIDEO_START) for n, own in zip(lengths, first, strict=True)]
@@ -252,57 +244,59 @@ def test_operators_are_registered_as_torch_wants_them():
 
 
 @pytest.mark.parametrize(
-    "change, word",
+    "q, impl, word",
     [
-        ({"q": torch.zeros(2, 4, 3, 16)}, "q has 2 x 3 rows, the step has 2 x 2"),
-        ({"q": torch.zeros(1, 4, 2, 16)}, "q has 1 x 2 rows, the step has 2 x 2"),
-        ({"q": torch.zeros(2, 3, 2, 16)}, "q has 3 heads"),
-        ({"q": torch.zeros(2, 4, 2, 24)}, "width 24, the cache 2 of width 16"),
-        ({"q": torch.zeros(2, 4, 2, 16).half()}, "q is torch.float16, the cache holds torch.float32"),
-        ({"q": torch.zeros(2, 4, 2, 16, device="meta")}, "move all to one device"),
-        ({"impl": "fastest"}, "choose auto, triton, torch"),
+        (torch.zeros(2, 4, 3, 16), "auto", "q has 2 x 3 rows, the step has 2 x 2"),
+        (torch.zeros(1, 4, 2, 16), "auto", "q has 1 x 2 rows, the step has 2 x 2"),
+        (torch.zeros(2, 3, 2, 16), "auto", "q has 3 heads"),
+        (torch.zeros(2, 4, 2, 24), "auto", "width 24, the cache 2 of width 16"),
+        (torch.zeros(2, 4, 2, 16).half(), "auto", "q is torch.float16, the cache holds torch.float32"),
+        (torch.zeros(2, 4, 2, 16, device="meta"), "auto", "move all to one device"),
+        (torch.zeros(2, 4, 2, 16), "fastest", "choose auto, triton, torch"),
     ],
 )
-def test_misfits_are_refused_by_name(change: dict, word: str):
+def test_misfits_are_refused_by_name(q: Tensor, impl: str, word: str):
     made = scene({}, (20, 14), 2)
-    given = {"q": made.q, "impl": "auto"} | change
-    q = given["q"] if given["q"].is_meta else given["q"].to(DEVICE)
     with pytest.raises(ValueError, match=word):
-        decode_attention(q, made.pool, made.step, impl=given["impl"])
-
-
-@pytest.mark.parametrize(
-    "shape, gains, word",
-    [
-        ((2, 3, 8, 16), 6, "qkv has 2 x 3 rows"),
-        ((2, 2, 4, 16), 2, "qkv has 4 heads"),
-        ((2, 2, 8, 24), 6, "width 24"),
-        ((2, 2, 8, 16), 8, "qk has 6 heads of width 16, gain is of shape \\(8,\\): give one gain per head"),
-    ],
-)
-def test_what_is_written_must_fit(shape: tuple[int, ...], gains: int, word: str):
-    made, turn = scene({}, (20, 14), 2), torch.ones(1, 2, 1, 16, device=DEVICE)
-    with pytest.raises(ValueError, match=word):
-        write_cache(torch.zeros(shape, device=DEVICE), torch.ones(gains, device=DEVICE), turn, turn, *made[3:])
+        decode_attention(q if q.is_meta else q.to(DEVICE), made.pool, made.step, impl=impl)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-@pytest.mark.parametrize("shape", [(1, 1, 1, 16), (1, 0, 1, 16), (3, 2, 1, 16), (1, 2, 1, 8)])
-def test_angles_must_fit(shape: tuple[int, ...], impl: str):
-    made, turn = scene({}, (20, 14), 2), torch.ones(shape, device=DEVICE)
-    qkv, gain = torch.zeros(2, 2, 8, 16, device=DEVICE), torch.ones(6, device=DEVICE)
-    with pytest.raises(ValueError, match="cos, sin are of shape"):
-        write_cache(qkv, gain, turn, turn, *made[3:], impl=impl)
+@pytest.mark.parametrize(
+    "shape, gains, turn, word",
+    [
+        ((2, 3, 8, 16), 6, (1, 2, 1, 16), "qkv has 2 x 3 rows"),
+        ((2, 2, 4, 16), 2, (1, 2, 1, 16), "qkv has 4 heads"),
+        ((2, 2, 8, 24), 6, (1, 2, 1, 16), "width 24"),
+        (
+            (2, 2, 8, 16),
+            8,
+            (1, 2, 1, 16),
+            "qk has 6 heads of width 16, gain is of shape .8,.: give one gain per head",
+        ),
+        *(
+            ((2, 2, 8, 16), 6, turn, "cos, sin are of shape")
+            for turn in [(1, 1, 1, 16), (1, 0, 1, 16), (3, 2, 1, 16), (1, 2, 1, 8)]
+        ),
+    ],
+)
+def test_what_is_written_must_fit(shape: tuple[int, ...], gains: int, turn: tuple[int, ...], word: str, impl: str):
+    made = scene({}, (20, 14), 2)
+    qkv, gain, angle = (torch.ones(size, device=DEVICE) for size in (shape, gains, turn))
+    with pytest.raises(ValueError, match=word):
+        write_cache(qkv, gain, angle, angle, made.pool, made.step, impl=impl)
 
 
 def test_pools_of_another_make_are_refused():
     made = scene({}, (20, 14), 2)
-    for values in (made.pool.values_GSD.mT.contiguous().mT, made.pool.values_GSD[:, :-1]):
-        with pytest.raises(ValueError, match="make both alike"):
-            decode_attention(made.q, made.pool._replace(values_GSD=values), made.step, impl="triton")
-    scales = torch.ones(2, 422, device=DEVICE)
-    with pytest.raises(ValueError, match="scales that do not fit"):
-        decode_attention(made.q, made.pool._replace(key_scales_GS=scales), made.step, impl="triton")
+    values, scales = made.pool.values_GSD, torch.ones(2, 422, device=DEVICE)
+    for pool, word in (
+        (made.pool._replace(values_GSD=values.mT.contiguous().mT), "make both alike"),
+        (made.pool._replace(values_GSD=values[:, :-1]), "make both alike"),
+        (made.pool._replace(key_scales_GS=scales), "scales that do not fit"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            decode_attention(made.q, pool, made.step, impl="triton")
 
 
 def test_gradients_end_at_the_cache():

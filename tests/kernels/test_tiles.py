@@ -9,7 +9,7 @@ from torch import Tensor
 
 from videogpt_kernels import Document, Visibility
 from videogpt_kernels.tile_window import TileWindow
-from videogpt_kernels.tiles import Plan, TileShape, key_ranges, plan_keys, plan_queries, query_ranges, row_limits
+from videogpt_kernels.tiles import Plan, TileShape, key_ranges, plan_tiles, query_ranges, row_limits
 
 # B batch, M query rows, N key rows, T tiles of query rows, S tiles of key rows
 
@@ -100,7 +100,7 @@ def test_lists_of_a_tile_window_are_what_is_needed(seed: int):
     )
     query_start, rows = random.choice([0, random.randint(0, 40)]), random.randint(1, 200)
     keys, shape = query_start + rows + random.choice([0, 11]), TileShape(random.choice([8, 16]), random.choice([8, 16]))
-    plan = plan_queries(visibility, query_start, rows, keys, shape)
+    plan, back = (plan_tiles(visibility, query_start, rows, keys, shape, reverse) for reverse in (False, True))
     before_rows, before_keys = plan.margins
     visible_BMN = F.pad(visibility.dense(query_start, rows, keys), (before_keys, 0, before_rows, 0))
     needed_TS = needed(visible_BMN, shape).any(0)
@@ -116,7 +116,7 @@ def test_lists_of_a_tile_window_are_what_is_needed(seed: int):
     first_code = body_start + visibility.frame_offset
     before_codes_S = torch.arange(needed_TS.shape[1]) * shape.keys - before_keys < first_code
     assert not (visited_TS & ~needed_TS)[:, ~before_codes_S].any(), "a tile of the video is visited for nothing"
-    assert listed(plan_keys(visibility, query_start, rows, keys, shape), len(needed_TS)).equal(visited_TS.mT)
+    assert listed(back, len(needed_TS)).equal(visited_TS.mT)
 
 
 def test_plans_are_computed_where_the_visibility_lies():
@@ -126,5 +126,5 @@ def test_plans_are_computed_where_the_visibility_lies():
         Visibility.causal(2, "meta"),
         Visibility.prefix_body(prefix_B, 3, frame_tokens=32, tile_window=window),
     ):
-        for plan in (plan_queries, plan_keys):
-            assert plan(visibility, 0, 40, 40, TileShape(16, 16)).visits.device.type == "meta"
+        for reverse in (False, True):
+            assert plan_tiles(visibility, 0, 40, 40, TileShape(16, 16), reverse).visits.device.type == "meta"

@@ -25,17 +25,12 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def windows(frame_tokens: int) -> st.SearchStrategy[TileWindow]:
+@st.composite
+def windows(draw: st.DrawFn, frame_tokens: int) -> TileWindow:
     """Frames of one row or one column of tiles, of one row or all rows of the frame each."""
-    shapes = st.sampled_from([(1, 1, frame_tokens), (1, frame_tokens, 1), (frame_tokens, 1, 1)])
-    return st.builds(
-        lambda shape, high, wide: TileWindow(
-            tile_tokens=shape[0], tiles_high=shape[1], tiles_wide=shape[2], reach_high=high, reach_wide=wide
-        ),
-        shapes,
-        st.integers(0, 2),
-        st.integers(0, 2),
-    )
+    tile, high, wide = draw(st.permutations([1, 1, frame_tokens]))
+    reach = {"reach_high": draw(st.integers(0, 2)), "reach_wide": draw(st.integers(0, 2))}
+    return TileWindow(tile_tokens=tile, tiles_high=high, tiles_wide=wide, **reach)
 
 
 @st.composite
@@ -151,50 +146,36 @@ def test_causal_is_the_triangle():
     assert Visibility.causal(2).dense(0, 4, 4).equal(torch.ones(2, 4, 4).tril().bool())
 
 
-@pytest.mark.parametrize(
-    "setting, word",
-    [
-        ({"prefix_B": torch.tensor([1, 2])}, "prefix_B is torch.int64"),
-        ({"prefix_B": torch.tensor([5], dtype=torch.int32)}, "body_start=4"),
-        ({"prefix_B": torch.tensor([-1], dtype=torch.int32)}, "prefix_B spans -1"),
-        ({"body_start": -1}, "body_start is -1"),
-        ({"frame_tokens": 0}, "frame_tokens is 0"),
-        ({"frame_offset": 2}, "frame_offset is 2"),
-        ({"window_frames": 0}, "window_frames is 0"),
-        ({"tile_window": TileWindow(tile_tokens=4, tiles_high=1, tiles_wide=1, reach_high=0, reach_wide=0)}, "has 4"),
-    ],
-)
-def test_contradictions_are_refused_by_name(setting: dict, word: str):
+def prefix_body(**setting: Any) -> Visibility:
     good = {"prefix_B": torch.tensor([3], dtype=torch.int32), "body_start": 4}
+    return Visibility.prefix_body(**(good | setting))
+
+
+ONE_TILE = TileWindow(tile_tokens=4, tiles_high=1, tiles_wide=1, reach_high=0, reach_wide=0)
+PACKED = Visibility.packed([[Document(2, 3), Document(1, 4)]])
+REFUSED = {
+    "prefix_B is torch.int64": lambda: prefix_body(prefix_B=torch.tensor([1, 2])),
+    "body_start=4": lambda: prefix_body(prefix_B=torch.tensor([5], dtype=torch.int32)),
+    "prefix_B spans -1": lambda: prefix_body(prefix_B=torch.tensor([-1], dtype=torch.int32)),
+    "body_start is -1": lambda: prefix_body(body_start=-1),
+    "frame_tokens is 0": lambda: prefix_body(frame_tokens=0),
+    "frame_offset is 2": lambda: prefix_body(frame_offset=2),
+    "window_frames is 0": lambda: prefix_body(window_frames=0),
+    "has 4": lambda: prefix_body(tile_window=ONE_TILE),
+    "torch.float32": lambda: Visibility(documents_BK3=torch.zeros(1, 1, 3)),
+    r"shape \(1, 3\)": lambda: Visibility(documents_BK3=torch.zeros(1, 3, dtype=torch.int32)),
+    "ascending": lambda: Visibility(documents_BK3=torch.tensor([[[0, 3, 3], [2, 4, 4]]], dtype=torch.int32)),
+    "the first is 0": lambda: Visibility(documents_BK3=torch.tensor([[[1, 3, 3]]], dtype=torch.int32)),
+    "-1 prefix and 3 body rows": lambda: Visibility.packed([[Document(-1, 3)]]),
+    "no common body_start": lambda: PACKED.body_start,
+    "no prefix": lambda: PACKED.prefix_B,
+}
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_contradictions_are_refused_by_name(word: str):
     with pytest.raises(ValueError, match=word):
-        Visibility.prefix_body(**(good | setting))
-
-
-@pytest.mark.parametrize(
-    "table, word",
-    [
-        (torch.zeros(1, 1, 3), "torch.float32"),
-        (torch.zeros(1, 3, dtype=torch.int32), r"shape \(1, 3\)"),
-        (torch.tensor([[[0, 3, 3], [2, 4, 4]]], dtype=torch.int32), "ascending"),
-        (torch.tensor([[[1, 3, 3]]], dtype=torch.int32), "the first is 0"),
-    ],
-)
-def test_a_table_that_is_none_is_refused(table: torch.Tensor, word: str):
-    with pytest.raises(ValueError, match=word):
-        Visibility(documents_BK3=table)
-
-
-def test_lengths_below_zero_are_refused():
-    with pytest.raises(ValueError, match="-1 prefix and 3 body rows"):
-        Visibility.packed([[Document(-1, 3)]])
-
-
-def test_packed_documents_have_no_common_geometry():
-    v = Visibility.packed([[Document(2, 3), Document(1, 4)]])
-    with pytest.raises(ValueError, match="no common body_start"):
-        _ = v.body_start
-    with pytest.raises(ValueError, match="no prefix"):
-        _ = v.prefix_B
+        REFUSED[word]()
 
 
 def test_once_builds_again_only_for_another_key():

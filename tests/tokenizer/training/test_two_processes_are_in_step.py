@@ -1,9 +1,6 @@
 """Two processes learn one codebook from the clips of both, and keep the same averages of the adversary."""
 
-import os
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 
 ONE_OF_TWO = """
 import os
@@ -45,10 +42,5 @@ os._exit(0)  # gloo's own threads may outlive its process group, and abort a Pyt
 """
 
 
-def test_two_processes_stay_in_step():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-c", ONE_OF_TWO]
-    processes = [subprocess.Popen(command, env=common | {"RANK": str(rank)}) for rank in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+def test_two_processes_stay_in_step(in_two_processes: Callable[..., None]):
+    in_two_processes(ONE_OF_TWO)
