@@ -32,8 +32,7 @@ def pipeline(tiny_model: SavedModel) -> Pipeline:
 def test_bits_are_those_of_the_logits(pipeline, clips):
     measured = encode_and_measure(pipeline, list(ClipFolder(clips))[:2], SkippedClips(2))
     assert measured.pixels_per_clip == 9 * 16 * 24
-    model = pipeline.model
-    total = 0.0
+    model, total = pipeline.model, 0.0
     for record, codes_THW in zip(measured.records, measured.codes_BTHW, strict=True):
         sequence = model.task.pack([Example(model.text_tokenizer.encode(record.caption), codes_THW)])
         with torch.no_grad():
@@ -61,12 +60,14 @@ def test_evaluate_measures_a_folder_of_clips(model_folder, clips):
 
 
 def test_nothing_to_measure_is_refused(model_folder, tmp_path):
-    with pytest.raises(ValueError, match="clips is 0"):
-        evaluate(model_folder, num_clips=0)
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        evaluate(model_folder, data=tmp_path)
-    with pytest.raises(ValueError, match="no data is given"):
-        evaluate(model_folder, sheets=tmp_path)
+    refused = {
+        "clips is 0": {"num_clips": 0},
+        str(tmp_path): {"data": tmp_path},
+        "no data is given": {"sheets": tmp_path},
+    }
+    for complaint, asked in refused.items():
+        with pytest.raises(ValueError, match=complaint):
+            evaluate(model_folder, **asked)
 
 
 def test_a_bad_clip_is_left_out_and_named(pipeline, clips, tmp_path):

@@ -11,7 +11,6 @@ import torch
 from videogpt.tokens.reader import TokenShardReader
 from videogpt.tokens.shards import TokenShardsManifest
 from videogpt.tokens.writer import tokenize_clips
-from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 NUM_CLIPS = 7
@@ -36,8 +35,8 @@ def test_small_codebook_takes_a_byte_and_another_two(shards: Path, clips: Path, 
     "count, frames, starts",
     [(1, 18, [0]), (2, 18, [0, 13]), (4, 18, [0, 4, 9, 13]), (9, 6, [0, 1]), ("all", 18, [0, 6, 13]), ("all", 5, [0])],
 )
-def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, count, frames: int, starts: list[int]) -> None:
-    clip = Clip(torch.randint(0, 256, (frames, 8, 8, 3)).to(torch.uint8), 5)
+def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, random_clip, count, frames, starts) -> None:
+    clip = random_clip(frames, 8, 8, fps=5)
     (tmp_path / "clips").mkdir()
     clip.write(tmp_path / "clips" / "a.avi")
     tokenize_clips(tmp_path / "clips", tokenizer, tmp_path / "tokens", num_frames=5, size=8, clips_per_source=count)
