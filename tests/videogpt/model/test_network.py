@@ -51,11 +51,6 @@ def prompt(texts: list[list[int]]) -> TokenSequence:
     return TASK.prompt([Example(text) for text in texts], 3).given
 
 
-def some_rows(sequence: TokenSequence, start: int, end: int) -> TokenSequence:
-    ids_BN, positions_BN3 = sequence.ids_BN[:, start:end], sequence.positions_BN3[:, start:end]
-    return TokenSequence(ids_BN=ids_BN, positions_BN3=positions_BN3, visibility=sequence.visibility)
-
-
 def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tensor) -> torch.Tensor:
     sequence = pack(texts, codes_BTHW)
     return model.logits(model.hidden(sequence)[:, sequence.visibility.body_start :], VIDEO_IDS)
@@ -67,7 +62,8 @@ def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tens
 def test_cached_decoding_equals_one_forward(chunks: list[int], kv_heads: int) -> None:
     model, sequence = network(kv_heads=kv_heads), pack(TEXTS, clips())
     cache = KVCache(model.config, prompts=3, prompt_rows=17, rows=35)
-    parts = [model(some_rows(sequence, cache.length, cache.length + count), cache) for count in chunks]
+    pieces = zip(sequence.ids_BN.split(chunks, dim=1), sequence.positions_BN3.split(chunks, dim=1), strict=True)
+    parts = [model(dataclasses.replace(sequence, ids_BN=ids, positions_BN3=at), cache) for ids, at in pieces]
     assert cache.length == sequence.ids_BN.shape[1] == 52
     assert_equal(torch.cat(parts, dim=1), model(sequence))
 
@@ -213,17 +209,13 @@ def test_the_norm_is_that_of_torch_and_safe_at_zero() -> None:
 def test_rotary_scores_depend_on_distance_in_each_axis(axis: int) -> None:
     q, k = torch.randn(2, 1, 1, 1, 24)
 
-    def score(q_place: list[int], k_place: list[int]) -> float:
-        turned = [
-            qk_rope(x, torch.ones(1), *rotation_at(torch.tensor([[place]]), head_dim=24, base=100.0))
-            for x, place in ((q, q_place), (k, k_place))
-        ]
-        return float((turned[0] * turned[1]).sum())
+    def turned(x: torch.Tensor, place_3: torch.Tensor) -> torch.Tensor:
+        return qk_rope(x, torch.ones(1), *rotation_at(place_3[None, None], head_dim=24, base=100.0))
 
-    step = [int(index == axis) for index in range(3)]
-    moved = [place + 5 for place in step]
-    assert score(moved, [5, 5, 5]) == pytest.approx(score(step, [0, 0, 0]), abs=1e-5)
-    assert abs(score(step, [0, 0, 0]) - score([0, 0, 0], [0, 0, 0])) > 1e-3
+    zero, step = torch.zeros(3, dtype=torch.int64), torch.eye(3, dtype=torch.int64)[axis]
+    pairs = ((step, zero), (step + 5, zero + 5), (zero, zero))
+    apart, moved, together = (float((turned(q, one) * turned(k, other)).sum()) for one, other in pairs)
+    assert moved == pytest.approx(apart, abs=1e-5) and abs(apart - together) > 1e-3
 
 
 @pytest.mark.parametrize(
