@@ -1,7 +1,6 @@
 """A tiny tokenizer and a complete tiny model with random weights, clips of random pixels, and commands as a user has
 them, for all tests."""
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from videogpt.layouts.config import LayoutConfig
 from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
+from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
@@ -34,32 +34,18 @@ def tiny_model(make_tokenizer: Callable[..., VideoTokenizer]) -> SavedModel:
     torch.manual_seed(0)
     text_tokenizer = TextTokenizer.train(["a red circle moves left", "a blue star spins"], vocab_size=300)
     tokenizer = make_tokenizer(levels=(5, 5, 3))
-    task = TextToVideo(
-        LayoutConfig(
-            text_vocab_size=text_tokenizer.vocab_size,
-            codebook_size=tokenizer.codebook_size,
-            max_text_tokens=32,
-            latent_frames=3,
-            latent_height=2,
-            latent_width=3,
-        )
-    )
-    config = VideoGPTConfig(vocab_size=task.vocabulary.size, width=32, depth=2, heads=4, kv_heads=2)
-    return SavedModel(
-        tokenizer=tokenizer,
-        text_tokenizer=text_tokenizer,
-        task=task,
-        network=decided(VideoGPT(config)).eval(),
-        fps=8.0,
-    )
+    sizes = {"max_text_tokens": 32, "latent_frames": 3, "latent_height": 2, "latent_width": 3}
+    ids = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
+    task = TextToVideo(LayoutConfig(**ids, **sizes))
+    network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=32, depth=2, heads=4, kv_heads=2)).eval()
+    with torch.no_grad():  # sharper opinions than random weights have, so that prompts and settings matter
+        network.get_parameter("head.weight").mul_(3)
+    return SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=network, fps=8.0)
 
 
-def decided(model: VideoGPT) -> VideoGPT:
-    """The model with sharper opinions than random weights have, so that prompts and settings matter."""
-    assert model.head is not None
-    with torch.no_grad():
-        model.head.weight.mul_(3)
-    return model
+@pytest.fixture(scope="session")
+def pipeline(tiny_model: SavedModel) -> Pipeline:
+    return Pipeline(tiny_model, name="tiny")
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +54,6 @@ def model_folder(tiny_model: SavedModel, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, tiny_model)
     return folder
-
-
-@pytest.fixture
-def other_model(tiny_model: SavedModel, make_tokenizer: Callable[..., VideoTokenizer]) -> SavedModel:
-    """The tiny model with another video tokenizer of the same shape."""
-    return dataclasses.replace(tiny_model, tokenizer=make_tokenizer(seed=1, levels=(5, 5, 3)))
 
 
 @pytest.fixture(scope="session")

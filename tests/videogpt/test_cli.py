@@ -4,8 +4,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -78,13 +78,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], about: str,
     assert printed.out == "" and list(tmp_path.iterdir()) == []
 
 
-def raising(error: BaseException) -> Callable[[object], int]:
-    def dispatch(_: object) -> int:
-        raise error
-
-    return dispatch
-
-
 @pytest.mark.parametrize(
     "error, code, line",
     [
@@ -96,7 +89,7 @@ def raising(error: BaseException) -> Callable[[object], int]:
     ],
 )
 def test_exit_codes(error: BaseException, code: int, line: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "_dispatch", raising(error))
+    monkeypatch.setattr(cli, "_dispatch", Mock(side_effect=error))
     assert main(["inspect", "x"]) == code
     said = capsys.readouterr().err
     assert said.startswith(line) and said.count("\n") == 1
@@ -105,7 +98,7 @@ def test_exit_codes(error: BaseException, code: int, line: str, monkeypatch, cap
 @pytest.mark.parametrize("error, asked_for", [(KeyError(), "0"), (RuntimeError("ours"), "0"), (ValueError(), "1")])
 def test_tracebacks_are_of_our_mistakes_and_where_asked_for(error: Exception, asked_for: str, monkeypatch) -> None:
     monkeypatch.setenv("VIDEOGPT_TRACEBACK", asked_for)
-    monkeypatch.setattr(cli, "_dispatch", raising(error))
+    monkeypatch.setattr(cli, "_dispatch", Mock(side_effect=error))
     with pytest.raises(type(error)):
         main(["inspect", "x"])
 

@@ -1,6 +1,7 @@
 """Commands say what is wrong before they work, not after."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -46,10 +47,7 @@ def test_a_prompt_that_is_cut_is_told_in_one_line(model_folder, tmp_path, videog
 
 
 def test_an_interrupted_sampling_leaves_no_empty_folder(model_folder, tmp_path, monkeypatch, videogpt):
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Pipeline, "_stream", interrupt)
+    monkeypatch.setattr(Pipeline, "_stream", Mock(side_effect=KeyboardInterrupt))
     videogpt("sample", "a", "--model", model_folder, "--output", tmp_path / "deep" / "out", code=130)
     assert list(tmp_path.iterdir()) == []
 

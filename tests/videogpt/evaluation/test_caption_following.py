@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -38,5 +37,5 @@ def test_caption_following_is_perfect_for_a_perfect_model(tmp_path: Path) -> Non
     shares = caption_following(lambda prompts, seed: perfect, records, world)
     assert set(shares.values()) == {1.0}
     assert {f"all attributes, {world.group(world.scene_of(record))}" for record in records} <= shares.keys()
-    black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
+    black = Clip(torch.zeros(17, 64, 64, 3, dtype=torch.uint8), 8.0)
     assert caption_following(lambda prompts, seed: [black] * 3, records, world)["all attributes"] == 0.0

@@ -58,7 +58,7 @@ def test_a_constant_error_is_no_flicker() -> None:
     assert with_errors([10, 13, 10, 13]).flicker == pytest.approx(3, abs=1e-3)
 
 
-def test_places_show_a_seam_between_latent_frames() -> None:
+def test_places_show_a_seam_between_latent_frames_and_a_frame_that_differs_by_its_place() -> None:
     """The error steps by 8 levels with every latent frame of four, after the first frame's own."""
     figures = with_errors([1] + [9] * 4 + [17] * 4 + [25] * 4)
     first, *within = mean_by_place([figures.psnr_T], time_stride=4)
@@ -66,9 +66,6 @@ def test_places_show_a_seam_between_latent_frames() -> None:
     assert len(within) == 4 and len(set(within)) == 1
     first, *within = mean_by_place([figures.change_psnr_T], time_stride=4)
     assert math.isnan(first) and within == pytest.approx([of_error(8), 100, 100, 100], abs=1e-3)
-
-
-def test_a_frame_that_differs_by_its_place_shows() -> None:
     figures = with_errors([4] + [2, 4, 8, 16] * 2)
     assert mean_by_place([figures.psnr_T], 4)[1:] == pytest.approx([of_error(e) for e in (2, 4, 8, 16)], abs=1e-3)
 

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,15 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videogpt.evaluation import reconstruction
-from videogpt.evaluation.reconstruction import find_clips, reconstruct, reconstruct_clip, reconstruct_pieces
-from videogpt.evaluation.reconstruction_report import mean_of
+from videogpt.evaluation.reconstruction import reconstruct, reconstruct_clip, reconstruct_pieces
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
-def levels_apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a.int() - b.int()).abs().float()
+def levels_apart(a: Clip, b: Clip) -> torch.Tensor:
+    return (a.frames_THWC.int() - b.frames_THWC.int()).abs().float()
+
+
+def joined(clips: Iterable[Clip]) -> torch.Tensor:
+    return torch.cat([clip.frames_THWC for clip in clips])
 
 
 @pytest.mark.parametrize("latents", [1, 2, 3, 8, 100])
@@ -30,8 +34,7 @@ def test_in_pieces_equals_whole(latents: int, tokenizer: VideoTokenizer, random_
     expected = Clip.from_video(tokenizer.decode(codes_BTHW)[0], 8).frames_THWC
     parts = (Clip(part, 8) for part in clip.frames_THWC.split(latents * tokenizer.frames_at_once))
     _, results, num_codes = zip(*reconstruct_pieces(parts, tokenizer), strict=True)
-    assert sum(num_codes) == codes_BTHW.numel()
-    assert torch.cat([result.frames_THWC for result in results]).equal(expected)
+    assert sum(num_codes) == codes_BTHW.numel() and joined(results).equal(expected)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -40,9 +43,8 @@ def test_pieces_of_any_sizes_equal_whole(tokenizer: VideoTokenizer, random_clip,
     clip = random_clip(25, 13, 9)
     parts = clip.frames_THWC.tensor_split(sorted(cuts))
     originals, results, num_codes = zip(*reconstruct_pieces((Clip(part, 8) for part in parts), tokenizer), strict=True)
-    assert torch.cat([original.frames_THWC for original in originals]).equal(clip.frames_THWC)
     whole, num_codes_of_whole = reconstruct_clip(clip, tokenizer)
-    assert torch.cat([result.frames_THWC for result in results]).equal(whole.frames_THWC)
+    assert joined(originals).equal(clip.frames_THWC) and joined(results).equal(whole.frames_THWC)
     assert sum(num_codes) == num_codes_of_whole
 
 
@@ -53,7 +55,7 @@ def test_every_size_and_length_comes_back_as_from_encode_clips(shape, tokenizer:
     expected = Clip.from_video(tokenizer.decode_clips([codes])[0], 8)
     result, num_codes = reconstruct_clip(clip, tokenizer)
     assert result.frames_THWC.shape == clip.frames_THWC.shape and result.fps == clip.fps
-    apart = levels_apart(result.frames_THWC, expected.frames_THWC)
+    apart = levels_apart(result, expected)
     assert apart.max() <= 1 and apart.mean() < 1e-2
     frames, height, width = shape
     counted = (math.ceil((frames - 1) / 4) + 1) * math.ceil(height / 8) * math.ceil(width / 8)
@@ -99,16 +101,6 @@ def test_files_are_numbered_on_and_named_safely(tokenizer: VideoTokenizer, tmp_p
         assert "nan" not in row.line()
 
 
-def test_the_mean_counts_every_clip_once(tokenizer: VideoTokenizer, tmp_path: Path, random_clip) -> None:
-    for frames in (1, 9):
-        random_clip(frames, 16, 16).write(tmp_path / f"{frames}.avi")
-    rows = list(reconstruct(find_clips([tmp_path]), tokenizer))
-    mean = mean_of(rows)
-    assert [Path(row.name).name for row in rows] == ["1.avi", "9.avi"]
-    assert mean.figures.psnr == pytest.approx((rows[0].figures.psnr + rows[1].figures.psnr) / 2)
-    assert mean.figures.temporal_psnr == rows[1].figures.temporal_psnr and mean.shape == "2 clips"
-
-
 def test_side_by_side_is_the_original_left_of_the_reconstruction(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     clip = Clip(torch.full((5, 16, 24, 3), 200, dtype=torch.uint8), 8)
     clip.write(tmp_path / "grey.avi")
@@ -116,7 +108,7 @@ def test_side_by_side_is_the_original_left_of_the_reconstruction(tokenizer: Vide
     assert row.path is not None and row.shape == "5x16x24"
     both = Clip.read(row.path)
     assert both.frames_THWC.shape == (5, 16, 48, 3) and both.fps == 8
-    left, right = (levels_apart(half, clip.frames_THWC).mean() for half in both.frames_THWC.split(24, dim=2))
+    left, right = (levels_apart(Clip(half, 8), clip).mean() for half in both.frames_THWC.split(24, dim=2))
     assert left < 4 < right
     with pytest.raises(ValueError, match="side_by_side is for files"):
         next(reconstruct([tmp_path / "grey.avi"], tokenizer, side_by_side=True))
@@ -168,10 +160,7 @@ def test_where_nothing_is_reconstructed_nothing_is_left(folder: Path, run) -> No
 
 
 def test_an_interrupt_leaves_no_empty_folder(folder: Path, monkeypatch, run) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(reconstruction, "reconstruct_pieces", interrupt)
+    monkeypatch.setattr(reconstruction, "reconstruct_pieces", Mock(side_effect=KeyboardInterrupt))
     run(folder / "clips" / "0.avi", code=130)
     assert not (folder / "out").exists()
 
@@ -200,38 +189,29 @@ def test_a_report_of_pictures_alone_has_no_changes(folder: Path, run, random_cli
     assert "PSNR of frame 0" in names and not any("change" in name or "SSIM" in name for name in names)
 
 
-@pytest.fixture
-def h264(folder: Path, random_clip, encode) -> Callable[..., bytes]:
-    """Makes a raw stream of random frames, so many and of such a size."""
-
-    def make(frames: int, size: int) -> bytes:
-        pictures = random_clip(frames, size, size).frames_THWC.numpy()
-        return encode(folder / "a.h264", pictures, container="h264").read_bytes()
-
-    return make
-
-
 def only_error(printed: Any) -> str:
     (line,) = [line for line in printed.err.splitlines() if line.startswith("videogpt: error")]
     return line
 
 
-def test_a_clip_that_goes_bad_on_the_way_leaves_nothing(folder: Path, run, h264) -> None:
+def test_a_clip_that_goes_bad_on_the_way_leaves_nothing(folder: Path, run, random_clip, encode) -> None:
     """It changes size after the first pieces have been written."""
-    joined = folder / "joined.h264"
-    joined.write_bytes(h264(70, 32) + h264(9, 48))
-    line = only_error(run(joined, code=2))
+    changing, streams = folder / "joined.h264", []
+    for clip in (random_clip(70, 32, 32), random_clip(9, 48, 48)):
+        streams.append(encode(changing, clip.frames_THWC.numpy(), container="h264").read_bytes())
+    changing.write_bytes(b"".join(streams))
+    line = only_error(run(changing, code=2))
     assert line.endswith("joined.h264: the picture changes size at frame 70; give a size")
     assert not (folder / "out").exists()
-    run(joined, folder / "clips" / "0.avi", code=2)
+    run(changing, folder / "clips" / "0.avi", code=2)
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["0001-0.mp4", "0002-figures.json"]
-    assert "joined.h264 (79x16x16)" in run(joined, "--size", 16).out
+    assert "joined.h264 (79x16x16)" in run(changing, "--size", 16).out
 
 
-def test_a_stream_cut_within_a_frame_is_one_line_and_no_file(folder: Path, run, h264) -> None:
-    data = h264(9, 32)
-    (folder / "cut.h264").write_bytes(data[: len(data) * 9 // 10])
-    line = only_error(run(folder / "cut.h264", code=2))
+def test_a_stream_cut_within_a_frame_is_one_line_and_no_file(folder: Path, run, random_clip, encode) -> None:
+    cut = encode(folder / "cut.h264", random_clip(9, 32, 32).frames_THWC.numpy(), container="h264")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 9 // 10])
+    line = only_error(run(cut, code=2))
     assert "cut.h264: cannot be decoded (" in line and not (folder / "out").exists()
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from videogpt.layouts.config import LayoutConfig
-from videogpt.layouts.sequence import TokenSequence, TrainingSequence
+from videogpt.layouts.sequence import TrainingSequence
 from videogpt.layouts.task import Example
 from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.cache import KVCache
@@ -39,16 +39,12 @@ def assert_equal(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-5)
 
 
-def clips(count: int = len(TEXTS)) -> torch.Tensor:
+def clips(count: int = 3) -> torch.Tensor:
     return torch.randint(16, (count, 3, 3, 4))
 
 
 def pack(texts: list[list[int]], codes_BTHW: torch.Tensor) -> TrainingSequence:
     return TASK.pack([Example(text, codes_THW) for text, codes_THW in zip(texts, codes_BTHW, strict=True)])
-
-
-def prompt(texts: list[list[int]]) -> TokenSequence:
-    return TASK.prompt([Example(text) for text in texts], 3).given
 
 
 def video_logits(model: VideoGPT, texts: list[list[int]], codes_BTHW: torch.Tensor) -> torch.Tensor:
@@ -117,7 +113,7 @@ def test_a_tied_head_is_the_embedding_and_counts_once() -> None:
     assert untied.num_parameters - tied.num_parameters == TASK.vocabulary.size * CONFIG.width
     with torch.no_grad():
         tied.embedding.weight[5] = 0
-    assert (tied(prompt(TEXTS))[..., 5] == 0).all()
+    assert (tied(pack(TEXTS, clips()))[..., 5] == 0).all()
 
 
 @pytest.mark.parametrize("tie_head", [False, True])
@@ -132,13 +128,13 @@ def test_autocast_changes_little_and_keeps_the_residual_stream_in_float32() -> N
     model, codes_BTHW = VideoGPT(CONFIG).eval(), clips()
     exact = video_logits(model, TEXTS, codes_BTHW)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.hidden(prompt(TEXTS)).dtype == torch.float32
+        assert model.hidden(pack(TEXTS, codes_BTHW)).dtype == torch.float32
         rounded = video_logits(model, TEXTS, codes_BTHW)
     assert (rounded - exact).norm() < 0.02 * exact.norm()
 
 
 def test_dropout_acts_in_training_only() -> None:
-    model, sequence = VideoGPT(dataclasses.replace(CONFIG, dropout=0.5)), prompt(TEXTS)
+    model, sequence = VideoGPT(dataclasses.replace(CONFIG, dropout=0.5)), pack(TEXTS, clips())
     for training in (True, False):
         assert torch.equal(model.train(training)(sequence), model(sequence)) != training
 
@@ -148,14 +144,6 @@ def test_layers_share_the_scale_of_the_residual_stream() -> None:
         block: Any = VideoGPT(dataclasses.replace(CONFIG, width=64, depth=depth)).blocks[0]
         for out in (block.attention.out.weight, block.feed_forward.out.weight):
             assert out.std().item() == pytest.approx((2 * depth * out.shape[1]) ** -0.5, rel=0.05)
-
-
-def test_weights_survive_a_round_trip() -> None:
-    model, sequence = network(), pack(TEXTS, clips())
-    other = VideoGPT(CONFIG).eval()
-    assert not torch.equal(other(sequence), model(sequence))
-    other.load_state_dict(model.state_dict())
-    assert torch.equal(other(sequence), model(sequence))
 
 
 def test_it_learns_four_sequences_by_heart() -> None:
@@ -176,9 +164,7 @@ def test_it_learns_four_sequences_by_heart() -> None:
     "rules", [{}, {"bidirectional_prefix": True}, {"bidirectional_frames": True}, {"window_frames": 2}], ids=str
 )
 @pytest.mark.parametrize("impl, rope_impl", [("triton", "triton"), ("sdpa", "torch"), ("row_blocks", "torch")])
-def test_every_implementation_gives_the_same_logits_and_gradients(
-    impl: str, rope_impl: str, rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_implementation_gives_the_same_logits_and_gradients(impl, rope_impl, rules: Any, monkeypatch) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, packed = network(depth=1).to(device), pack(TEXTS, clips())
     prefix_B, body_start = packed.visibility.prefix_B, packed.visibility.body_start

@@ -70,7 +70,7 @@ def test_every_code_is_the_one_a_plain_sampler_draws(tiny_model: SavedModel, con
 
 @pytest.mark.parametrize("config", SETTINGS, ids=str)
 def test_a_sample_depends_neither_on_its_batch_nor_on_who_shares_its_prompt(
-    tiny_model: SavedModel, config: SamplingConfig, monkeypatch: pytest.MonkeyPatch
+    tiny_model, config: SamplingConfig, monkeypatch
 ) -> None:
     texts, seeds = [*TEXTS, TEXTS[0], TEXTS[2]], [*SEEDS, 1, 2]
     together = sample(tiny_model, config, texts, seeds)

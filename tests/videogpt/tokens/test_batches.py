@@ -38,8 +38,7 @@ def test_codes_and_captions_stay_together(shards: Path) -> None:
 
 def test_order_depends_on_seed_and_resumes(shards: Path) -> None:
     def loader(seed: int):
-        data = TokenData(str(shards), validation_folder=str(shards), batch_size=1, seed=seed)
-        return data.train_dataloader()
+        return TokenData(str(shards), validation_folder=str(shards), batch_size=1, seed=seed).train_dataloader()
 
     def captions(batches) -> list[str]:
         return [batch["caption"][0] for batch in batches]
