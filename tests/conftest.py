@@ -6,8 +6,11 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,3 +94,53 @@ def make_tokenizer() -> Callable[..., Any]:
         return tokenizer.eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., Path]:
+    """Writes pictures that av makes frames of, all of one size, as PyAV would for anybody; `moments` in 1 / rate."""
+    import av
+
+    def write(
+        path: Path,
+        pictures: Iterable[np.ndarray],
+        codec: str = "libx264",
+        *,
+        rate: int = 8,
+        moments: Iterable[int] | None = None,
+        kind: str = "rgb24",
+        pixels: str = "yuv420p",
+        container: str | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Path:
+        pictures = list(pictures)
+        with av.open(str(path), "w", format=container) as output:
+            stream = output.add_stream(codec, rate=rate, options=options or {})
+            assert isinstance(stream, av.VideoStream)
+            (stream.height, stream.width), stream.pix_fmt = pictures[0].shape[:2], pixels
+            stream.codec_context.time_base = Fraction(1, rate)
+            for picture, moment in zip(pictures, moments or range(len(pictures)), strict=True):
+                frame = av.VideoFrame.from_ndarray(picture, kind)
+                frame.pts, frame.time_base = moment, Fraction(1, rate)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def full_disk() -> Callable[..., AbstractContextManager[None]]:
+    """A context in which no file grows beyond so many bytes, 20,000 unless it is told."""
+    resource = pytest.importorskip("resource", reason="limits the size of files as only Unix can")
+
+    @contextmanager
+    def limited(most_bytes: int = 20_000) -> Iterator[None]:
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, usual[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+    return limited

@@ -1,12 +1,9 @@
 """Real little clips, made once by PyAV, and small tokenizers, for all tests of this package."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from fractions import Fraction
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -14,38 +11,6 @@ from torch.nn import functional as F
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[..., Path]:
-    """Writes pictures that av makes frames of, all of one size, as PyAV would for anybody; `moments` in 1 / rate."""
-
-    def write(
-        path: Path,
-        pictures: Iterable[np.ndarray],
-        codec: str = "libx264",
-        *,
-        rate: int = 8,
-        moments: Iterable[int] | None = None,
-        kind: str = "rgb24",
-        pixels: str = "yuv420p",
-        container: str | None = None,
-        options: dict[str, str] | None = None,
-    ) -> Path:
-        pictures = list(pictures)
-        with av.open(str(path), "w", format=container) as output:
-            stream = output.add_stream(codec, rate=rate, options=options or {})
-            assert isinstance(stream, av.VideoStream)
-            (stream.height, stream.width), stream.pix_fmt = pictures[0].shape[:2], pixels
-            stream.codec_context.time_base = Fraction(1, rate)
-            for picture, moment in zip(pictures, moments or range(len(pictures)), strict=True):
-                frame = av.VideoFrame.from_ndarray(picture, kind)
-                frame.pts, frame.time_base = moment, Fraction(1, rate)
-                output.mux(stream.encode(frame))
-            output.mux(stream.encode())
-        return path
-
-    return write
 
 
 @pytest.fixture(scope="session")
@@ -108,23 +73,6 @@ def grey_levels(encode: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
         return encode(folder / name, pictures, codec, rate=1000, moments=moments, options={"g": "5"})
 
     return write
-
-
-@pytest.fixture
-def full_disk() -> Callable[..., AbstractContextManager[None]]:
-    """A context in which no file grows beyond 20,000 bytes."""
-    resource = pytest.importorskip("resource", reason="limits the size of files as only Unix can")
-
-    @contextmanager
-    def limited() -> Iterator[None]:
-        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-
-    return limited
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,9 +34,8 @@ def test_help_answers_within_a_second_and_is_a_mistake_unasked_for(capsys) -> No
     assert statistics.median(seconds) < 1
 
 
-def test_the_help_of_light_commands_imports_nothing_heavy() -> None:
-    code = """
-import sys
+def test_the_help_of_light_commands_imports_nothing_heavy(run_python) -> None:
+    program = """
 from videogpt.cli import main
 for name in sys.argv[1:]:
     try:
@@ -45,9 +44,8 @@ for name in sys.argv[1:]:
         assert stop.code == 0
 print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys())
 """
-    result = subprocess.run([sys.executable, "-c", code, *LIGHT_COMMANDS], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith("set()\n") and result.stdout.count("usage: videogpt") == len(LIGHT_COMMANDS)
+    printed = run_python(program, *LIGHT_COMMANDS)
+    assert printed.endswith("set()\n") and printed.count("usage: videogpt") == len(LIGHT_COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +55,7 @@ print({"torch", "lightning", "av", "numpy", "sentencepiece"} & sys.modules.keys(
         (["sample"], "there is no prompt"),
         (["sample", "x", "--top-q", "3"], "--top-q"),
         (["sample", "x", "--seed", "one"], "'one'"),
+        (["sample", "x", "--num-frames", "4"], "4 frames do not fit the tokenizer: the nearest counts are 1 and 5"),
         (["sample", "x", "--model", "nowhere"], "nowhere"),
         (["sample", "--prompts", "missing.txt"], "missing.txt"),
         (["world"], "WORLD"),
@@ -79,13 +78,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], about: str,
     assert printed.out == "" and list(tmp_path.iterdir()) == []
 
 
-def raising(error: BaseException) -> Callable[[object], int]:
-    def dispatch(_: object) -> int:
-        raise error
-
-    return dispatch
-
-
 @pytest.mark.parametrize(
     "error, code, line",
     [
@@ -97,7 +89,7 @@ def raising(error: BaseException) -> Callable[[object], int]:
     ],
 )
 def test_exit_codes(error: BaseException, code: int, line: str, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "_dispatch", raising(error))
+    monkeypatch.setattr(cli, "_dispatch", Mock(side_effect=error))
     assert main(["inspect", "x"]) == code
     said = capsys.readouterr().err
     assert said.startswith(line) and said.count("\n") == 1
@@ -106,7 +98,7 @@ def test_exit_codes(error: BaseException, code: int, line: str, monkeypatch, cap
 @pytest.mark.parametrize("error, asked_for", [(KeyError(), "0"), (RuntimeError("ours"), "0"), (ValueError(), "1")])
 def test_tracebacks_are_of_our_mistakes_and_where_asked_for(error: Exception, asked_for: str, monkeypatch) -> None:
     monkeypatch.setenv("VIDEOGPT_TRACEBACK", asked_for)
-    monkeypatch.setattr(cli, "_dispatch", raising(error))
+    monkeypatch.setattr(cli, "_dispatch", Mock(side_effect=error))
     with pytest.raises(type(error)):
         main(["inspect", "x"])
 
@@ -126,50 +118,35 @@ sys.exit(cli.main([]))
     process.stderr.close()
 
 
-def test_sample_writes_its_files(model_folder: Path, tmp_path: Path, capsys) -> None:
-    asked = ["a red circle", "--num-samples", "2", "--seed", "5", "--top-k", "9", "--num-frames", "5"]
-    written = ["--output", str(tmp_path / "out"), "--format", "gif"]
-    assert main(["sample", *asked, "--model", str(model_folder), *written]) == 0
-    printed = capsys.readouterr()
+def test_sample_writes_its_files(model_folder: Path, tmp_path: Path, videogpt) -> None:
+    asked = ["a red circle", "--num-samples", 2, "--seed", 5, "--top-k", 9, "--num-frames", 5, "--format", "gif"]
+    printed = videogpt("sample", *asked, "--model", model_folder, "--output", tmp_path / "out")
     names = ["0001-a-red-circle-s5.gif", "0002-a-red-circle-s6.gif", "0003-contact-sheet.png"]
     assert printed.out.splitlines() == [str(tmp_path / "out" / name) for name in names]
     assert all((tmp_path / "out" / name).is_file() for name in names)
     assert "sampling 24/24 codes" in printed.err
 
 
-def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, capsys) -> None:
+def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, videogpt) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "b", "seed": 7}\n{"prompt": "c"}\n')
-    arguments = ["sample", "a", "--prompts", str(tmp_path / "prompts.jsonl"), "--seed", "2"]
-    assert main([*arguments, "--model", str(model_folder), "--output", str(tmp_path)]) == 0
-    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    asked = ["a", "--prompts", tmp_path / "prompts.jsonl", "--seed", 2]
+    printed = videogpt("sample", *asked, "--model", model_folder, "--output", tmp_path).out
+    names = [Path(line).name for line in printed.splitlines()]
     assert names[:3] == ["0001-a-s2.mp4", "0002-b-s7.mp4", "0003-c-s2.mp4"]
 
 
-def test_sample_names_the_nearest_frame_counts(model_folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = ["sample", "a", "--model", str(model_folder), "--num-frames", "4", "--output", str(tmp_path / "out")]
-    assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert "1" in said and "5" in said and not (tmp_path / "out").exists()
+def test_train_text_and_tokenize_make_what_inspect_knows(world: Path, model_folder, tmp_path: Path, videogpt) -> None:
+    text, tokens = tmp_path / "text.model", tmp_path / "tokens"
+    videogpt("train-text", world, "--output", text, "--vocab-size", 280)
+    videogpt("train-text", world, "--output", text, code=2)  # never over another
+    videogpt("tokenize", world, "--tokenizer", model_folder, "--output", tokens, "--num-frames", 5, "--size", "16x32")
+    for path, kind in ((text, "text tokenizer, 2"), (tokens, "3 of 2x2x4 codes"), (world, "folder of 3 clips")):
+        assert kind in videogpt("inspect", path).out
 
 
-def test_train_text_and_tokenize_make_what_inspect_knows(
-    world: Path, model_folder: Path, tmp_path: Path, capsys
-) -> None:
-    text, tokens = str(tmp_path / "text.model"), str(tmp_path / "tokens")
-    assert main(["train-text", str(world), "--output", text, "--vocab-size", "280"]) == 0
-    assert main(["train-text", str(world), "--output", text]) == 2  # never over another
-    arguments = ["tokenize", str(world), "--tokenizer", str(model_folder), "--output", tokens]
-    assert main([*arguments, "--num-frames", "5", "--size", "16x32"]) == 0
-    capsys.readouterr()
-    for path, kind in ((text, "text tokenizer, 2"), (tokens, "3 of 2x2x4 codes"), (str(world), "folder of 3 clips")):
-        assert main(["inspect", path]) == 0
-        assert kind in capsys.readouterr().out
-
-
-def test_reconstruct_prints_and_writes(world: Path, model_folder: Path, tmp_path: Path, capsys) -> None:
-    arguments = ["reconstruct", str(world), "--tokenizer", str(model_folder), "--output", str(tmp_path)]
-    assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_reconstruct_prints_and_writes(world: Path, model_folder: Path, tmp_path: Path, videogpt) -> None:
+    printed = videogpt("reconstruct", world, "--tokenizer", model_folder, "--output", tmp_path).out
+    lines = printed.splitlines()
     assert len(lines) == 6 and lines[3].startswith("mean (3 clips): PSNR ")
     assert lines[0].endswith(f"bits per pixel -> {tmp_path / '0001-000000.mp4'}")
     assert lines[4].startswith("PSNR by place") and lines[5] == f"figures -> {tmp_path / '0004-figures.json'}"

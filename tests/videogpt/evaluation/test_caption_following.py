@@ -2,35 +2,30 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from videogpt.evaluation.caption_following import caption_following, find_world
 from videogpt.worlds.shapes.render import render
 from videogpt.worlds.shapes.world import ShapesWorld
+from videogpt.worlds.sprites.world import SpritesWorld
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 
-SPRITE = dict.fromkeys(("body", "bottomwear", "topwear", "hair", "action", "direction"), "")
 KNOWN = ClipRecord(Path("a.mp4"), "a circle", {"scene": "{}"})
 PLAIN = ClipRecord(Path("b.mp4"), "a cat")
+SPRITE = ClipRecord(Path("c.mp4"), "a green orc", dict.fromkeys(SpritesWorld.columns, ""))
 
 
 def test_clips_that_nobody_can_read_are_of_no_world(tmp_path: Path) -> None:
+    """Nor those of a world that needs a source, without it."""
     assert isinstance(find_world([KNOWN, KNOWN]), ShapesWorld)
-    assert find_world([PLAIN]) is None
-    assert find_world([KNOWN, PLAIN]) is None
-    with pytest.raises(ValueError, match="lack the columns of sprites"):
-        find_world([PLAIN], source=tmp_path)
-
-
-def test_a_world_that_needs_a_source_is_found_with_it_alone(tmp_path: Path) -> None:
-    records = [ClipRecord(Path("c.mp4"), "a green orc", SPRITE)]
-    assert find_world(records) is None
-    with pytest.raises(ValueError, match="attributes.tsv is missing"):
-        find_world(records, source=tmp_path)
+    for records in ([PLAIN], [KNOWN, PLAIN], [SPRITE]):
+        assert find_world(records) is None
+    for record, complaint in ((PLAIN, "lack the columns of sprites"), (SPRITE, "attributes.tsv is missing")):
+        with pytest.raises(ValueError, match=complaint):
+            find_world([record], source=tmp_path)
 
 
 def test_caption_following_is_perfect_for_a_perfect_model(tmp_path: Path) -> None:
@@ -42,5 +37,5 @@ def test_caption_following_is_perfect_for_a_perfect_model(tmp_path: Path) -> Non
     shares = caption_following(lambda prompts, seed: perfect, records, world)
     assert set(shares.values()) == {1.0}
     assert {f"all attributes, {world.group(world.scene_of(record))}" for record in records} <= shares.keys()
-    black = Clip(torch.from_numpy(np.zeros((17, 64, 64, 3), np.uint8)), 8.0)
+    black = Clip(torch.zeros(17, 64, 64, 3, dtype=torch.uint8), 8.0)
     assert caption_following(lambda prompts, seed: [black] * 3, records, world)["all attributes"] == 0.0

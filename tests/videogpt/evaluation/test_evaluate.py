@@ -6,11 +6,9 @@ import shutil
 import pytest
 import torch
 
-from videogpt import Pipeline
 from videogpt.evaluation import evaluate
 from videogpt.evaluation.scores import bits_per_clip, encode_and_measure
 from videogpt.layouts.task import Example
-from videogpt.pipeline.saved_model import SavedModel
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
@@ -24,16 +22,10 @@ def clips(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def pipeline(tiny_model: SavedModel) -> Pipeline:
-    return Pipeline(tiny_model, name="tiny")
-
-
 def test_bits_are_those_of_the_logits(pipeline, clips):
     measured = encode_and_measure(pipeline, list(ClipFolder(clips))[:2], SkippedClips(2))
     assert measured.pixels_per_clip == 9 * 16 * 24
-    model = pipeline.model
-    total = 0.0
+    model, total = pipeline.model, 0.0
     for record, codes_THW in zip(measured.records, measured.codes_BTHW, strict=True):
         sequence = model.task.pack([Example(model.text_tokenizer.encode(record.caption), codes_THW)])
         with torch.no_grad():

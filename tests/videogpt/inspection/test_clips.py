@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from videogpt.cli import main
 from videogpt.inspection.inspect import inspect_path
 from videogpt_tokenizer.clips.clip import Clip
 
@@ -24,20 +23,18 @@ def test_a_folder_of_clips_with_a_damaged_one(clips: Path) -> None:
     assert len(found.faults) == 1 and "0.avi" in found.faults[0]
 
 
-def test_every_bad_clip_is_named_up_to_ten(clips: Path, capsys) -> None:
+def test_every_bad_clip_is_named_up_to_ten(clips: Path, videogpt) -> None:
     for index in range(12):
-        (clips / f"bad{index:02}.mp4").write_bytes(b"")
-    assert main(["inspect", str(clips)]) == 2
-    printed = capsys.readouterr()
+        (clips / f"bad{index:02}.mp4").touch()
+    printed = videogpt("inspect", clips, code=2)
     assert "14 clips: 2 good, 12 bad" in printed.out
     last = printed.err.splitlines()[-1]
     assert all(f"bad{index:02}.mp4" in last for index in range(10)) and last.endswith("; and 2 more")
     assert "bad10.mp4" not in last
 
 
-def test_columns_of_the_metadata_can_be_chosen(clips: Path, capsys) -> None:
+def test_columns_of_the_metadata_can_be_chosen(clips: Path, videogpt) -> None:
     (clips / "metadata.csv").write_text("video,text\nred_circle/0.avi,a circle\n")
-    assert main(["inspect", str(clips)]) == 2
-    assert "--file-column" in capsys.readouterr().err
-    assert main(["inspect", str(clips), "--file-column", "video", "--caption-column", "text"]) == 0
-    assert "1 clips: 1 good" in capsys.readouterr().out
+    assert "--file-column" in videogpt("inspect", clips, code=2).err
+    columns = ["--file-column", "video", "--caption-column", "text"]
+    assert "1 clips: 1 good" in videogpt("inspect", clips, *columns).out

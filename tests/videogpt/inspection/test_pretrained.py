@@ -5,19 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from videogpt.cli import main
 from videogpt.inspection.inspect import inspect_path
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
-def test_weights_that_are_no_numbers_are_no_tokenizer(tokenizer: VideoTokenizer, tmp_path: Path, capsys) -> None:
+def test_weights_that_are_no_numbers_are_no_tokenizer(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
     spoiled = VideoTokenizer(tokenizer.config)
     with torch.no_grad():
         spoiled.decoder.last_weight[0, 0] = torch.nan
-    spoiled.save_pretrained(tmp_path / "spoiled")
-    assert main(["inspect", str(tmp_path / "spoiled")]) == 2
-    assert "decoder.to_patches.2.weight holds values that are not finite" in capsys.readouterr().err
+    spoiled.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="decoder.to_patches.2.weight holds values that are not finite"):
+        inspect_path(tmp_path)
 
 
 def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
@@ -36,9 +35,8 @@ def test_a_text_tokenizer(tmp_path: Path) -> None:
     assert "text tokenizer, 2" in inspect_path(tmp_path / "text.model").lines[0]
 
 
-def test_an_export_is_no_tokenizer_and_is_called_so(tmp_path: Path, capsys) -> None:
-    (tmp_path / "exported").mkdir()
-    (tmp_path / "exported" / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
-    assert main(["reconstruct", str(tmp_path), "--tokenizer", str(tmp_path / "exported")]) == 2
-    assert main(["export", str(tmp_path / "exported"), "--format", "onnx", "--output", str(tmp_path / "out")]) == 2
-    assert "this is an export for other programs" in capsys.readouterr().err
+def test_an_export_is_no_tokenizer_and_is_called_so(tmp_path: Path, videogpt) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": "videogpt-tokenizer-export"}')
+    videogpt("reconstruct", tmp_path, "--tokenizer", tmp_path, code=2)
+    said = videogpt("export", tmp_path, "--format", "onnx", "--output", tmp_path / "out", code=2).err
+    assert "this is an export for other programs" in said

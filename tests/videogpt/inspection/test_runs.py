@@ -9,21 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from videogpt.cli import main
 from videogpt.inspection.inspect import inspect_path
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 def checkpoint(**changes: Any) -> dict[str, Any]:
     """The skeleton of a Lightning checkpoint."""
-    contents = {
-        "state_dict": {"net.weight": torch.ones(3, 4)},
-        "hyper_parameters": {"_class_path": "toy.Toy"},
-        "global_step": 7,
-        "epoch": 1,
-        "optimizer_states": [{}],
-    }
-    return contents | changes
+    learned = {"state_dict": {"net.weight": torch.ones(3, 4)}, "optimizer_states": [{}]}
+    return {**learned, "hyper_parameters": {"_class_path": "toy.Toy"}, "global_step": 7, "epoch": 1, **changes}
 
 
 def test_checkpoints(tmp_path: Path) -> None:
@@ -74,17 +67,9 @@ def test_nothing_is_ever_unpickled(name: str, tmp_path: Path, monkeypatch) -> No
         ({"state_dict": {1: torch.tensor([float("nan")])}}, "there and finite in 1"),
     ],
 )
-def test_odd_checkpoints_are_told_in_one_line(changes: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
+def test_odd_checkpoints_are_told_in_one_line(changes: dict[str, Any], said: str, tmp_path: Path, videogpt) -> None:
     torch.save(checkpoint(**changes), tmp_path / "odd.ckpt")
-    assert main(["inspect", str(tmp_path / "odd.ckpt")]) == 2
-    assert said in capsys.readouterr().err
-
-
-def test_odd_settings_and_small_floats_are_no_fault(tmp_path: Path) -> None:
-    odd = {"hyper_parameters": [1, 2], "state_dict": {"small": torch.ones(3).to(torch.float8_e4m3fn)}}
-    torch.save(checkpoint(**odd), tmp_path / "odd.ckpt")
-    found = inspect_path(tmp_path / "odd.ckpt")
-    assert "something unnamed" in found.lines[0] and not found.faults
+    assert said in videogpt("inspect", tmp_path / "odd.ckpt", code=2).err
 
 
 @pytest.mark.parametrize(
@@ -92,11 +77,14 @@ def test_odd_settings_and_small_floats_are_no_fault(tmp_path: Path) -> None:
     [
         ({"tokenizer": {}, "loss": {}}, "a video tokenizer in training"),
         ({"tokenizer": "t", "model": {}, "text": {}}, "t"),
+        ([1, 2], "something unnamed"),
     ],
 )
-def test_what_a_checkpoint_is_of(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
-    torch.save(checkpoint(hyper_parameters=settings), tmp_path / "a.ckpt")
-    assert said in inspect_path(tmp_path / "a.ckpt").lines[0]
+def test_what_a_checkpoint_is_of_and_small_floats_are_no_fault(settings: Any, said: str, tmp_path: Path) -> None:
+    small = {"small": torch.ones(3).to(torch.float8_e4m3fn)}
+    torch.save(checkpoint(hyper_parameters=settings, state_dict=small), tmp_path / "a.ckpt")
+    found = inspect_path(tmp_path / "a.ckpt")
+    assert said in found.lines[0] and not found.faults
 
 
 def test_safetensors(tmp_path: Path) -> None:

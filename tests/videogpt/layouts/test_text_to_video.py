@@ -47,12 +47,9 @@ def test_every_row_of_a_packed_sequence_by_hand() -> None:
 
 def test_text_rows_are_shared_by_the_batch_and_rounded_up() -> None:
     sequence = TASK.pack(examples([[], [1] * 7, [2]], codes(3)))
-    assert sequence.visibility.body_start == 16
-    assert sequence.visibility.prefix_B.tolist() == [2, 9, 3]
-    assert sequence.ids_BN[:, 16].tolist() == [BOV] * 3
-    for row, length in zip(sequence.ids_BN, (2, 9, 3), strict=True):
-        assert row[0] == BOS and row[length - 1] == EOT and (row[length:16] == PAD).all()
-    assert sequence.ids_BN[1, 1:8].tolist() == [W + 1] * 7
+    assert (sequence.visibility.prefix_B.tolist(), sequence.visibility.body_start) == ([2, 9, 3], 16)
+    texts = [[], [W + 1] * 7, [W + 2]]
+    assert sequence.ids_BN[:, :17].tolist() == [[BOS, *text, EOT, *[PAD] * (14 - len(text)), BOV] for text in texts]
 
 
 @pytest.mark.parametrize("without_padding", [False, True])
@@ -126,24 +123,20 @@ def test_rules_of_the_layout_are_those_of_its_visibility() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "clip", "message"),
+    ("given", "message"),
     [
-        ([1], torch.full((2, 2, 3), 16), "code 16 is not below codebook_size 16"),
-        ([1], torch.full((2, 2, 3), -1), "code -1"),
-        ([10], codes(1)[0], "text id 10 is not below text_vocab_size 10"),
-        ([1], codes(1)[0].transpose(1, 2), r"shape \(2, 3, 2\), the layout takes \(1 to 2, 2, 3\)"),
-        ([1], codes(1, frames=3)[0], r"shape \(3, 2, 3\)"),
+        ([Example([1], torch.full((2, 2, 3), 16))], "code 16 is not below codebook_size 16"),
+        ([Example([1], torch.full((2, 2, 3), -1))], "code -1"),
+        ([Example([10], codes(1)[0])], "text id 10 is not below text_vocab_size 10"),
+        ([Example([1], codes(1)[0].mT)], r"shape \(2, 3, 2\), the layout takes \(1 to 2, 2, 3\)"),
+        ([Example([1], codes(1, frames=3)[0])], r"shape \(3, 2, 3\)"),
+        ([], "there is no example"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_value(text: list[int], clip: Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TASK.pack([Example(text, clip)])
-
-
-@pytest.mark.parametrize("without_padding", [False, True])
-def test_no_example_is_refused(without_padding: bool) -> None:
-    with pytest.raises(ValueError, match="there is no example"):
-        TASK.pack([], without_padding=without_padding)
+def test_what_does_not_fit_is_refused_with_its_value(given: list[Example], message: str) -> None:
+    for without_padding in (False, True):
+        with pytest.raises(ValueError, match=message):
+            TASK.pack(given, without_padding=without_padding)
 
 
 def test_frames_that_see_themselves_are_refused() -> None:

@@ -19,15 +19,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CONFIG = VideoGPTConfig(vocab_size=40, width=32, depth=2, heads=4, kv_heads=2)
 VIDEO_START, FRAME, MOST_ROWS = 5, 4, 6
 PREFIXES = (5, 0, 3)
+WINDOW = {"frame_tokens": FRAME, "window_frames": 2}
+TILES = TileWindow(tile_tokens=2, tiles_high=1, tiles_wide=2, reach_high=0, reach_wide=0)
 RULES: dict[str, dict[str, Any]] = {
     "causal": {},
     "bidirectional text": {"bidirectional_prefix": True},
-    "window": {"frame_tokens": FRAME, "window_frames": 2},
-    "tile window": {
-        "frame_tokens": FRAME,
-        "window_frames": 2,
-        "tile_window": TileWindow(tile_tokens=2, tiles_high=1, tiles_wide=2, reach_high=0, reach_wide=0),
-    },
+    "window": WINDOW,
+    "tile window": WINDOW | {"tile_window": TILES},
 }
 RING = 2 * FRAME + MOST_ROWS - 1
 NORM = 1e-4
@@ -40,13 +38,12 @@ def model() -> VideoGPT:
     return VideoGPT(CONFIG).eval().to(DEVICE)
 
 
-def sequence_of(ids: list[list[int]], start: int, prefixes: list[int], rules: dict[str, Any]) -> TokenSequence:
+def sequence_of(ids: list[list[int]], starts: int | list[int], prefixes: list[int], rules: Any) -> TokenSequence:
     """Rows start.. of sequences; every row has a place of its own."""
     ids_BN = torch.tensor(ids)
-    row_N = torch.arange(start, start + ids_BN.shape[1])
-    positions_N3 = torch.stack([row_N // FRAME, row_N % FRAME // 2, row_N % 2], dim=-1)
+    row_BN = torch.tensor(starts).view(-1, 1) + torch.arange(ids_BN.shape[1])
+    positions_BN3 = torch.stack([row_BN // FRAME, row_BN % FRAME // 2, row_BN % 2], dim=-1).expand(len(ids), -1, 3)
     visibility = Visibility.prefix_body(torch.tensor(prefixes, dtype=torch.int32), VIDEO_START, **rules)
-    positions_BN3 = positions_N3.expand(len(ids), -1, 3)
     return TokenSequence(ids_BN=ids_BN, positions_BN3=positions_BN3, visibility=visibility).to(DEVICE)
 
 
@@ -65,17 +62,8 @@ class Scene:
     def append(self, rows: int) -> torch.Tensor:
         """New rows of all sequences; their logits (B, M, V)."""
         new = torch.randint(CONFIG.vocab_size, (len(self.ids), rows), generator=self.random).tolist()
-        whole = [
-            sequence_of([new_ids], len(old), [prefix], self.rules)
-            for old, new_ids, prefix in zip(self.ids, new, self.prefixes, strict=True)
-        ]
-        sequence = TokenSequence(
-            ids_BN=torch.cat([one.ids_BN for one in whole]),
-            positions_BN3=torch.cat([one.positions_BN3 for one in whole]),
-            visibility=sequence_of(new, 0, self.prefixes, self.rules).visibility,
-        )
         with torch.no_grad():
-            logits = self.model(sequence, self.cache)
+            logits = self.model(sequence_of(new, list(map(len, self.ids)), self.prefixes, self.rules), self.cache)
         self.ids = [old + new_ids for old, new_ids in zip(self.ids, new, strict=True)]
         return logits
 
@@ -114,9 +102,7 @@ operations = st.lists(
 @pytest.mark.parametrize("name", RULES)
 @given(schedule=operations)
 @settings(max_examples=25, deadline=None)
-def test_any_schedule_gives_the_logits_of_whole_sequences(
-    model: VideoGPT, name: str, schedule: list[tuple[str, Any]]
-) -> None:
+def test_any_schedule_gives_the_logits_of_whole_sequences(model, name: str, schedule: list[tuple[str, Any]]) -> None:
     scene = Scene(model, RULES[name], rows=RING if "window" in name else 90)
     written = 0  # since the last rewind: more may not be taken back, or the ring has lost what was seen then
     for operation, value in [*schedule, ("append", 1)]:
@@ -167,14 +153,13 @@ def test_rewound_and_replayed_is_never_speculated(model: VideoGPT, dtype: torch.
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8], ids=str)
+@torch.autocast(DEVICE, torch.bfloat16)
 def test_autocast_changes_little(model: VideoGPT, dtype: torch.dtype) -> None:
     scene = Scene(model, RULES["window"], rows=RING, dtype=dtype)
-    with torch.autocast(DEVICE, torch.bfloat16):
-        for rows in (1, 3, 1):
-            scene.assert_agrees(scene.append(rows).float(), INT8_NORM)
+    for rows in (1, 3, 1):
+        scene.assert_agrees(scene.append(rows).float(), INT8_NORM)
     scene.fork([1, 0, 0])
-    with torch.autocast(DEVICE, torch.bfloat16):
-        scene.assert_agrees(scene.append(2).float(), INT8_NORM)
+    scene.assert_agrees(scene.append(2).float(), INT8_NORM)
 
 
 def test_a_prompt_is_shared_not_copied(model: VideoGPT) -> None:
@@ -231,19 +216,17 @@ def test_rows_beyond_the_room_are_refused_before_anything_is_written(model: Vide
 
 
 @pytest.mark.parametrize(
-    "room, appended, word",
+    "room, word",
     [
-        ({"rows": 2 * FRAME - 1}, [MOST_ROWS] * 3, "row 10 would be lost, which is visible still"),
-        ({"rows": RING, "prompt_rows": VIDEO_START - 1}, [MOST_ROWS] * 4, "would be lost"),
+        ({"rows": 2 * FRAME - 1}, "row 10 would be lost, which is visible still"),
+        ({"rows": RING, "prompt_rows": VIDEO_START - 1}, "would be lost"),
     ],
 )
-def test_a_ring_shorter_than_the_window_or_without_the_text_is_refused(
-    model: VideoGPT, room: dict[str, int], appended: list[int], word: str
-) -> None:
+def test_a_ring_shorter_than_the_window_or_without_the_text_is_refused(model: VideoGPT, room: Any, word: str) -> None:
     scene = Scene(model, RULES["window"], **room)
     with pytest.raises(ValueError, match=word):
-        for rows in appended:
-            scene.assert_agrees(scene.append(rows))
+        for _ in range(4):
+            scene.assert_agrees(scene.append(MOST_ROWS))
 
 
 def test_rewinding_further_than_the_ring_remembers_is_refused_at_the_next_step(model: VideoGPT) -> None:
@@ -267,10 +250,9 @@ def test_a_prompt_cannot_be_rewound(model: VideoGPT) -> None:
 
 def test_misfits_are_refused_by_name(model: VideoGPT) -> None:
     scene = Scene(model, {})
-    with pytest.raises(ValueError, match="2 sequences for a cache of 3"):
-        scene.cache.step(Visibility.causal(2, DEVICE), 1)
-    with pytest.raises(ValueError, match="visibility is on meta, the cache on "):
-        scene.cache.step(Visibility.causal(3, "meta"), 1)
+    for count, device, word in ((2, DEVICE, "2 sequences for a cache of 3"), (3, "meta", "is on meta, the cache on ")):
+        with pytest.raises(ValueError, match=word):
+            scene.cache.step(Visibility.causal(count, device), 1)
     too_many = "7 sequences: the cache has room for 1..6"
     for sources, word in (([0] * 7, too_many), ([], "0 sequences"), ([3], "sequence 3")):
         with pytest.raises(ValueError, match=word):
@@ -298,9 +280,7 @@ def test_layers_share_what_a_step_derives(model: VideoGPT, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("impl", ["torch", "triton"])
-def test_a_step_compiles_into_one_graph_for_every_length(
-    model: VideoGPT, impl: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_compiles_into_one_graph_for_every_length(model: VideoGPT, impl: str, monkeypatch) -> None:
     choose(impl, monkeypatch)
     scene = Scene(model, {})
     hidden = torch.compile(model.hidden, backend="aot_eager", fullgraph=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videogpt.cli import main
 from videogpt.evaluation.reconstruction import reconstruct_clip
 from videogpt.inspection.inspect import inspect_path
 from videogpt.pipeline.names import load_any_tokenizer, load_tokenizer
@@ -51,35 +50,27 @@ def pair(tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint of VideoGPT's VQ-VAE, under a name without a suffix as the published ones have."""
-    config = VQVAEConfig(
-        n_codes=32, embedding_dim=4, n_hiddens=8, n_res_layers=1, downsample=(4, 4, 4), sequence_length=9
-    )
+    sizes = {"n_codes": 32, "embedding_dim": 4, "n_hiddens": 8, "n_res_layers": 1}
+    config = VQVAEConfig(**sizes, downsample=(4, 4, 4), sequence_length=9)
     tokenizer = VQVAETokenizer(config)
-    with torch.no_grad():
-        tokenizer.codebook.embeddings.normal_(std=0.5)
-    contents = {
-        "state_dict": tokenizer.state_dict(),
-        "hyper_parameters": {"args": argparse.Namespace(**dataclasses.asdict(config))},
-    }
+    tokenizer.codebook.embeddings.normal_(std=0.5)
+    settings = {"args": argparse.Namespace(**dataclasses.asdict(config))}
+    contents = {"state_dict": tokenizer.state_dict(), "hyper_parameters": settings}
     torch.save(contents, tmp_path / "ucf101_stride4x4x4")
     return tmp_path / "ucf101_stride4x4x4"
 
 
-def moving_clip(frames: int, height: int = 20, width: int = 26) -> Clip:
-    return Clip(torch.randint(0, 256, (frames, height, width, 3)).to(torch.uint8), 8)
-
-
 @pytest.fixture
-def clips(tmp_path: Path) -> Path:
+def clips(tmp_path: Path, random_clip) -> Path:
     (tmp_path / "clips").mkdir()
     for frames in (16, 22):
-        moving_clip(frames).write(tmp_path / "clips" / f"{frames}.avi")
+        random_clip(frames, 20, 26).write(tmp_path / "clips" / f"{frames}.avi")
     return tmp_path / "clips"
 
 
 @pytest.mark.parametrize(("frames", "num_codes"), [(1, 35), (8, 70), (9, 105), (24, 210)])
-def test_windows_of_a_checkpoint_are_clips_by_themselves(frames, num_codes, checkpoint):
-    tokenizer, clip = load_any_tokenizer(checkpoint), moving_clip(frames)
+def test_windows_of_a_checkpoint_are_clips_by_themselves(frames, num_codes, checkpoint, random_clip):
+    tokenizer, clip = load_any_tokenizer(checkpoint), random_clip(frames, 20, 26)
     assert tokenizer.frames_at_once == 8  # the nearest below 9 that fits
     result, counted = reconstruct_clip(clip, tokenizer)
     assert result.frames_THWC.shape == clip.frames_THWC.shape and result.fps == 8
@@ -88,8 +79,8 @@ def test_windows_of_a_checkpoint_are_clips_by_themselves(frames, num_codes, chec
     assert torch.equal(result.frames_THWC[:8], first.frames_THWC)
 
 
-def test_windows_of_a_pair_start_anew(pair):
-    tokenizer, clip = load_any_tokenizer(pair, trust_torchscript=True), moving_clip(40)
+def test_windows_of_a_pair_start_anew(pair, random_clip):
+    tokenizer, clip = load_any_tokenizer(pair, trust_torchscript=True), random_clip(40, 20, 26)
     result, counted = reconstruct_clip(clip, tokenizer)
     assert counted == (5 + 5 + 3) * 3 * 4  # 17 frames, 17, and 6 held to 9
     second, _ = reconstruct_clip(Clip(clip.frames_THWC[17:34], 8), tokenizer)
@@ -99,36 +90,33 @@ def test_windows_of_a_pair_start_anew(pair):
     torch.testing.assert_close(inside, whole, atol=1 / 127, rtol=0)
 
 
-def test_reconstruct_and_tokenize_take_a_checkpoint(checkpoint, clips, tmp_path, capsys):
-    arguments = ["--tokenizer", str(checkpoint)]
-    assert main(["reconstruct", str(clips), *arguments, "--output", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr()
+def test_reconstruct_and_tokenize_take_a_checkpoint(checkpoint, clips, tmp_path, videogpt):
+    given = [clips, "--tokenizer", checkpoint, "--output"]
+    printed = videogpt("reconstruct", *given, tmp_path / "out")
     assert "22.avi (22x20x26)" in printed.out and "more than 8 frames go in windows" in printed.err
-    assert main(["tokenize", str(clips), *arguments, "--output", str(tmp_path / "tokens"), "--size", "16"]) == 2
-    assert "17 frames do not fit the tokenizer: the nearest counts are 16 and 20" in capsys.readouterr().err
-    command = ["tokenize", str(clips), *arguments, "--output", str(tmp_path / "tokens"), "--size", "16"]
-    assert main([*command, "--num-frames", "16"]) == 0
+    command = ["tokenize", *given, tmp_path / "tokens", "--size", 16]
+    nearest = "17 frames do not fit the tokenizer: the nearest counts are 16 and 20"
+    assert nearest in videogpt(*command, code=2).err
+    videogpt(*command, "--num-frames", 16)
     manifest = TokenShardReader(tmp_path / "tokens").manifest
     assert manifest.grid == (4, 4, 4) and manifest.codebook_size == 32
     assert manifest.tokenizer_fingerprint == load_any_tokenizer(checkpoint).fingerprint()
 
 
-def test_a_pair_is_run_on_request_alone(pair, clips, tmp_path, capsys):
-    command = ["reconstruct", str(clips / "16.avi"), "--tokenizer", str(pair)]
-    assert main(command) == 2
-    assert "--trust-torchscript" in capsys.readouterr().err
-    assert main([*command, "--trust-torchscript"]) == 0
-    assert "16.avi (16x20x26)" in capsys.readouterr().out
-    command = ["tokenize", str(clips), "--tokenizer", str(pair), "--output", str(tmp_path / "tokens"), "--size", "16"]
-    assert main([*command, "--num-frames", "13", "--trust-torchscript"]) == 0
+def test_a_pair_is_run_on_request_alone(pair, clips, tmp_path, videogpt):
+    command, trust = ["reconstruct", clips / "16.avi", "--tokenizer", pair], "--trust-torchscript"
+    assert trust in videogpt(*command, code=2).err
+    assert "16.avi (16x20x26)" in videogpt(*command, trust).out
+    given = ["--tokenizer", pair, "--output", tmp_path / "tokens", "--size", 16, "--num-frames", 13]
+    videogpt("tokenize", clips, *given, trust)
     assert TokenShardReader(tmp_path / "tokens").manifest.grid == (4, 2, 2)
 
 
-def test_where_a_model_needs_streams_they_are_refused(checkpoint, pair, tmp_path):
+def test_where_a_model_needs_streams_they_are_refused(checkpoint, pair, tmp_path, videogpt):
     for path in (checkpoint, pair):
         with pytest.raises(ValueError, match="no tokenizer of this project: .*one is wanted that streams"):
             load_tokenizer(path)
-    assert main(["export", str(checkpoint), "--format", "safetensors", "--output", str(tmp_path / "out")]) == 2
+    videogpt("export", checkpoint, "--format", "safetensors", "--output", tmp_path / "out", code=2)
 
 
 def test_inspect_knows_them_and_runs_nothing(checkpoint, pair, tmp_path):

@@ -11,23 +11,16 @@ from videogpt.pipeline.request import Request
 def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_bytes('\ufeffa red circle\r\n\n  \u4e00\u53ea\u732b  \n{"prompt": "text"}'.encode())
-    assert [prompt.text for prompt in read_prompts(path)] == [
-        "a red circle",
-        "\u4e00\u53ea\u732b",
-        '{"prompt": "text"}',
-    ]
-    assert read_prompts(path)[0] == Request(text="a red circle")
+    texts = ["a red circle", "\u4e00\u53ea\u732b", '{"prompt": "text"}']
+    assert read_prompts(path) == [Request(text=text) for text in texts]
 
 
 def test_json_lines_have_prompts_and_seeds(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a star", "seed": 3}\n\n{"prompt": "", "id": "x"}\n')
     assert read_prompts(path) == [Request(text="a star", seed=3), Request(text="")]
-    asked = Request(seed=8, num_frames=5)
-    assert read_prompts(path, asked) == [
-        Request(text="a star", seed=3, num_frames=5),
-        Request(text="", seed=8, num_frames=5),
-    ]
+    found = read_prompts(path, Request(seed=8, num_frames=5))
+    assert found == [Request(text="a star", seed=3, num_frames=5), Request(text="", seed=8, num_frames=5)]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 import json
 import re
-import resource
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,28 +16,12 @@ from videogpt_tokenizer.clips.clip import Clip
 
 def sample(prompt: str = "a red circle moves left", seed: int = 3, frames: int = 5) -> Sample:
     noise_THWC = torch.randint(0, 256, (frames, 16, 24, 3), dtype=torch.uint8)
-    return Sample(
-        clip=Clip(noise_THWC, fps=8.0),
-        request=Request(text=prompt, seed=seed),
-        sampling=SamplingConfig(top_k=7),
-        batch_seconds=0.5,
-        samples_in_batch=2,
-    )
+    made = {"sampling": SamplingConfig(top_k=7), "batch_seconds": 0.5, "samples_in_batch": 2}
+    return Sample(clip=Clip(noise_THWC, fps=8.0), request=Request(text=prompt, seed=seed), **made)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-@contextmanager
-def small_disk(limit: int) -> Iterator[None]:
-    """No file can grow beyond `limit` bytes."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize("file_format", ["mp4", "gif", "webp"])
@@ -66,9 +47,7 @@ def test_no_prompt_chooses_where_its_file_goes(tmp_path: Path, prompt: str) -> N
 
 def test_numbers_go_on_and_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "0041-mine.txt").write_text("keep")
-    first = SampleWriter(tmp_path).write(sample())
-    second = SampleWriter(tmp_path).write(sample())
-    assert [path.name[:5] for path in (first, second)] == ["0042-", "0043-"]
+    assert [SampleWriter(tmp_path).write(sample()).name[:5] for _ in range(2)] == ["0042-", "0043-"]
     assert (tmp_path / "0041-mine.txt").read_text() == "keep"
 
 
@@ -88,14 +67,14 @@ def test_a_number_left_by_a_killed_process_is_passed_over(tmp_path: Path) -> Non
     assert SampleWriter(tmp_path).write(sample()).name.startswith("0009-")
 
 
-def test_a_full_disk_leaves_nothing_of_the_sample(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_of_the_sample(tmp_path: Path, full_disk) -> None:
     writer = SampleWriter(tmp_path, file_format="gif")
     said = f"^cannot write {tmp_path}: File too large; free some space or choose another --output$"
-    with small_disk(500), pytest.raises(OSError, match=said):
+    with full_disk(500), pytest.raises(OSError, match=said):
         writer.write(sample())
     assert names(tmp_path) == []
     writer.about["long"] = "x" * 10_000
-    with small_disk(9_000), pytest.raises(OSError):  # the video fits, its record does not
+    with full_disk(9_000), pytest.raises(OSError):  # the video fits, its record does not
         writer.write(sample())
     assert names(tmp_path) == []
     assert writer.write(sample()).name.startswith("0001-")

@@ -27,10 +27,11 @@ def test_a_config_file_without_settings_is_named(content: bytes, about: str, tmp
 
 
 def test_good_config_files_pass_and_missing_ones_do_not(tmp_path: Path) -> None:
-    (tmp_path / "good.yaml").write_text("trainer: {max_steps: 3}")
-    check_config_files(["--config", str(tmp_path / "good.yaml"), "--config"])
+    good = ["--config", str(tmp_path / "good.yaml")]
+    Path(good[1]).write_text("trainer: {max_steps: 3}")
+    check_config_files([*good, "--config"])
     with pytest.raises(ValueError, match="gone.yaml"):
-        check_config_files(["--config", str(tmp_path / "good.yaml"), f"--config={tmp_path / 'gone.yaml'}"])
+        check_config_files([*good, f"--config={tmp_path / 'gone.yaml'}"])
 
 
 NO_VALUE = """Parser key "data":

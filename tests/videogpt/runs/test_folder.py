@@ -1,20 +1,14 @@
 """A run's folder is told from what the run has made, by a module that imports nothing heavy."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from videogpt.runs.folder import is_run_folder, refuse_run_folder
 
-HEAVY = ("torch", "lightning", "yaml", "numpy", "videogpt_tokenizer")
 
-
-def test_importing_it_is_light() -> None:
-    block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
-    done = subprocess.run([sys.executable, "-c", block + "import videogpt.runs.folder"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_importing_it_is_light(run_python) -> None:
+    run_python("import videogpt.runs.folder", without=("torch", "lightning", "yaml", "numpy", "videogpt_tokenizer"))
 
 
 @pytest.mark.parametrize("part", ["checkpoints/last.ckpt", "config.yaml", "pretrained/config.json"])

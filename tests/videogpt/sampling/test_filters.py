@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -35,17 +36,12 @@ def test_top_k_keeps_the_k_largest(row: list[float], top_k: int) -> None:
 @settings(deadline=None)
 @given(ROWS, st.floats(0.01, 1.0))
 def test_top_p_keeps_the_fewest_that_reach_p(row: list[float], top_p: float) -> None:
-    chances, total = probabilities(row), 0.0
-    expected: set[int] = set()
-    margins = []
-    for index in sorted(range(len(row)), key=lambda i: -row[i]):
-        if expected and total >= top_p:
-            break
-        expected.add(index)
-        total += chances[index]
-        margins.append(abs(total - top_p))
+    order = sorted(range(len(row)), key=lambda i: -row[i])
+    sums = list(accumulate(probabilities(row)[i] for i in order))
+    expected = set(order[: 1 + sum(total < top_p for total in sums)])
     found = kept(keep_top_p(torch.tensor([row]), top_p))
-    assert found == expected or min(margins) < 1e-5  # a sum within rounding of p may fall on either side
+    # A sum within rounding of p may fall on either side.
+    assert found == expected or min(abs(total - top_p) for total in sums) < 1e-5
 
 
 @settings(deadline=None)
@@ -64,8 +60,7 @@ def test_ties_with_the_last_kept_survive_top_k() -> None:
 def test_filters_apply_in_order_to_what_is_left() -> None:
     """Top-p counts probabilities among the codes that top-k left, not among all."""
     logits_BV = torch.tensor([[2.0, 2.0, 1.9, 1.9]])
-    left = filter_logits(logits_BV, SamplingConfig(top_k=2, top_p=0.5))
-    assert len(kept(left)) == 1
+    assert len(kept(filter_logits(logits_BV, SamplingConfig(top_k=2, top_p=0.5)))) == 1
     assert len(kept(filter_logits(logits_BV, SamplingConfig(top_p=0.6)))) == 3
 
 
@@ -95,21 +90,16 @@ def test_gumbel_draws_follow_the_probabilities_and_never_take_removed_codes() ->
     assert torch.allclose(found, logits_V.softmax(dim=0), atol=0.012)  # three standard deviations
 
 
-@pytest.mark.parametrize(
-    "setting, value",
-    [
-        ("temperature", -0.1),
-        ("temperature", float("nan")),
-        ("temperature", float("inf")),
-        ("top_k", 0),
-        ("top_p", 0.0),
-        ("top_p", 1.1),
-        ("min_p", -0.1),
-        ("min_p", 1.5),
-        ("guidance_scale", -1.0),
-        ("guidance_scale", float("nan")),
-    ],
-)
+OUT_OF_RANGE: dict[str, list[float]] = {
+    "temperature": [-0.1, math.nan, math.inf],
+    "top_k": [0],
+    "top_p": [0.0, 1.1],
+    "min_p": [-0.1, 1.5],
+    "guidance_scale": [-1.0, math.nan],
+}
+
+
+@pytest.mark.parametrize("setting, value", [(name, value) for name, all_ in OUT_OF_RANGE.items() for value in all_])
 def test_bad_settings_are_named_with_their_value(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{setting} is {value}.*must be"):
         SamplingConfig(**{setting: value})

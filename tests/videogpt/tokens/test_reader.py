@@ -11,18 +11,16 @@ from videogpt.tokens.reader import TokenShardReader
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
-NUM_CLIPS = 7
-
 
 def test_rows_are_the_tokenizers_codes_and_no_others(shards: Path, clips: Path, tokenizer: VideoTokenizer) -> None:
     reader = TokenShardReader(shards, tokenizer.fingerprint())
-    assert len(reader) == NUM_CLIPS
-    for i in range(NUM_CLIPS):
+    assert len(reader) == 7
+    for i in range(7):
         video = Clip.read(clips / f"{i}.avi", num_frames=9).video_CTHW()
         assert torch.equal(reader[i].codes_THW, tokenizer.encode(video[None])[0])
         assert reader[i].caption == f"clip {i}\n\u2028 \u7ea2"
     with pytest.raises(IndexError):
-        reader[NUM_CLIPS]
+        reader[7]
     with pytest.raises(ValueError, match=f"was made by tokenizer {tokenizer.fingerprint()}, not by another"):
         TokenShardReader(shards, "another")
 

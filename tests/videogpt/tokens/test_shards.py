@@ -9,21 +9,9 @@ import pytest
 
 from videogpt.tokens.shards import CodesManifest, TokenShardsManifest
 
-CONTENT = {
-    "format": "videogpt-token-shards",
-    "version": 1,
-    "tokenizer_fingerprint": "abc",
-    "codebook_size": 75,
-    "num_clips": 2,
-    "source": "clips",
-    "skipped": ["a.mp4"],
-    "versions": {"torch": "2"},
-    "grid": [3, 2, 2],
-    "num_frames": 9,
-    "height": 16,
-    "width": 16,
-    "fps": 8.0,
-}
+MADE = {"tokenizer_fingerprint": "abc", "source": "clips", "skipped": ["a.mp4"], "versions": {"torch": "2"}}
+SIZES = {"codebook_size": 75, "num_clips": 2, "grid": [3, 2, 2], "num_frames": 9, "height": 16, "width": 16, "fps": 8.0}
+CONTENT = {"format": "videogpt-token-shards", "version": 1, **MADE, **SIZES}
 
 
 def manifest_file(folder: Path, content: Any) -> Path:

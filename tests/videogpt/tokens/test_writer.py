@@ -11,17 +11,14 @@ import torch
 from videogpt.tokens.reader import TokenShardReader
 from videogpt.tokens.shards import TokenShardsManifest
 from videogpt.tokens.writer import tokenize_clips
-from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
-
-NUM_CLIPS = 7
 
 
 def test_manifest_describes_the_rows(shards: Path, tokenizer: VideoTokenizer) -> None:
     manifest = TokenShardsManifest.read(shards)
     assert manifest.tokenizer_fingerprint == tokenizer.fingerprint()
     assert manifest.grid == tokenizer.grid(9, 16, 24) == (3, 2, 3)
-    assert (manifest.num_clips, manifest.num_frames, manifest.fps) == (NUM_CLIPS, 9, 8)
+    assert (manifest.num_clips, manifest.num_frames, manifest.fps) == (7, 9, 8)
     assert manifest.versions["torch"] == torch.__version__
     assert sorted(path.name for path in shards.iterdir()) == ["captions.jsonl", "codes.npy", "manifest.json"]
 
@@ -36,8 +33,8 @@ def test_small_codebook_takes_a_byte_and_another_two(shards: Path, clips: Path, 
     "count, frames, starts",
     [(1, 18, [0]), (2, 18, [0, 13]), (4, 18, [0, 4, 9, 13]), (9, 6, [0, 1]), ("all", 18, [0, 6, 13]), ("all", 5, [0])],
 )
-def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, count, frames: int, starts: list[int]) -> None:
-    clip = Clip(torch.randint(0, 256, (frames, 8, 8, 3)).to(torch.uint8), 5)
+def test_windows_of_a_long_clip(tmp_path, tokenizer: VideoTokenizer, random_clip, count, frames, starts) -> None:
+    clip = random_clip(frames, 8, 8, fps=5)
     (tmp_path / "clips").mkdir()
     clip.write(tmp_path / "clips" / "a.avi")
     tokenize_clips(tmp_path / "clips", tokenizer, tmp_path / "tokens", num_frames=5, size=8, clips_per_source=count)
@@ -78,7 +75,7 @@ def test_refusals_leave_nothing(clips: Path, tokenizer, tmp_path, options: dict,
 
 def test_interrupt_leaves_nothing(clips: Path, tokenizer: VideoTokenizer, tmp_path) -> None:
     def interrupt(done: int, total: int) -> None:
-        assert total == NUM_CLIPS
+        assert total == 7
         if done == 4:
             assert len(list(tmp_path.iterdir())) == 1  # the unfinished folder, under another name
             raise KeyboardInterrupt

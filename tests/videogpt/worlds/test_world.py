@@ -1,7 +1,5 @@
 """Every world keeps its promises: scenes come again, survive the metadata, and are read back from their pixels."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +45,5 @@ def test_draws_out_of_range_are_refused(world: World[Any], draw: tuple[int, int,
             refuse(*draw)
 
 
-def test_the_table_is_light() -> None:
-    heavy = ("numpy", "torch", "av", "scipy", "PIL")
-    program = f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); import videogpt.commands.world"
-    subprocess.run([sys.executable, "-c", program], check=True)
+def test_the_table_is_light(run_python) -> None:
+    run_python("import videogpt.commands.world", without=("numpy", "torch", "av", "scipy", "PIL"))

@@ -60,9 +60,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     "split, shapes, characters",
     [("train", "647627713f66bda7", "d2f56d2066f22344"), ("held_out", "b5e862b63a4818fb", "cb25f37f9a472803")],
 )
-def test_scenes_and_words_stay_what_they_were(
-    split: Split, shapes: str, characters: str, sprites: SpritesWorld, tmp_path: Path
-) -> None:
+def test_scenes_and_words_stay_what_they_were(split: Split, shapes: str, characters: str, sprites, tmp_path) -> None:
     """Evaluations generate their clips anew: these must be those that earlier figures were measured on."""
     for world, expected in ((None, shapes), (sprites, characters)):
         folder = tmp_path / expected

@@ -1,6 +1,7 @@
 """The checker of sprites reads the world's own clips, through noise and blur."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,15 @@ def distort(frames: np.ndarray, how: str) -> np.ndarray:
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("how", ["as it is", "noise", "blur"])
-def test_checker_reads_clips_back(sheets: SpriteSheets, checker: SpritesChecker, how: str) -> None:
-    for index in range(3, len(sheets), 79):
+def assert_reads_back(checker: SpritesChecker, sheets: SpriteSheets, numbers: range) -> None:
+    for index, how in product(numbers, ("as it is", "noise", "blur")):
         match = checker.read(distort(sheets.frames(index), how))
-        assert (match.number, match.sprite) == (index, sheets.sprite(index))
-        assert (match.error < 0.01) == (how == "as it is")
-        assert (match.blur > 0) == (how == "blur")
+        assert (match.number, match.sprite) == (index, sheets.sprite(index)), how
+        assert (match.error < 0.01, match.blur > 0) == (how == "as it is", how == "blur"), how
+
+
+def test_checker_reads_clips_back(sheets: SpriteSheets, checker: SpritesChecker) -> None:
+    assert_reads_back(checker, sheets, range(3, len(sheets), 79))
 
 
 def test_checker_finds_the_nearest_of_all(sheets: SpriteSheets, checker: SpritesChecker) -> None:
@@ -49,9 +52,5 @@ def test_checker_refuses_other_sizes(checker: SpritesChecker) -> None:
 @pytest.mark.skipif("VIDEOGPT_DATA" not in os.environ, reason="VIDEOGPT_DATA does not name the real data")
 def test_real_sprites() -> None:
     sheets = SpriteSheets(Path(os.environ["VIDEOGPT_DATA"]) / "lpc_sprites")
-    checker = SpritesChecker(sheets)
     assert len(sheets) == 68_600
-    for index in range(11, len(sheets), 5003):
-        for how in ("as it is", "noise", "blur"):
-            match = checker.read(distort(sheets.frames(index), how))
-            assert match.number == index
+    assert_reads_back(SpritesChecker(sheets), sheets, range(11, len(sheets), 5003))

@@ -26,9 +26,7 @@ def test_split_holds_out_characters_fairly(sprites: SpritesWorld) -> None:
         assert len(np.unique(kept[[first, second]], axis=1).T) == pairs  # every pair is seen in training
 
 
-def test_a_folder_of_sprites_is_a_data_set_and_checked_attribute_by_attribute(
-    source: Path, sprites: SpritesWorld, tmp_path: Path
-) -> None:
+def test_a_folder_of_sprites_is_a_data_set_and_checked_attribute_by_attribute(source, sprites, tmp_path: Path) -> None:
     paths = list(write_world(tmp_path / "clips", clips=6, seed=3, split="held_out", world=sprites))
     records = list(ClipFolder(tmp_path / "clips"))
     assert [record.path for record in records] == paths
