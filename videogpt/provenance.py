@@ -36,9 +36,14 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def commit() -> dict[str, str]:
-    """The commit of this project, nothing where it is no checkout."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    """The commit of this project, nothing where it is no checkout or git is not there."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # installed, perhaps inside another project's checkout
+        return {}
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return {}
     return {"commit": found.stdout.strip()} if found.returncode == 0 else {}
 
 

@@ -3,6 +3,7 @@
 import platform
 import re
 
+import pytest
 import torch
 
 from videogpt.provenance import commit, hardware, versions
@@ -19,3 +20,8 @@ def test_the_machine_and_the_commit():
     assert list(machine) == ["cpu", "cores", "threads", "gpus"] and machine["threads"] == torch.get_num_threads()
     assert len(machine["gpus"]) == torch.cuda.device_count() and machine["cpu"]
     assert all(re.fullmatch("[0-9a-f]{7,40}", digits) for digits in commit().values())
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit() == {}

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("clips", metavar="CLIPS", help="folder of clips")
     add("--tokenizer", required=True, metavar="DIR|NAME", help="video tokenizer, or model that holds one")
-    add("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    add("--output", required=True, metavar="DIR", help="folder to make; must not hold anything yet")
     add("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (each clip its own)")
     add("--fps", type=float, metavar="F", help="frames per second to resample to (each clip its own)")
     add_columns(parser)

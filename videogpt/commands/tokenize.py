@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("clips", metavar="CLIPS", help="folder of captioned clips")
     add_any_tokenizer(parser)
-    add("--output", required=True, metavar="DIR", help="folder to make; must not exist")
+    add("--output", required=True, metavar="DIR", help="folder to make; must not hold anything yet")
     about = "frames of each row, 1 + 4k (17); all: as videogpt encode"
     add("--num-frames", type=count_or_all, default=17, metavar="N|all", help=about)
     add("--size", type=size, metavar="N|HxW", help="pixels to scale and cut to (64)")
@@ -59,10 +59,10 @@ def run(arguments: argparse.Namespace) -> None:
             ),
             arguments.output,
             num_frames=arguments.num_frames,
-            size=arguments.size or 64,
+            size=64 if arguments.size is None else arguments.size,
             fps=arguments.fps,
             batch_size=16 if arguments.batch_size is None else arguments.batch_size,
-            clips_per_source=arguments.clips_per_source or 1,
+            clips_per_source=1 if arguments.clips_per_source is None else arguments.clips_per_source,
             max_bad_share=arguments.max_bad_share,
             progress=progress.update,
         )

@@ -25,7 +25,7 @@ from videogpt.evaluation.scores import bits_per_clip, encode_and_measure
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
-from videogpt.worlds.writer import write_world
+from videogpt.worlds.writer import CRF, write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import SkippedClips
 from videogpt_tokenizer.metrics import codebook_use
@@ -70,7 +70,7 @@ def evaluate(
     pipeline = Pipeline.from_pretrained(model, device=device)
     protocol = {
         "model": pipeline.describe()["model"],
-        "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf 10",
+        "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf {CRF}",
         "clips_per_set": num_clips,
         "frames": pipeline.max_frames,
         "fps": pipeline.model.fps,

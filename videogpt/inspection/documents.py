@@ -21,8 +21,9 @@ def describe_document(path: Path) -> Inspection:
     try:
         text = path.read_text(encoding="utf-8")
         content = parse_json(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not sound {path.suffix[1:].upper()} ({error}): copy it again") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"{path} is not sound {path.suffix[1:].upper()} ({what}): copy it again") from error
     lines = _what_it_is(path, content) if isinstance(content, dict) else []
     if not lines:
         known = "reports, records of samples and configurations of runs"

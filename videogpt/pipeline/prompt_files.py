@@ -4,11 +4,11 @@ Blank lines are skipped. A file that is missing, is not UTF-8, holds no prompt o
 the line named.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from videogpt.pipeline.request import Request
+from videogpt.sampling.draw import SEED_LIMIT
 from videogpt_tokenizer.files.json_files import parse_json
 
 
@@ -37,11 +37,11 @@ def _parse_json_line(line: str, place: str, default: Request) -> Request:
     wanted = 'an object such as {"prompt": "a red circle moves left", "seed": 3}'
     try:
         entry = parse_json(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: not JSON ({error.msg}); write {wanted}") from error
+    except ValueError as error:
+        raise ValueError(f"{place}: not JSON ({getattr(error, 'msg', error)}); write {wanted}") from error
     if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
         raise ValueError(f"{place}: no prompt string; write {wanted}")
     seed = entry.get("seed")
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise ValueError(f"{place}: seed is {seed!r}; it must be a whole number of 0 or more")
+    if seed is not None and (type(seed) is not int or not 0 <= seed < SEED_LIMIT):
+        raise ValueError(f"{place}: seed is {seed!r}; it must be a whole number of 0 or more, below {SEED_LIMIT}")
     return replace(default, text=entry["prompt"], seed=default.seed if seed is None else seed)

@@ -14,6 +14,7 @@ that names it.
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class CodesManifest:
     def __post_init__(self) -> None:
         if not are_counts(self.codebook_size, self.num_clips):
             raise ValueError(f"{self.codebook_size=} and {self.num_clips=} must be whole and above 0")
+        if not (isinstance(self.skipped, list) and all(isinstance(name, str) for name in self.skipped)):
+            raise ValueError(f"{self.skipped=} must be a list of names")
 
     @classmethod
     def read(cls: type[Manifest], folder: str | Path, tokenizer_fingerprint: str | None = None) -> Manifest:
@@ -119,8 +122,11 @@ class TokenShardsManifest(CodesManifest):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "grid", Grid(*self.grid))  # a list when read
-        if not are_counts(*self.grid):
-            raise ValueError(f"{self.grid=} must be whole and above 0")
+        if not are_counts(*self.grid, self.num_frames, self.height, self.width):
+            sizes = f"{self.num_frames=}, {self.height=} and {self.width=}"
+            raise ValueError(f"{self.grid=}, {sizes} must be whole and above 0")
+        if not (isinstance(self.fps, (int, float)) and 0 < self.fps < math.inf):
+            raise ValueError(f"{self.fps=} must be a number above 0")
 
 
 def read_lines(

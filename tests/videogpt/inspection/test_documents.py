@@ -21,3 +21,11 @@ from videogpt.inspection.inspect import inspect_path
 def test_documents(name: str, content: dict[str, Any], said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(json.dumps(content))  # which is YAML too
     assert said in inspect_path(tmp_path / name).lines[0]
+
+
+@pytest.mark.parametrize("name", ["deep.yaml", "deep.json", "odd.yaml"])
+def test_what_is_not_sound_is_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("a: \0" if name == "odd.yaml" else "[" * 100_000)
+    with pytest.raises(ValueError, match=f"{name} is not sound") as error:
+        inspect_path(tmp_path / name)
+    assert "\n" not in str(error.value)

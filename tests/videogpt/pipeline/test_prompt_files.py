@@ -35,6 +35,8 @@ def test_json_lines_have_prompts_and_seeds(tmp_path: Path) -> None:
         (b'{"prompt": "a", "seed": -1}', "line 1: seed is -1"),
         (b'{"prompt": "a", "seed": true}', "line 1: seed is True"),
         (b'{"prompt": "a", "seed": 1.5}', "line 1: seed is 1.5"),
+        (b'{"prompt": "a", "seed": 4294967296}', "line 1: seed is 4294967296; .* below 4294967296"),
+        (b"[" * 100_000, "line 1: not JSON .it is nested too deeply"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:

@@ -37,6 +37,9 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ({"num_clips": 0}, "num_clips=0"),
         ({"grid": [3, 2]}, "missing 1 required"),
         ({"grid": [3, 2, -2]}, "must be whole and above 0"),
+        ({"height": "16"}, "height='16'"),
+        ({"fps": 0}, "fps=0 must be a number above 0"),
+        ({"skipped": 3}, "skipped=3 must be a list of names"),
     ],
 )
 def test_what_does_not_belong_in_a_manifest_is_refused(change: dict[str, Any], about: str, tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ class SpritesWorld(World[Sprite]):
 
     def _number(self, seed: int, index: int, split: Split) -> int:
         check_draw(seed, index, split)
-        return int(self._shuffled(seed, split)[index])
+        numbers = self._shuffled(seed, split)
+        if index >= len(numbers):
+            raise ValueError(f"index={index}: the split {split!r} has {len(numbers)} clips")
+        return int(numbers[index])
 
     def _shuffle(self, seed: int, split: Split) -> NDArray[np.int64]:
         return np.random.default_rng(seed).permutation(self.numbers(split))

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from videogpt.evaluation.caption_following import find_world
 from videogpt.worlds.sprites.captions import sprite_caption
@@ -16,6 +17,8 @@ from videogpt_tokenizer.clips.folder import ClipFolder
 
 def test_split_holds_out_characters_fairly(sprites: SpritesWorld) -> None:
     train, held_out = set(sprites.numbers("train").tolist()), set(sprites.numbers("held_out").tolist())
+    with pytest.raises(ValueError, match=f"index={len(held_out)}: the split 'held_out' has {len(held_out)} clips"):
+        sprites.scene(0, len(held_out), "held_out")
     assert train | held_out == set(range(len(sprites.sheets))) and not train & held_out
     assert {i // 20 for i in train}.isdisjoint({i // 20 for i in held_out})
     full = np.stack(np.meshgrid(*map(np.arange, (7, 7, 7, 10)), indexing="ij")).reshape(4, -1)
