@@ -125,7 +125,7 @@ def _timed_frames(
 def _turn(frame: av.VideoFrame) -> Turn:
     """What the display matrix says: x' = a x + c y and y' = b x + d y, in its order a b . c d, to a quarter turn."""
     try:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        matrix = next((data for data in frame.side_data if data.type == Type.DISPLAYMATRIX), None)
     except ValueError:  # beside it is something that PyAV has no name for; then it tells the angle alone
         return TURNS.get({1: 8, 2: 3, 3: 6}.get(round(frame.rotation / 90) % 4), UPRIGHT)
     if matrix is None:

@@ -60,9 +60,7 @@ class _Seen:
             return fps
         if self.count == 1:
             return USUAL_FPS
-        raise UnreadableError(
-            f"shows {self.count} frames in {seconds:g} s, over {MOST_FPS} a second; give it a sound rate"
-        )
+        raise UnreadableError(f"claims over {MOST_FPS} frames a second, by its times as well; give it a sound rate")
 
 
 def read_frames(

@@ -12,9 +12,10 @@ where pixels are half transparent), refuses long texts beside the picture, and o
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from io import BytesIO
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
@@ -40,6 +41,7 @@ from videogpt_tokenizer.clips.scaling import (
 
 SECONDS_OF_NONE = 0.1
 """How long browsers show a picture that is said to last no time."""
+NOISE = bytes(range(255)) * 4
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 TURNS: dict[int | None, Turn] = {
     2: Turn(False, True, False),
@@ -53,7 +55,7 @@ TURNS: dict[int | None, Turn] = {
 """The orientations of EXIF, but for the upright one."""
 
 # Constructed without `Image.open`, which warns of large pictures that are refused here anyway.
-Opener = Callable[[SimpleNamespace], ImageFile]
+Opener = type[ImageFile]
 
 # Pillow warns of metadata, which are not used, or of damage, which is told when it fails.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
@@ -85,12 +87,12 @@ def still_frames(file: BinaryIO, opener: Opener) -> tuple[Iterator[Stored], bool
     """The pictures of a file that `still_opener` knows, and whether they are an animation."""
     file.seek(0)
     try:
-        image = opener(SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell))
+        image = opener(cast(BinaryIO, SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)))
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"claims a picture of more than {MOST_PIXELS}; make it smaller") from error
     check_pixels(*image.size)
     count = image.n_frames if isinstance(image, (WebPImageFile, AvifImageFile)) else 1
-    return _pictures(image, count), count > 1
+    return _pictures(file, image, count), count > 1
 
 
 def png_turn(file: BinaryIO) -> Turn | None:
@@ -106,15 +108,30 @@ def png_turn(file: BinaryIO) -> Turn | None:
     return UPRIGHT
 
 
-def _pictures(image: ImageFile, count: int) -> Iterator[Stored]:
+def _pictures(file: BinaryIO, image: ImageFile, count: int) -> Iterator[Stored]:
     begin = 0.0
     for index in range(count):
         image.seek(index)
         image.load()  # which turns a TIFF, and tells the others' times
-        frame = av.VideoFrame.from_ndarray(_rgb_HWC(image), "rgb24")
+        rgb_HWC = _rgb_HWC(image)
+        if isinstance(image, JpegImageFile) and _is_filled_up(rgb_HWC, file):
+            raise UnreadableError("is cut short before its last rows; copy or convert it again")
         end = begin + (image.info.get("duration", 0) / 1000 or SECONDS_OF_NONE)
-        yield Stored(frame, begin, end, _turn(image))
+        yield Stored(av.VideoFrame.from_ndarray(rgb_HWC, "rgb24"), begin, end, _turn(image))
         begin = end
+
+
+def _is_filled_up(rgb_HWC: np.ndarray, file: BinaryIO) -> bool:
+    """Whether a JPEG has its end marker too early: the decoder fills the picture up with one colour and says nothing.
+
+    Then whatever stands before that marker becomes part of the picture; in a sound one it is passed over.
+    """
+    if (rgb_HWC[-1, -2:] != rgb_HWC[-1, -1]).any():
+        return False
+    file.seek(0)
+    data = file.read()
+    end = data.rfind(b"\xff\xd9")
+    return bool((_rgb_HWC(JpegImageFile(BytesIO(data[:end] + NOISE + data[end:]))) != rgb_HWC).any())
 
 
 def _turn(holder: ImageFile | bytes) -> Turn:
@@ -132,9 +149,7 @@ def _turn(holder: ImageFile | bytes) -> Turn:
 
 def _rgb_HWC(image: ImageFile) -> np.ndarray:
     if image.mode in ("I", "F"):
-        raise UnreadableError(
-            "holds numbers of 32 bits, of which nobody knows which is white; save it with 8 or 16 bits"
-        )
+        raise UnreadableError("holds numbers of 32 bits, and nothing tells which is white; save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):  # Pillow would clip it
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
         white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
