@@ -23,10 +23,11 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
 from videogpt_tokenizer.clips.scaling import MAX_PIXELS, UPRIGHT, Stored, Turn, UnreadableError, check_pixels
-from videogpt_tokenizer.clips.stills import TURNS, png_turn
+from videogpt_tokenizer.clips.stills import TURNS, png_pixels
 from videogpt_tokenizer.clips.truncation import is_cut_short
 
-DEMUXERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,h264,hevc,ivf,ogg,flv,asf,gif,apng,png_pipe"
+DEMUXERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,h264,hevc,ivf,ogg,flv,asf,gif,apng,png_pipe,mp3,flac,wav"
+"""Those of sound files are there to say that such a file has no video."""
 INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 """Formats in which a jump lands on the key frame before the wanted moment, always."""
 MOST_FPS = 1000
@@ -51,9 +52,9 @@ class Movie(NamedTuple):
 @contextmanager
 def open_movie(file: BinaryIO, start: float) -> Iterator[Movie]:
     """Open the file for decoding; the container is closed on the way out, whatever happens."""
-    turn = png_turn(file)
-    file.seek(0)
-    nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+    media, turn = png_pixels(file) or (file, None)
+    media.seek(0)
+    nameless = SimpleNamespace(read=media.read, seek=media.seek, tell=media.tell)
     limit = {"max_pixels": str(MAX_PIXELS)}
     with av.open(nameless, options={"format_whitelist": DEMUXERS, **limit}, metadata_errors="replace") as container:
         stream = _largest(container, file)

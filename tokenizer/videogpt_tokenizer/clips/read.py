@@ -182,7 +182,7 @@ def _pick(source: Movie, fps: float | None, start: float) -> Iterator[Stored]:
         yield from islice(source.frames, 1)
         return
     if fps is None:
-        yield from (stored for stored in source.frames if stored.end > start + slack)
+        yield from (stored for stored in source.frames if not start or stored.end > start + slack)
         return
     shown: Stored | None = None
     picked = 0

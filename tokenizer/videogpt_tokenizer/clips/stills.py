@@ -11,6 +11,7 @@ PNG and its animations are FFmpeg's, since Pillow lays frames wrongly over each 
 where pixels are half transparent), refuses long texts beside the picture, and overlooks a missing end.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from io import BytesIO
@@ -95,17 +96,26 @@ def still_frames(file: BinaryIO, opener: Opener) -> tuple[Iterator[Stored], bool
     return _pictures(file, image, count), count > 1
 
 
-def png_turn(file: BinaryIO) -> Turn | None:
-    """How the picture of a PNG is to be turned; None for other files."""
+def png_pixels(file: BinaryIO) -> tuple[BinaryIO, Turn] | None:
+    """A PNG without its metadata, which FFmpeg refuses where they are damaged, and what they say of the orientation.
+
+    None for other files. The chunks are a size, a name, a content and a checksum.
+    """
+    length = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+    if (signature := file.read(8)) != b"\x89PNG\r\n\x1a\n":
         return None
-    while len(head := file.read(8)) == 8:
+    pixels, turn, name = BytesIO(), UPRIGHT, b""
+    pixels.write(signature)
+    while name != b"IEND" and (head := file.read(8)):
         size, name = int.from_bytes(head[:4], "big"), head[4:]
+        content = file.read(min(size + 4, length))
         if name == b"eXIf":
-            return _turn(file.read(size))
-        file.seek(size + 4, 1)  # a checksum follows
-    return UPRIGHT
+            turn = _turn(content)
+        elif name[:1].isupper() or name in (b"tRNS", b"acTL", b"fcTL", b"fdAT"):
+            pixels.write(head + content)
+    pixels.seek(0)
+    return pixels, turn
 
 
 def _pictures(file: BinaryIO, image: ImageFile, count: int) -> Iterator[Stored]:
