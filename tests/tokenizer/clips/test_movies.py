@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from PIL import Image
 
 from videogpt_tokenizer.clips.clip import Clip
@@ -174,7 +175,7 @@ def extent(picture_HWC: torch.Tensor) -> tuple[int, int]:
 def test_a_circle_stays_a_circle(tmp_path: Path, size, aspect: Fraction) -> None:
     height, width = 128, 128
     rows, columns = np.mgrid[:height, :width]
-    inside = ((columns - 63.5) * float(aspect)) ** 2 + (rows - 63.5) ** 2 < 25**2
+    inside = ((columns - 63.5) * float(aspect)) ** 2 + (rows - 63.5) ** 2 < 12**2
     picture = np.where(inside[..., None], 255, 0).astype(np.uint8).repeat(3, axis=-1)
     path = tmp_path / "circle.mp4"
     with av.open(str(path), "w") as output:
@@ -224,7 +225,7 @@ def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path, cases: Path, name
             cover = output.add_stream("mjpeg", rate=1)
             assert isinstance(cover, av.VideoStream)
             cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
-            cover.disposition = av.stream.Disposition.attached_pic
+            cover.disposition = Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.int16), "s16", "mono")
         frame.sample_rate = 44100
         output.mux([*sound.encode(frame), *sound.encode()])

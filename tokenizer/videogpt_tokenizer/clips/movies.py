@@ -19,7 +19,6 @@ from typing import BinaryIO, NamedTuple, cast
 
 import av
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
 from videogpt_tokenizer.clips.scaling import MAX_PIXELS, UPRIGHT, Stored, Turn, UnreadableError, check_pixels
@@ -126,11 +125,11 @@ def _timed_frames(
 def _turn(frame: av.VideoFrame) -> Turn:
     """What the display matrix says: x' = a x + c y and y' = b x + d y, in its order a b . c d, to a quarter turn."""
     try:
-        matrix = next((data for data in frame.side_data if data.type == Type.DISPLAYMATRIX), None)
+        matrix = frame.side_data["DISPLAYMATRIX"]
+    except KeyError:
+        return UPRIGHT
     except ValueError:  # beside it is something that PyAV has no name for; then it tells the angle alone
         return TURNS.get({1: 8, 2: 3, 3: 6}.get(round(frame.rotation / 90) % 4), UPRIGHT)
-    if matrix is None:
-        return UPRIGHT
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
     is_turned = abs(b) > abs(a)
     return Turn(is_turned, (c if is_turned else a) < 0, (b if is_turned else d) < 0)
