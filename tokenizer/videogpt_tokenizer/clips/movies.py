@@ -12,12 +12,13 @@ are codecs that FFmpeg does not know, pictures of more than MAX_PIXELS, and a fr
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import BinaryIO, NamedTuple, cast
 
 import av
+from av.buffer import Buffer
 from av.container import InputContainer
 from av.stream import Disposition
 
@@ -125,7 +126,7 @@ def _timed_frames(
 def _turn(frame: av.VideoFrame) -> Turn:
     """What the display matrix says: x' = a x + c y and y' = b x + d y, in its order a b . c d, to a quarter turn."""
     try:
-        matrix = frame.side_data["DISPLAYMATRIX"]
+        matrix = cast(Mapping[str, Buffer], frame.side_data)["DISPLAYMATRIX"]
     except KeyError:
         return UPRIGHT
     except ValueError:  # beside it is something that PyAV has no name for; then it tells the angle alone
