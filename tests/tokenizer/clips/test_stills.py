@@ -146,7 +146,7 @@ def test_grey_of_12_bits_is_scaled(picture: Image.Image, tmp_path: Path) -> None
     assert furthest(read_bytes(tmp_path / "12.tif", data), np.asarray(picture.convert("L"))[..., None]) <= 1
 
 
-MODES = ["1", "L", "P", "CMYK", "YCbCr", "RGBX", "RGB"]
+MODES = ["1", "L", "P", "CMYK", "RGBX", "RGB"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -182,7 +182,7 @@ def test_the_fourth_byte_of_a_bmp_without_alpha_does_not_matter(
 
 
 STILLS = [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {}), ("WEBP", {"lossless": True})]
-STILLS += [("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("BMP", {}), ("AVIF", {})]
+STILLS += [("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("BMP", {}), ("AVIF", {}), ("GIF", {})]
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest undoes what keeps Pillow silent

@@ -99,7 +99,7 @@ class Clip:
             ValueError: the file is missing, empty, cut short, damaged, holds no video stream or too large a
                 picture, or changes the size of its pictures and `size` is None; `fps` is None and the file claims
                 more than 1000; `start` lies behind the end; a setting is out of range. A movie that is cut short
-                but gives all `num_frames` is accepted, an image never.
+                but gives all `num_frames` is accepted, an image or GIF never.
             OSError: the disk fails. Whatever else a library raises for a file is a ValueError; each names the path.
         """
         from videogpt_tokenizer.clips.read import read_frames

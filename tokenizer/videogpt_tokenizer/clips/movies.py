@@ -52,6 +52,9 @@ class Movie(NamedTuple):
 @contextmanager
 def open_movie(file: BinaryIO, start: float) -> Iterator[Movie]:
     """Open the file for decoding; the container is closed on the way out, whatever happens."""
+    file.seek(0)
+    if file.read(3) == b"GIF" and is_cut_short(file):  # the decoder would make up what is missing of a frame
+        raise UnreadableError("is cut short; copy or convert it again")
     media, turn = png_pixels(file) or (file, None)
     media.seek(0)
     nameless = SimpleNamespace(read=media.read, seek=media.seek, tell=media.tell)
