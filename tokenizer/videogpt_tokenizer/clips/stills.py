@@ -168,4 +168,4 @@ def _rgb_HWC(image: ImageFile) -> np.ndarray:
         return np.repeat(grey_HW[..., None], 3, axis=-1).astype(np.uint8)
     if image.has_transparency_data:
         return over_black(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
