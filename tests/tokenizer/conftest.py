@@ -82,3 +82,9 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("VIDEOGPT_DATA names no folder of real clips")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small files that are like those of people."""
+    return Path(__file__).parents[1] / "cases"

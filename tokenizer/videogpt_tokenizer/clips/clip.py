@@ -5,10 +5,11 @@
     Clip.from_video(video_CTHW, fps=8).write("dog.gif")
     Clip.write_pieces("copy.mp4", Clip.read_pieces("dog.mp4", 32))   # any length in constant memory
 
-Reads whatever FFmpeg's libraries read of the usual containers (mp4, webm, avi, mpeg, gif, animated webp, ...)
-and images (png, jpg, webp, ...) as clips of one frame. Refuses, with a ValueError that names the path and the
-remedy: files that are missing, empty, cut short, damaged, hold no picture, or claim one of more than 67 million
-pixels. Sound is ignored. PyAV is imported with the first file, so that all else needs torch alone.
+Reads whatever FFmpeg's libraries read of the usual containers (mp4, webm, avi, mpeg, gif, apng, ...), animations
+(webp, avif), and images (png, jpg, tiff, bmp, webp, avif) as clips of one frame. Refuses, with a ValueError that names
+the path and the remedy: files that are missing, empty, cut short, damaged, hold no picture, or claim one of more than
+67 million pixels. Sound and tags are ignored. PyAV and Pillow are imported with the first file, so that all else needs
+torch alone.
 """
 
 import math
@@ -83,7 +84,9 @@ class Clip:
     ) -> "Clip":
         """Read a video or image file, what it holds being found from its content, not from its name.
 
-        Alpha is composited on black, and a phone's rotation flag is obeyed.
+        Alpha is composited on black. The picture is shown as the file says: turned, mirrored, and with square
+        pixels, for which it is stretched along the axis that gains. Of several video streams the one with the largest
+        picture is meant, of several pictures in a TIFF or a camera's JPEG the first.
 
         Args:
             fps: Frames per second wanted. Frames are picked by their time stamps (the one on display at each
@@ -96,8 +99,10 @@ class Clip:
 
         Raises:
             ValueError: the file is missing, empty, cut short, damaged, holds no video stream or too large a
-                picture, or changes the size of its pictures and `size` is None; `start` lies behind the end; a
-                setting is out of range. A file that is cut short but gives all `num_frames` is accepted.
+                picture, or changes the size of its pictures and `size` is None; `fps` is None and the file claims
+                more than 1000; `start` lies behind the end; a setting is out of range. A movie that is cut short
+                but gives all `num_frames` is accepted, an image or GIF never.
+            OSError: the disk fails. Whatever else a library raises for a file is a ValueError; each names the path.
         """
         from videogpt_tokenizer.clips.read import read_frames
 

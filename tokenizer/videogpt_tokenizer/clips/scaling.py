@@ -1,13 +1,14 @@
 """Stored frames -> RGB pictures of a size, through FFmpeg's scaler with exact rounding.
 
-    to_rgb = ToRgb(Path("dog.mp4"), size=64)
-    picture_HWC = to_rgb(frame)                 # uint8; one object for all frames of a file
+    to_rgb = ToRgb(size=64)
+    picture_HWC = to_rgb(stored)                # uint8; one object for all frames of a file
 
-Scales a picture until it covers the size and cuts out the centre; lays alpha over black; obeys a phone's rotation flag.
-Refuses, with a ValueError, pictures that change their size where none is wanted, and ribbons that would grow too large.
+Makes pixels square, scales a picture until it covers the size and cuts out the centre; lays alpha over black; turns and
+mirrors as the file says. Refuses pictures that change their size where none is wanted, and ribbons that would grow too
+large.
 """
 
-from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -28,47 +29,91 @@ ENLARGE = Interpolation.BICUBIC | ACCURATE_ROUNDING | FULL_CHROMA_OUT
 FROM_RGB = Interpolation.BICUBIC | ACCURATE_ROUNDING | FULL_CHROMA_IN
 
 
+class UnreadableError(ValueError):
+    """What is wrong with a file; the reader puts its name in front."""
+
+
+class Turn(NamedTuple):
+    """How a stored picture is to be shown: its rows as columns first, then mirrored."""
+
+    rows_as_columns: bool
+    left_right: bool
+    upside_down: bool
+
+
+UPRIGHT = Turn(False, False, False)
+
+
+class Stored(NamedTuple):
+    """One stored frame, the time in seconds that it is on display, and how it is to be shown."""
+
+    frame: av.VideoFrame
+    begin: float
+    end: float
+    turn: Turn = UPRIGHT
+    pixel_aspect: float = 1.0  # width of a pixel / its height
+
+
+def check_pixels(width: int, height: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise UnreadableError(f"claims pictures of {width} x {height}, more than {MOST_PIXELS}; make it smaller")
+
+
 class ToRgb:
     """Turns the frames of one file into pictures; keeps the scaler's tables from frame to frame."""
 
-    def __init__(self, path: Path, size: int | tuple[int, int] | None) -> None:
-        self.path = path
+    def __init__(self, size: int | tuple[int, int] | None) -> None:
         self.target_HW = (size, size) if isinstance(size, int) else size
         self.scaler = VideoReformatter()
         self.count = 0
         self.shape_HW: tuple[int, ...] = ()
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        quarter_turns = round(frame.rotation / 90) % 4
+    def __call__(self, stored: Stored) -> np.ndarray:
+        frame, turn = stored.frame, stored.turn
         if frame.format.has_palette or any(component.is_alpha for component in frame.format.components):
-            frame = _over_black(frame)
-        height, width = self.target_HW or (frame.height, frame.width)
-        if self.target_HW and quarter_turns % 2:
-            height, width = width, height
-        picture_HWC = np.ascontiguousarray(np.rot90(self._resized(frame, height, width), quarter_turns))
+            rgba_HWC = frame.reformat(format="rgba", interpolation=KEEP).to_ndarray()
+            frame = av.VideoFrame.from_ndarray(over_black(rgba_HWC), "rgb24")
+        target_HW = self.target_HW
+        if target_HW and turn.rows_as_columns:
+            target_HW = target_HW[1], target_HW[0]
+        picture_HWC = self._resized(frame, _square_pixels(frame, stored.pixel_aspect), target_HW)
+        if turn.rows_as_columns:
+            picture_HWC = picture_HWC.swapaxes(0, 1)
+        picture_HWC = picture_HWC[:: -1 if turn.upside_down else 1, :: -1 if turn.left_right else 1]
         if self.count and picture_HWC.shape[:2] != self.shape_HW:
-            raise ValueError(f"{self.path}: the picture changes size at frame {self.count}; give a size")
+            raise UnreadableError(f"the picture changes size at frame {self.count}; give a size")
         self.count, self.shape_HW = self.count + 1, picture_HWC.shape[:2]
-        return picture_HWC
+        return np.ascontiguousarray(picture_HWC)
 
-    def _resized(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-        """Scale until the picture covers that size, then cut out its centre."""
-        scale = max(height / frame.height, width / frame.width)
-        full_height = max(height, round(frame.height * scale))
-        full_width = max(width, round(frame.width * scale))
-        if full_height * full_width > max(MAX_PIXELS, height * width):
-            raise ValueError(
-                f"{self.path}: is {frame.width} x {frame.height}, too long and narrow to cover {width} x {height}; "
-                "cut it first"
+    def _resized(
+        self, frame: av.VideoFrame, shown_HW: tuple[int, int], target_HW: tuple[int, int] | None
+    ) -> np.ndarray:
+        """Scale until the picture, which is shown as large as `shown_HW`, covers the target; cut out its centre."""
+        (shown_height, shown_width), (height, width) = shown_HW, target_HW or shown_HW
+        scale = max(height / shown_height, width / shown_width)
+        full_height = max(height, round(shown_height * scale))
+        full_width = max(width, round(shown_width * scale))
+        if full_height * full_width > max(MAX_PIXELS, height * width if target_HW else 0):
+            raise UnreadableError(
+                f"is {shown_width} x {shown_height}, too long and narrow to cover {width} x {height}; cut it first"
+                if target_HW
+                else f"is shown as {width} x {height}, more than {MOST_PIXELS}; give a size"
             )
-        how = KEEP if scale == 1 else SHRINK if scale < 1 else ENLARGE
+        is_kept = (full_height, full_width) == (frame.height, frame.width)
+        how = KEEP if is_kept else SHRINK if full_height <= frame.height and full_width <= frame.width else ENLARGE
         picture_HWC = self.scaler.reformat(frame, full_width, full_height, "rgb24", interpolation=how).to_ndarray()
         top, left = (full_height - height) // 2, (full_width - width) // 2
         return picture_HWC[top : top + height, left : left + width]
 
 
-def _over_black(frame: av.VideoFrame) -> av.VideoFrame:
-    rgba_HWC = frame.reformat(format="rgba", interpolation=KEEP).to_ndarray().astype(np.uint16)
-    colour_HWC, alpha_HW = rgba_HWC[..., :3], rgba_HWC[..., 3]
-    rgb_HWC = (colour_HWC * rearrange(alpha_HW, "h w -> h w 1") + 127) // 255
-    return av.VideoFrame.from_ndarray(rgb_HWC.astype(np.uint8), "rgb24")
+def _square_pixels(frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:
+    """Height and width with square pixels, one of them larger than stored; a single row or column is not worth it."""
+    height, width = frame.height, frame.width
+    shown_height, shown_width = round(height / min(1, pixel_aspect)), round(width * max(1, pixel_aspect))
+    return (height, width) if shown_height + shown_width <= height + width + 1 else (shown_height, shown_width)
+
+
+def over_black(rgba_HWC: np.ndarray) -> np.ndarray:
+    levels_HWC = rgba_HWC.astype(np.uint16)
+    colour_HWC, alpha_HW = levels_HWC[..., :3], levels_HWC[..., 3]
+    return ((colour_HWC * rearrange(alpha_HW, "h w -> h w 1") + 127) // 255).astype(np.uint8)

@@ -3,8 +3,8 @@
     with open("clip.webm", "rb") as file:
         if is_cut_short(file): ...
 
-Knows ISO media (mp4, mov), RIFF (avi, webp), Matroska (webm, mkv), GIF and JPEG. For other formats the answer
-is False: MPEG streams have no length to compare with, and the decoder of PNG notices by itself.
+Knows ISO media (mp4, mov), RIFF (avi), Matroska (webm, mkv) and GIF. For other formats the answer is False: MPEG
+streams have no length to compare with, and the decoders of pictures notice by themselves.
 """
 
 import os
@@ -28,8 +28,6 @@ def is_cut_short(file: BinaryIO) -> bool:
     if head[:3] == b"GIF":
         file.seek(max(0, length - PADDING_BYTES))
         return not file.read().rstrip(b"\x00").endswith(b"\x3b")
-    if head[:2] == b"\xff\xd8":
-        return not _jpeg_ends(file)
     return False
 
 
@@ -45,17 +43,6 @@ def _end_of_boxes(file: BinaryIO, length: int) -> int:
             return length
         position += size
     return position
-
-
-def _jpeg_ends(file: BinaryIO) -> bool:
-    """Whether an end marker follows the picture, which comes after segments of a 16-bit marker and size."""
-    file.seek(2)
-    while len(head := file.read(4)) == 4:
-        marker, size = head[:2], int.from_bytes(head[2:], "big")
-        if marker == b"\xff\xda":  # the picture begins; in it an 0xff byte is never followed by a marker
-            return b"\xff\xd9" in file.read()
-        file.seek(size - 2, os.SEEK_CUR)
-    return False
 
 
 def _end_of_segment(file: BinaryIO) -> int:

@@ -7,6 +7,7 @@ A full disk, an error or an interrupt leaves neither half a file nor a damaged o
 converted one at a time.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,6 @@ from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from torch import Tensor
 
-from videogpt_tokenizer.clips.animated_webp import write_webp
 from videogpt_tokenizer.clips.scaling import FROM_RGB
 from videogpt_tokenizer.files.replacing import replacement_of
 
@@ -144,15 +144,33 @@ def _write_gif(path: Path, frames_THWC: np.ndarray, rate: Fraction) -> None:
 
 
 def _write_webp(path: Path, frames_THWC: np.ndarray, rate: Fraction) -> None:
-    """Lossy stills, each whole, so that a player may start at any of them."""
+    """Lossy stills, each whole, so that a player may start at any of them; an animation repeats for ever.
+
+    Pillow's encoder would join frames that are alike. The container is RIFF, chunks of a four-letter name, a size and a
+    content of even length: `VP8X` (canvas), `ANIM` (loop count) and one `ANMF` (place, duration, flags and a still) a
+    frame. Source: developers.google.com/speed/webp/docs/riff_container.
+    """
+    stills = [_encode_still(frame_HWC, *WEBP) for frame_HWC in frames_THWC]
+    if len(stills) == 1:
+        path.write_bytes(stills[0])
+        return
     height, width = frames_THWC.shape[1:3]
-    stills = (_encode_still(frame_HWC, *WEBP) for frame_HWC in frames_THWC)
-    with path.open("wb") as file:
-        if len(frames_THWC) == 1:
-            file.write(next(stills))
-            return
-        moments_ms = [round(index * 1000 / rate) for index in range(len(frames_THWC) + 1)]
-        write_webp(file, stills, np.diff(moments_ms).tolist(), width, height)
+    canvas = _three_bytes(width - 1) + _three_bytes(height - 1)
+    chunks = [_chunk(b"VP8X", b"\x02\0\0\0" + canvas), _chunk(b"ANIM", bytes(6))]  # 2: it is an animation
+    moments_ms = [round(index * 1000 / rate) for index in range(len(stills) + 1)]
+    for still, duration_ms in zip(stills, np.diff(moments_ms).tolist(), strict=True):
+        assert still[12:15] == b"VP8", "a still without alpha has no extended header"
+        place = bytes(6) + canvas + _three_bytes(duration_ms) + b"\x02"  # 2: laid over without blending
+        chunks.append(_chunk(b"ANMF", place + still[12:]))
+    path.write_bytes(_chunk(b"RIFF", b"WEBP" + b"".join(chunks)))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def _three_bytes(value: int) -> bytes:
+    return value.to_bytes(3, "little")
 
 
 def _encode_still(picture_HWC: np.ndarray, codec: str, pixels: str, options: dict[str, str]) -> bytes:
