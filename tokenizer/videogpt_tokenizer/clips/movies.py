@@ -22,7 +22,7 @@ from av.buffer import Buffer
 from av.container import InputContainer
 from av.stream import Disposition
 
-from videogpt_tokenizer.clips.scaling import MAX_PIXELS, UPRIGHT, Stored, Turn, UnreadableError, check_pixels
+from videogpt_tokenizer.clips.scaling import MAX_PIXELS, UPRIGHT, DecodeError, Stored, Turn, check_pixels
 from videogpt_tokenizer.clips.stills import TURNS, png_pixels
 from videogpt_tokenizer.clips.truncation import is_cut_short
 
@@ -54,7 +54,7 @@ def open_movie(file: BinaryIO, start: float) -> Iterator[Movie]:
     """Open the file for decoding; the container is closed on the way out, whatever happens."""
     file.seek(0)
     if file.read(3) == b"GIF" and is_cut_short(file):  # the decoder would make up what is missing of a frame
-        raise UnreadableError("is cut short; copy or convert it again")
+        raise DecodeError("is cut short; copy or convert it again")
     media, turn = png_pixels(file) or (file, None)
     media.seek(0)
     nameless = SimpleNamespace(read=media.read, seek=media.seek, tell=media.tell)
@@ -80,9 +80,9 @@ def _largest(container: InputContainer, file: BinaryIO) -> av.VideoStream:
     if pictures:
         return max(pictures, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
     if len(known) < len(container.streams.video):
-        raise UnreadableError("has a video stream whose codec FFmpeg does not know; convert it to H.264, for example")
+        raise DecodeError("has a video stream whose codec FFmpeg does not know; convert it to H.264, for example")
     what = "is cut short" if is_cut_short(file) else "has no video stream"
-    raise UnreadableError(f"{what}; give a whole video or image file")
+    raise DecodeError(f"{what}; give a whole video or image file")
 
 
 def _header_fps(stream: av.VideoStream) -> float:
@@ -121,7 +121,7 @@ def _timed_frames(
             length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else period
             seconds = max(length, 0 if is_first else begin + length - end)
             if seconds > MOST_SECONDS:
-                raise UnreadableError(f"shows one frame for {seconds:.0f} s after {end:.2f} s: its times are damaged")
+                raise DecodeError(f"shows one frame for {seconds:.0f} s after {end:.2f} s: its times are damaged")
             end, is_first = begin + length, False
             yield Stored(frame, begin, end, turn or _turn(frame), aspect)
 

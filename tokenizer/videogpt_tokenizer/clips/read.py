@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from videogpt_tokenizer.clips.movies import MOST_FPS, USUAL_FPS, Movie, open_movie
-from videogpt_tokenizer.clips.scaling import MAX_PIXELS, MOST_PIXELS, Stored, ToRgb, UnreadableError
+from videogpt_tokenizer.clips.scaling import MAX_PIXELS, MOST_PIXELS, DecodeError, Stored, ToRgb
 from videogpt_tokenizer.clips.stills import still_frames, still_opener
 from videogpt_tokenizer.clips.tar_shards import open_member
 from videogpt_tokenizer.clips.truncation import is_cut_short
@@ -61,7 +61,7 @@ class _Seen:
             return fps
         if self.count == 1:
             return USUAL_FPS
-        raise UnreadableError(f"claims over {MOST_FPS} frames a second, by its times as well; give it a sound rate")
+        raise DecodeError(f"claims over {MOST_FPS} frames a second, by its times as well; give it a sound rate")
 
 
 def read_frames(
@@ -110,9 +110,9 @@ def _decoded(
                 seen.add(stored)
                 yield picture
         if seen.count != num_frames and is_cut_short(file):
-            raise UnreadableError(f"is cut short after {seen.count} frames; copy or convert it again")
+            raise DecodeError(f"is cut short after {seen.count} frames; copy or convert it again")
         if not seen.count:
-            raise UnreadableError(f"ends before {start:g} s; give a smaller start" if start else "holds no picture")
+            raise DecodeError(f"ends before {start:g} s; give a smaller start" if start else "holds no picture")
         if fps is None:
             seen.rate = seen.fps()
 
@@ -122,7 +122,7 @@ def _naming(path: Path) -> Iterator[None]:
     """Every fault of the file is a ValueError that names it, and every fault of the disk an OSError that names it."""
     try:
         yield
-    except UnreadableError as error:
+    except DecodeError as error:
         raise ValueError(f"{path}: {error}") from error
     except MemoryError:
         raise

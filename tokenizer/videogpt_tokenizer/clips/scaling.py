@@ -29,7 +29,7 @@ ENLARGE = Interpolation.BICUBIC | ACCURATE_ROUNDING | FULL_CHROMA_OUT
 FROM_RGB = Interpolation.BICUBIC | ACCURATE_ROUNDING | FULL_CHROMA_IN
 
 
-class UnreadableError(ValueError):
+class DecodeError(ValueError):
     """What is wrong with a file; the reader puts its name in front."""
 
 
@@ -56,7 +56,7 @@ class Stored(NamedTuple):
 
 def check_pixels(width: int, height: int) -> None:
     if height * width > MAX_PIXELS:
-        raise UnreadableError(f"claims pictures of {width} x {height}, more than {MOST_PIXELS}; make it smaller")
+        raise DecodeError(f"claims pictures of {width} x {height}, more than {MOST_PIXELS}; make it smaller")
 
 
 class ToRgb:
@@ -81,7 +81,7 @@ class ToRgb:
             picture_HWC = picture_HWC.swapaxes(0, 1)
         picture_HWC = picture_HWC[:: -1 if turn.upside_down else 1, :: -1 if turn.left_right else 1]
         if self.count and picture_HWC.shape[:2] != self.shape_HW:
-            raise UnreadableError(f"the picture changes size at frame {self.count}; give a size")
+            raise DecodeError(f"the picture changes size at frame {self.count}; give a size")
         self.count, self.shape_HW = self.count + 1, picture_HWC.shape[:2]
         return np.ascontiguousarray(picture_HWC)
 
@@ -94,7 +94,7 @@ class ToRgb:
         full_height = max(height, round(shown_height * scale))
         full_width = max(width, round(shown_width * scale))
         if full_height * full_width > max(MAX_PIXELS, height * width if target_HW else 0):
-            raise UnreadableError(
+            raise DecodeError(
                 f"is {shown_width} x {shown_height}, too long and narrow to cover {width} x {height}; cut it first"
                 if target_HW
                 else f"is shown as {width} x {height}, more than {MOST_PIXELS}; give a size"

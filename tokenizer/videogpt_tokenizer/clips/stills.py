@@ -31,9 +31,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from videogpt_tokenizer.clips.scaling import (
     MOST_PIXELS,
     UPRIGHT,
+    DecodeError,
     Stored,
     Turn,
-    UnreadableError,
     check_pixels,
     over_black,
 )
@@ -80,7 +80,7 @@ def still_opener(file: BinaryIO) -> Opener | None:
         if b"avif" in brands or b"avis" in brands:
             return AvifImageFile
         if brands[:4] in HEIF_BRANDS:
-            raise UnreadableError("is a HEIF picture, which is not read; save it as JPEG or PNG")
+            raise DecodeError("is a HEIF picture, which is not read; save it as JPEG or PNG")
     return None
 
 
@@ -90,7 +90,7 @@ def still_frames(file: BinaryIO, opener: Opener) -> tuple[Iterator[Stored], bool
     try:
         image = opener(cast(BinaryIO, SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)))
     except Image.DecompressionBombError as error:
-        raise UnreadableError(f"claims a picture of more than {MOST_PIXELS}; make it smaller") from error
+        raise DecodeError(f"claims a picture of more than {MOST_PIXELS}; make it smaller") from error
     check_pixels(*image.size)
     count = image.n_frames if isinstance(image, (WebPImageFile, AvifImageFile)) else 1
     return _pictures(file, image, count), count > 1
@@ -125,7 +125,7 @@ def _pictures(file: BinaryIO, image: ImageFile, count: int) -> Iterator[Stored]:
         image.load()  # which turns a TIFF, and tells the others' times
         rgb_HWC = _rgb_HWC(image)
         if isinstance(image, JpegImageFile) and _is_filled_up(rgb_HWC, file):
-            raise UnreadableError("is cut short before its last rows; copy or convert it again")
+            raise DecodeError("is cut short before its last rows; copy or convert it again")
         end = begin + (image.info.get("duration", 0) / 1000 or SECONDS_OF_NONE)
         yield Stored(av.VideoFrame.from_ndarray(rgb_HWC, "rgb24"), begin, end, _turn(image))
         begin = end
@@ -159,7 +159,7 @@ def _turn(holder: ImageFile | bytes) -> Turn:
 
 def _rgb_HWC(image: ImageFile) -> np.ndarray:
     if image.mode in ("I", "F"):
-        raise UnreadableError("holds numbers of 32 bits, and nothing tells which is white; save it with 8 or 16 bits")
+        raise DecodeError("holds numbers of 32 bits, and nothing tells which is white; save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):  # Pillow would clip it
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
         white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
