@@ -154,7 +154,10 @@ class Tokenizer(nn.Module, ABC):
             done = frames + (done if self.streams else 0)
             held = self.num_frames(self.latent_frames(done)) - done
             padding = (0, -width % side, 0, -height % side, 0, held)
-            yield video_CTHW, F.pad(video_CTHW[None].to(self.device), padding, mode="replicate").contiguous()
+            fitted_BCTHW = video_CTHW[None].to(self.device)
+            if any(padding):
+                fitted_BCTHW = F.pad(fitted_BCTHW, padding, mode="replicate")
+            yield video_CTHW, fitted_BCTHW.contiguous()
 
 
 def regrouped(pieces: Iterable[Tensor], sizes: Iterator[int]) -> Iterator[Tensor]:
@@ -169,7 +172,8 @@ def regrouped(pieces: Iterable[Tensor], sizes: Iterator[int]) -> Iterator[Tensor
             if waiting_CTHW.shape[2:] != piece_CTHW.shape[2:]:
                 before, now = tuple(waiting_CTHW.shape[2:]), tuple(piece_CTHW.shape[2:])
                 raise ValueError(f"a clip of {before} pixels has a piece of {now}: scale its frames to one size")
-            piece_CTHW = torch.cat([waiting_CTHW, piece_CTHW], dim=1)
+            if waiting_CTHW.shape[1]:
+                piece_CTHW = torch.cat([waiting_CTHW, piece_CTHW], dim=1)
         while piece_CTHW.shape[1] >= size:
             yield piece_CTHW[:, :size]
             piece_CTHW, size = piece_CTHW[:, size:], next(sizes)

@@ -38,7 +38,7 @@ from videogpt_tokenizer.files.weights_folder import (
 )
 from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder
 from videogpt_tokenizer.network.layers import Past
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.quantizers.make import make_quantizer
@@ -94,11 +94,9 @@ class VideoTokenizer(Tokenizer):
         """Encode, quantize and decode what `encode` takes, with gradients, for training; the video is not clamped."""
         check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
-        config = self.config.autoencoder
-        latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
+        latents, _ = self.encoder(video_BCTHW, None)
         quantized = self.quantizer(latents)
-        patches, _ = self.decoder(quantized.latents_BTHWD, None)
-        video = from_patches(patches, config, first=True)
+        video, _ = self.decoder(quantized.latents_BTHWD, None)
         return Reconstruction(
             video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.latents_BTHWD, quantized.loss
         )
@@ -243,8 +241,7 @@ class TokenizerStream:
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             for end in ends:
                 piece_BCTHW = video_BCTHW[:, :, max(0, end - stride) : end]
-                patches = to_patches(piece_BCTHW, tokenizer.config.autoencoder, first=self._encoder_past is None)
-                latents_BTHWD, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
+                latents_BTHWD, self._encoder_past = tokenizer.encoder(piece_BCTHW, self._encoder_past)
                 codes.append(tokenizer.quantizer(latents_BTHWD).codes_BTHW)
         return torch.cat(codes, dim=1)
 
@@ -264,9 +261,9 @@ class TokenizerStream:
         pieces = [torch.zeros(batch, 3, 0, height * side, width * side, dtype=dtype, device=device)]
         with torch.autocast(device.type, enabled=False):
             for frame in range(frames):
-                first, latent_B1HWD = self._decoder_past is None, latents_BTHWD[:, frame : frame + 1].clone()
-                patches, self._decoder_past = tokenizer.decoder(latent_B1HWD, self._decoder_past)
-                pieces.append(from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1))
+                latent_B1HWD = latents_BTHWD[:, frame : frame + 1].clone()
+                video_BCTHW, self._decoder_past = tokenizer.decoder(latent_B1HWD, self._decoder_past)
+                pieces.append(video_BCTHW.clamp_(-1, 1))
         return torch.cat(pieces, dim=2)
 
     def keep(self, clips: int) -> None:
