@@ -34,7 +34,7 @@ from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
 from videogpt_tokenizer.export.export import ExportKind, export_tokenizer
-from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.metrics import SSIM_PROTOCOL, codebook_use, psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames, H/W height and width
@@ -49,7 +49,8 @@ PROTOCOL = (
     "speed: medians of {rounds} rounds in turns, wall time, {threads} threads, {frames} frames of {side} x {side}, "
     "batch 1; memory: the largest resident set of a process that encodes and decodes random frames in chunks of "
     "{chunk}; pictures: mean over {clips} clips of at most {most} frames, PSNR of RGB in 8 bits, bits of raw codes, "
-    "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings"
+    "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings; "
+    f"SSIM: {SSIM_PROTOCOL}"
 )
 
 Run = Callable[..., Any]

@@ -19,8 +19,8 @@ from torch import Tensor
 PEAK_SQUARED = 4
 LEAST_ERROR = 4e-10
 """A smaller mean squared error counts as this one: nothing is better than 100 dB."""
-SSIM_BORDERS = "SSIM of windows of 11 x 11, Gaussian; borders are mirrored, which Wang et al., 2004 leave out"
-"""What must be known to compare with other people's figures."""
+SSIM_PROTOCOL = "Gaussian windows of 11 x 11, sigma 1.5; borders are mirrored, which Wang et al., 2004 leave out"
+"""What must be known to compare SSIM with other people's."""
 SMALLEST_SSIM_SIDE = 11
 """Pixels: the side of a window."""
 PIXELS_AT_ONCE = 2**15
@@ -43,7 +43,7 @@ def decibels(square: float) -> float:
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     """Structural similarity (Wang et al., 2004) of each clip, (B,), the mean over its frames and colours.
 
-    Windows are Gaussian, sigma 1.5. Borders are mirrored, as torchmetrics does; the paper leaves them out.
+    Windows are Gaussian, 11 x 11, sigma 1.5. Borders are mirrored, as by torchmetrics; the paper leaves them out.
     """
     clips = (video_BCTHW, target_BCTHW)
     frames, target = (rearrange(clip_BCTHW, "b c t h w -> (b t) c h w") for clip_BCTHW in clips)
@@ -73,7 +73,9 @@ def _ssim_of_frames(video_NCHW: Tensor, target_NCHW: Tensor) -> Tensor:
         # Both terms of the formula times 8, of which the scale of [-1, 1] makes 4.
         light, contrast = 8 * 0.01**2, 8 * 0.03**2
         alike = (bright - apart + light) * (in_sum - in_difference + contrast)
-        total_N = total_N + (alike / ((bright + apart + light) * (in_sum + in_difference + contrast))).sum(dim=(1, 2, 3))
+        total_N = total_N + (alike / ((bright + apart + light) * (in_sum + in_difference + contrast))).sum(
+            dim=(1, 2, 3)
+        )
     return total_N / math.prod(video_NCHW.shape[1:])
 
 

@@ -39,7 +39,7 @@ from videogpt_tokenizer.files.weights_folder import (
 from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
 from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder
-from videogpt_tokenizer.network.layers import Past
+from videogpt_tokenizer.network.layers import PLACES_AT_ONCE, Past
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.quantizers.make import make_quantizer
 
@@ -129,6 +129,18 @@ class VideoTokenizer(Tokenizer):
     def bits_per_code(self, stages: int | None = None) -> float:
         """What a code of the first `stages` stages costs, or of all: the logarithm of the number of such codes."""
         return self.quantizer.bits_per_code(stages)
+
+    def memory_of(self, frames: int, height: int, width: int, *, back: bool = True) -> int | None:
+        """As measured on the CPU: states, features and pictures, and what is between them in a band."""
+        if self.device.type != "cpu":
+            return None
+        network, remembered = self.config.autoencoder, min(frames, 2)
+        blocks = network.encoder_depth * (network.encoder_context == "wide") + network.decoder_depth * back
+        places = [width / (network.patch_size * 2**level) ** 2 for level, width in enumerate(network.widths)]
+        _, rows, columns = self.covering_grid(1, height, width)
+        of_a_pixel = remembered * blocks * sum(places) + 2 * places[0] + 17 * frames + 8
+        in_a_band = 12 * max(network.widths) * PLACES_AT_ONCE
+        return round(4 * (of_a_pixel * rows * columns * self.space_stride**2 + in_a_band))
 
     def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
         """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""

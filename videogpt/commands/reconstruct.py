@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--side-by-side", action="store_true", help="write the original left of the reconstruction")
     add("--size", type=int, metavar="N", help="scale and cut to N x N first")
     add("--fps", type=float, metavar="F", help="resample to so many frames per second first")
+    add("--num-frames", type=int, metavar="N", help="the first N frames of each clip (all)")
     add_columns(parser)
     add_max_bad_share(parser, "may be unreadable")
     add_device(parser)
@@ -47,13 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not tokenizer.streams:
         frames = tokenizer.frames_at_once
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
-    rows, scaled = [], {"size": arguments.size, "fps": arguments.fps}
+    rows, asked = [], {"size": arguments.size, "fps": arguments.fps, "num_frames": arguments.num_frames}
     with Progress("reconstructing", len(paths), unit="clips") as progress:
         for row in reconstruct(
             paths,
             tokenizer,
             arguments.output,
-            **scaled,
+            **asked,
             side_by_side=arguments.side_by_side,
             bad=bad,
             progress=lambda frames: progress.update(len(rows) + len(bad), frames=str(frames)),
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         if tokenizer.streams:
             print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
-        settings = scaled | {"left out": bad.names}
+        settings = asked | {"left out": bad.names}
         written = write_figures(Path(arguments.output), rows, tokenizer, arguments.command, settings)
         print(f"figures -> {written}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})

@@ -15,6 +15,7 @@ from videogpt.cli import main
 from videogpt.evaluation import reconstruction
 from videogpt.evaluation.reconstruction import find_clips, reconstruct, reconstruct_clip, reconstruct_pieces
 from videogpt.evaluation.reconstruction_report import mean_of
+from videogpt_tokenizer import checks
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
@@ -259,3 +260,48 @@ def test_side_by_side_needs_an_output(folder: Path, capsys) -> None:
     tokenizer = str(folder / "tokenizer")
     assert main(["reconstruct", str(folder / "clips"), "--tokenizer", tokenizer, "--side-by-side"]) == 2
     assert "--side-by-side is for files: give an --output, too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".gif"])
+@pytest.mark.parametrize("fps", [None, 4.0])
+def test_the_first_frames_alone_are_those_of_the_whole(tokenizer: VideoTokenizer, tmp_path: Path, suffix, fps) -> None:
+    random_clip(30, 16, 24).write(tmp_path / f"clip{suffix}")
+    (whole,) = reconstruct([tmp_path / f"clip{suffix}"], tokenizer, fps=fps)
+    (first,) = reconstruct([tmp_path / f"clip{suffix}"], tokenizer, tmp_path / "out", fps=fps, num_frames=5)
+    assert first.shape == "5x16x24" and first.figures.psnr_T == whole.figures.psnr_T[:5]
+    assert first.path is not None and len(Clip.read(first.path)) == 5
+    (longer,) = reconstruct([tmp_path / f"clip{suffix}"], tokenizer, fps=fps, num_frames=1000)
+    assert longer.figures == whole.figures
+
+
+def test_a_clip_cut_short_after_the_frames_asked_for_is_used(folder: Path, capsys) -> None:
+    data = (folder / "clips" / "0.avi").read_bytes()
+    (folder / "cut.avi").write_bytes(data[: len(data) * 4 // 5])
+    assert run(folder, str(folder / "cut.avi")) == 2
+    assert "cut.avi: " in only_error(capsys) and not (folder / "out").exists()
+    assert run(folder, str(folder / "cut.avi"), "--num-frames", "2") == 0
+    assert "cut.avi (2x16x16)" in capsys.readouterr().out
+    protocol = json.loads((folder / "out" / "0002-figures.json").read_text())["protocol"]
+    assert protocol["num_frames"] == 2 and "mirrored" in protocol["SSIM"]
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_a_number_of_frames_that_cannot_be_is_refused(folder: Path, capsys, number: str) -> None:
+    assert run(folder, str(folder / "clips"), "--num-frames", number) == 2
+    assert only_error(capsys).endswith(f"num_frames={number} must be a whole number, at least 1")
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "encode"])
+def test_pictures_that_do_not_fit_into_memory_are_left_out_by_name(folder: Path, capsys, monkeypatch, command) -> None:
+    (folder / "clips" / "bad.avi").unlink()
+    for name, size in (("wide.png", (16, 4000)), ("tall.jpg", (4000, 16)), ("film.avi", (256, 256))):
+        random_clip(9 if name.endswith("avi") else 1, *size).write(folder / "clips" / name)
+    monkeypatch.setattr(checks, "free_memory", lambda: 10 * 2**20)
+    tokenizer, output = str(folder / "tokenizer"), str(folder / "out")
+    options = ["--tokenizer", tokenizer, "--output", output, "--max-bad-share", "0.5"]
+    assert main([command, str(folder / "clips"), *options]) == 0
+    printed = "".join(capsys.readouterr())
+    for name, shown in (("wide.png", "4000 x 16"), ("tall.jpg", "16 x 4000"), ("film.avi", "256 x 256")):
+        (line,) = [line for line in printed.splitlines() if f"{name}: pictures of {shown} take about " in line]
+        assert line.endswith("GiB, and 0.0 GiB are free: give a --size")
