@@ -51,7 +51,7 @@ def test_a_clip_that_does_not_fit_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(checks, "free_memory", lambda: 3 * 2**30)
     check_memory(3 * 2**30, "clip.mp4", 1080, 1920)
     with pytest.raises(
-        ValueError, match=r"^clip.mp4: pictures of 1920 x 1080 take about 4.0 GiB, and 3.0 GiB are free"
+        ValueError, match=r"^clip.mp4: pictures of 1920 x 1080 take about 4,096 MiB, and 3,072 MiB are free"
     ):
         check_memory(4 * 2**30, "clip.mp4", 1080, 1920)
 

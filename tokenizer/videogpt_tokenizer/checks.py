@@ -71,7 +71,7 @@ def check_memory(needed: int | None, name: str, height: int, width: int) -> None
     """ValueError where the pictures of a clip take more bytes than are free; where that is not known, nothing."""
     free = free_memory()
     if needed is not None and free is not None and needed > free:
-        need, have = (f"{size / 2**30:.1f} GiB" for size in (needed, free))
+        need, have = (f"{size / 2**20:,.0f} MiB" for size in (needed, free))
         raise ValueError(
             f"{name}: pictures of {width} x {height} take about {need}, and {have} are free: give a --size"
         )

@@ -138,9 +138,10 @@ class VideoTokenizer(Tokenizer):
         blocks = network.encoder_depth * (network.encoder_context == "wide") + network.decoder_depth * back
         places = [width / (network.patch_size * 2**level) ** 2 for level, width in enumerate(network.widths)]
         _, rows, columns = self.covering_grid(1, height, width)
+        pixels = rows * columns * self.space_stride**2
         of_a_pixel = remembered * blocks * sum(places) + 2 * places[0] + 17 * frames + 8
-        in_a_band = 12 * max(network.widths) * PLACES_AT_ONCE
-        return round(4 * (of_a_pixel * rows * columns * self.space_stride**2 + in_a_band))
+        in_a_band = 12 * max(network.widths) * min(PLACES_AT_ONCE, pixels // network.patch_size**2)
+        return round(4 * (of_a_pixel * pixels + in_a_band))
 
     def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
         """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""

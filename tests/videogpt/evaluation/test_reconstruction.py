@@ -297,11 +297,11 @@ def test_pictures_that_do_not_fit_into_memory_are_left_out_by_name(folder: Path,
     (folder / "clips" / "bad.avi").unlink()
     for name, size in (("wide.png", (16, 4000)), ("tall.jpg", (4000, 16)), ("film.avi", (256, 256))):
         random_clip(9 if name.endswith("avi") else 1, *size).write(folder / "clips" / name)
-    monkeypatch.setattr(checks, "free_memory", lambda: 10 * 2**20)
+    monkeypatch.setattr(checks, "free_memory", lambda: 5 * 2**20)
     tokenizer, output = str(folder / "tokenizer"), str(folder / "out")
     options = ["--tokenizer", tokenizer, "--output", output, "--max-bad-share", "0.5"]
     assert main([command, str(folder / "clips"), *options]) == 0
     printed = "".join(capsys.readouterr())
     for name, shown in (("wide.png", "4000 x 16"), ("tall.jpg", "16 x 4000"), ("film.avi", "256 x 256")):
         (line,) = [line for line in printed.splitlines() if f"{name}: pictures of {shown} take about " in line]
-        assert line.endswith("GiB, and 0.0 GiB are free: give a --size")
+        assert line.endswith("MiB, and 5 MiB are free: give a --size")
