@@ -242,3 +242,14 @@ def workplace_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
     return tmp_path
+
+
+def test_what_is_promised_of_codes_is_what_was_checked(workplace_of_one, capsys):
+    """Of clips that the check has not seen nothing is promised."""
+    assert main(["export", "tokenizer", "--format", "safetensors", "--output", "out"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verified with ")]
+    assert export.PROMISE in line and "identical" not in line and "of other clips one differs now and then" in line
+    assert (
+        json.loads((workplace_of_one / "out" / "manifest.json").read_text())["verification"]["promise"]
+        == export.PROMISE
+    )

@@ -295,13 +295,17 @@ def test_a_number_of_frames_that_cannot_be_is_refused(folder: Path, capsys, numb
 @pytest.mark.parametrize("command", ["reconstruct", "encode"])
 def test_pictures_that_do_not_fit_into_memory_are_left_out_by_name(folder: Path, capsys, monkeypatch, command) -> None:
     (folder / "clips" / "bad.avi").unlink()
-    for name, size in (("wide.png", (16, 4000)), ("tall.jpg", (4000, 16)), ("film.avi", (256, 256))):
-        random_clip(9 if name.endswith("avi") else 1, *size).write(folder / "clips" / name)
+    large = {"wide.png": (16, 4000), "tall.jpg": (4000, 16), "film.avi": (256, 256)}
+    for name, size in large.items():
+        random_clip(9 if name == "film.avi" else 1, *size).write(folder / "clips" / name)
     monkeypatch.setattr(checks, "free_memory", lambda: 5 * 2**20)
-    tokenizer, output = str(folder / "tokenizer"), str(folder / "out")
-    options = ["--tokenizer", tokenizer, "--output", output, "--max-bad-share", "0.5"]
+    options = ["--tokenizer", str(folder / "tokenizer"), "--output", str(folder / "out"), "--max-bad-share", "0.5"]
     assert main([command, str(folder / "clips"), *options]) == 0
-    printed = "".join(capsys.readouterr())
-    for name, shown in (("wide.png", "4000 x 16"), ("tall.jpg", "16 x 4000"), ("film.avi", "256 x 256")):
-        (line,) = [line for line in printed.splitlines() if f"{name}: pictures of {shown} take about " in line]
-        assert line.endswith("MiB, and 5 MiB are free: give a --size")
+    printed = "".join(capsys.readouterr()).splitlines()
+    for name, (height, width) in large.items():
+        (line,) = [line for line in printed if line.startswith("left out: ") and name in line]
+        if command == "reconstruct":
+            assert f"{name}: pictures of {width} x {height} take about " in line
+            assert line.endswith(" MiB, and 5 MiB are free: give a --size")
+    assert main([command, str(folder / "clips"), *options[:3], str(folder / "again")]) == 2
+    assert "film.avi: pictures of 256 x 256 take about " in capsys.readouterr().err
