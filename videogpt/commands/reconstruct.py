@@ -6,7 +6,8 @@ Clips may have any size and length: sides are padded to what the tokenizer takes
 and cut off. They go through in pieces, so a long one takes no more memory. With --output, each reconstruction is
 written as NNNN-name.mp4 (with its last row or column repeated where it is odd, as mp4 needs even sides), and all
 figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. A clip of a folder that cannot be read
-is left out and named. A file that was named and cannot be read is an error, once all others are done.
+is left out and named, as is one whose pictures do not fit into the memory that is free. A file that was named and
+cannot be read is an error, once all others are done. SSIM mirrors borders, which Wang et al., 2004 leave out.
 """
 
 import argparse
