@@ -18,7 +18,8 @@ import os
 import resource
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ from videogpt.pipeline.names import load_tokenizer
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.data.batches import ClipDataModule
-from videogpt_tokenizer.export.export import ExportKind, export_tokenizer
-from videogpt_tokenizer.metrics import codebook_use, psnr, ssim
+from videogpt_tokenizer.export.graphs import make_graphs, write_graphs
+from videogpt_tokenizer.export.loader_file import standalone_of
+from videogpt_tokenizer.metrics import SSIM_PROTOCOL, codebook_use, psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 # B batch (1), C colours, T frames, H/W height and width
@@ -47,16 +49,18 @@ CODECS = {
 PARTS = ("speed", "memory", "pictures")
 PROTOCOL = (
     "speed: medians of {rounds} rounds in turns, wall time, {threads} threads, {frames} frames of {side} x {side}, "
-    "batch 1; memory: the largest resident set of a process that encodes and decodes random frames in chunks of "
-    "{chunk}; pictures: mean over {clips} clips of at most {most} frames, PSNR of RGB in 8 bits, bits of raw codes, "
-    "packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between quality settings"
+    "batch 1, plain and by {ways}; memory: the largest resident set of a process that encodes and decodes random "
+    "frames in chunks of {chunk}; pictures: mean over {clips} clips of at most {most} frames, PSNR of RGB in 8 bits, "
+    "bits of raw codes, packets of the codecs without container, one clip at a time, yuv420p, PSNR read off between "
+    f"quality settings; SSIM: {SSIM_PROTOCOL}"
 )
 
-Run = Callable[..., Any]
+Runs = tuple[Callable[[], Any], Callable[[], Any]]
+"""Encode and decode."""
 
 
 @torch.inference_mode()
-def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[ExportKind, ...]) -> None:
+def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, others: Sequence[str]) -> None:
     """Frames per second of whole clips: plain, compiled, and exported."""
     video_BCTHW = torch.rand(1, 3, FRAMES, SIDE, SIDE) * 2 - 1
     codes_BTHW = tokenizer.encode(video_BCTHW)
@@ -64,41 +68,36 @@ def speed(report: Report, tokenizer: VideoTokenizer, rounds: int, kinds: tuple[E
         "encode": {"plain": lambda: tokenizer.encode(video_BCTHW)},
         "decode": {"plain": lambda: tokenizer.decode(codes_BTHW)},
     }
-    for way, make in {"torch.compile": _compiled, **{kind: _exported(kind) for kind in kinds}}.items():
+    for way in others:
         with leave_out(way, Exception):  # whatever this machine or this quantizer lacks
-            for half, run in zip(ways, make(tokenizer, video_BCTHW, codes_BTHW), strict=True):
+            for half, run in zip(ways, WAYS[way](tokenizer, video_BCTHW, codes_BTHW), strict=True):
                 run()
                 ways[half][way] = run
     for half, runs in ways.items():
-        plain, *others = (1e3 * FRAMES / milliseconds for milliseconds in medians(list(runs.values()), rounds))
+        plain, *rates = (1e3 * FRAMES / milliseconds for milliseconds in medians(list(runs.values()), rounds))
         report.add(half, plain, "frames/s", lower_is_better=False)
-        for way, rate in zip(list(runs)[1:], others, strict=True):
+        for way, rate in zip(list(runs)[1:], rates, strict=True):
             report.add(f"{half}, {way}", rate, "frames/s", lower_is_better=False, rival="plain", rival_value=plain)
 
 
-def _compiled(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
+def _compiled(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> Runs:
     encode, decode = torch.compile(tokenizer.encode), torch.compile(tokenizer.decode)
     return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
 
 
-def _exported(kind: ExportKind) -> Callable[..., tuple[Run, Run]]:
-    def make(tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> tuple[Run, Run]:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            export_tokenizer(tokenizer, kind, folder)
-            if kind == "torch-export":
-                encode, decode = (torch.export.load(folder / f"{x}.pt2").module() for x in ("encoder", "decoder"))
-                return lambda: encode(video_BCTHW), lambda: decode(codes_BTHW)
-            import onnxruntime
+def _exported(kind: str, tokenizer: VideoTokenizer, video_BCTHW: torch.Tensor, codes_BTHW: torch.Tensor) -> Runs:
+    """By the graphs for whole clips, from their files; that they do what the tokenizer does is for tests to say."""
+    graphs = make_graphs(standalone_of(tokenizer))
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_graphs({half: graphs[half] for half in ("encoder", "decoder")}, kind, Path(folder))
+    return lambda: run("encoder", [video_BCTHW]), lambda: run("decoder", [codes_BTHW])
 
-            threads = onnxruntime.SessionOptions()
-            threads.intra_op_num_threads = torch.get_num_threads()
-            files = (folder / f"{half}.onnx" for half in ("encoder", "decoder"))
-            encoder, decoder = (onnxruntime.InferenceSession(file, threads) for file in files)
-        video, codes = {"video": video_BCTHW.numpy()}, {"codes": codes_BTHW.numpy()}
-        return lambda: encoder.run(None, video), lambda: decoder.run(None, codes)
 
-    return make
+WAYS: dict[str, Callable[..., Runs]] = {
+    "torch.compile": _compiled,
+    "onnx": partial(_exported, "onnx"),
+    "torch-export": partial(_exported, "torch-export"),
+}
 
 
 def peak_megabytes(tokenizer: str, frames: int) -> float:
@@ -232,7 +231,7 @@ def read_clips(folder: str | None, column: str | None, size: int, most_clips: in
 
 
 def main() -> None:
-    parser = options(__doc__, quick="fewer rounds, clips and frames")
+    parser = options(__doc__, quick="fewer rounds, clips and frames, and of the other forms ONNX alone")
     parser.add_argument("--tokenizer", default="shapes", metavar="DIR|NAME", help="tokenizer, or model that holds one")
     parser.add_argument("--clips", metavar="FOLDER", help="clips for the pictures")
     parser.add_argument("--unseen-column", metavar="NAME", help="only clips kept for validation by this column")
@@ -247,13 +246,21 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(min(2, torch.get_num_threads()))
     rounds, most_clips, most_frames, long = (5, 4, FRAMES, 1_000) if args.quick else (21, 60, 17, 10_000)
+    others = ["onnx"] if args.quick else list(WAYS)  # compiling takes longer than all else of the quick form
     clips = list(read_clips(args.clips, args.unseen_column, args.size, most_clips, most_frames))
-    sizes = {"frames": FRAMES, "side": SIDE, "chunk": CHUNK, "clips": len(clips), "most": most_frames}
+    sizes = {
+        "frames": FRAMES,
+        "side": SIDE,
+        "chunk": CHUNK,
+        "clips": len(clips),
+        "most": most_frames,
+        "ways": ", ".join(others),
+    }
     what = PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads(), **sizes)
     tokenizer = load_tokenizer(args.tokenizer)
     report = Report.start(command(), {"what": what, "tokenizer": tokenizer.fingerprint()})
     if "speed" in args.parts:
-        speed(report, tokenizer, rounds, ("onnx",) if args.quick else ("onnx", "torch-export"))
+        speed(report, tokenizer, rounds, others)
     if "memory" in args.parts:
         short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
         rival = f"{long // 100:,} frames"

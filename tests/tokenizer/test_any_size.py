@@ -64,9 +64,10 @@ def test_clips_that_have_ended_cost_nothing(tokenizer, monkeypatch):
     encoded = []
     encode = tokenizer.encoder.forward
 
-    def counting(patches, past):
-        encoded.append(patches.shape[0] * patches.shape[1])
-        return encode(patches, past)
+    def counting(video, past):
+        latents, after = encode(video, past)
+        encoded.append(latents.shape[0] * latents.shape[1])
+        return latents, after
 
     monkeypatch.setattr(tokenizer.encoder, "forward", counting)
     tokenizer.encode_clips(random_videos([(29, 8, 8), (157, 8, 8), (29, 8, 8)]))

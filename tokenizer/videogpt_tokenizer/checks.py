@@ -1,8 +1,10 @@
-"""Checks of a video tokenizer's input and of a configuration's numbers: what is wrong is a ValueError in one line.
+"""Checks of a video tokenizer's input, of memory and of a configuration's numbers: a ValueError in one line says what.
 
 check_video(video_BCTHW); check_range(video_BCTHW); check_codes(codes_BTHW, codebook_size=1000)
 check_whole("n_codes", 2048, 1, 2**24)
 """
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -63,6 +65,32 @@ def check_codes(codes_BTHW: Tensor, codebook_size: int | None = None) -> None:
             f"codes span {least} to {most}, but this tokenizer knows 0 to {codebook_size - 1}: "
             "were they made by another tokenizer?"
         )
+
+
+def check_memory(needed: int | None, name: str, height: int, width: int) -> None:
+    """ValueError where the pictures of a clip take more bytes than are free; where that is not known, nothing."""
+    free = free_memory()
+    if needed is not None and free is not None and needed > free:
+        need, have = (f"{size / 2**20:,.0f} MiB" for size in (needed, free))
+        raise ValueError(
+            f"{name}: pictures of {width} x {height} take about {need}, and {have} are free: give a --size"
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take, of the machine and of its control group; None where Linux is not."""
+    try:
+        about = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024 * int(about["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, taken = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(free, most - taken + int(kept["inactive_file"]))
+    except (OSError, KeyError, ValueError):  # no group, or one without a limit
+        return free
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> None:

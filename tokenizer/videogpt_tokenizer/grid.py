@@ -97,6 +97,13 @@ class Tokenizer(nn.Module, ABC):
     def fingerprint(self) -> str:
         """SHA-256: two tokenizers agree in it only if their codes mean the same."""
 
+    def memory_of(self, frames: int, height: int, width: int, *, back: bool = True) -> int | None:
+        """Bytes, about, that pictures of this size take, so many at once, and `back` too; None where that is not known.
+
+        One frame is taken for the whole clip.
+        """
+        return None
+
     def bits_per_code(self) -> float:
         """What a code costs: the logarithm of the number of different codes."""
         return math.log2(self.codebook_size)
@@ -140,6 +147,7 @@ class Tokenizer(nn.Module, ABC):
             codes_BTHW = by.encode(fitted_BCTHW)
             result_BCTHW = by.decode(codes_BTHW)[:, :, :frames, :height, :width]
             yield Piece(video_CTHW, result_BCTHW[0], codes_BTHW[0])
+            del video_CTHW, fitted_BCTHW, result_BCTHW  # not beside the next
 
     def fitted(self, pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """A clip in pieces of any lengths -> what goes through at once: frames as they are, and as `encode` takes them.
@@ -154,7 +162,11 @@ class Tokenizer(nn.Module, ABC):
             done = frames + (done if self.streams else 0)
             held = self.num_frames(self.latent_frames(done)) - done
             padding = (0, -width % side, 0, -height % side, 0, held)
-            yield video_CTHW, F.pad(video_CTHW[None].to(self.device), padding, mode="replicate").contiguous()
+            fitted_BCTHW = video_CTHW[None].to(self.device)
+            if any(padding):
+                fitted_BCTHW = F.pad(fitted_BCTHW, padding, mode="replicate")
+            yield video_CTHW, fitted_BCTHW.contiguous()
+            del video_CTHW, fitted_BCTHW
 
 
 def regrouped(pieces: Iterable[Tensor], sizes: Iterator[int]) -> Iterator[Tensor]:
@@ -169,11 +181,14 @@ def regrouped(pieces: Iterable[Tensor], sizes: Iterator[int]) -> Iterator[Tensor
             if waiting_CTHW.shape[2:] != piece_CTHW.shape[2:]:
                 before, now = tuple(waiting_CTHW.shape[2:]), tuple(piece_CTHW.shape[2:])
                 raise ValueError(f"a clip of {before} pixels has a piece of {now}: scale its frames to one size")
-            piece_CTHW = torch.cat([waiting_CTHW, piece_CTHW], dim=1)
+            if waiting_CTHW.shape[1]:
+                piece_CTHW = torch.cat([waiting_CTHW, piece_CTHW], dim=1)
+            del waiting_CTHW
         while piece_CTHW.shape[1] >= size:
             yield piece_CTHW[:, :size]
             piece_CTHW, size = piece_CTHW[:, size:], next(sizes)
         waiting_CTHW = piece_CTHW.clone()  # the caller may put the next frames where these were
+        del piece_CTHW
     if waiting_CTHW is not None and waiting_CTHW.shape[1]:
         yield waiting_CTHW
 

@@ -38,8 +38,8 @@ from videogpt_tokenizer.files.weights_folder import (
 )
 from videogpt_tokenizer.grid import Tokenizer
 from videogpt_tokenizer.model_card import NO_LICENSE, tokenizer_card
-from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder, from_patches, to_patches
-from videogpt_tokenizer.network.layers import Past
+from videogpt_tokenizer.network.autoencoder import AutoencoderConfig, Decoder, Encoder
+from videogpt_tokenizer.network.layers import PLACES_AT_ONCE, Past
 from videogpt_tokenizer.quantizers.config import QuantizerConfig, make_quantizer
 
 # B batch, C colours (3), T frames (of pixels, or of latents where codes or latents are meant), H/W height and width,
@@ -93,11 +93,9 @@ class VideoTokenizer(Tokenizer):
         """Encode, quantize and decode what `encode` takes, with gradients, for training; the video is not clamped."""
         check_video(video_BCTHW)
         self.grid(*video_BCTHW.shape[2:])
-        config = self.config.autoencoder
-        latents, _ = self.encoder(to_patches(video_BCTHW, config, first=True), None)
+        latents, _ = self.encoder(video_BCTHW, None)
         quantized = self.quantizer(latents)
-        patches, _ = self.decoder(quantized.latents_BTHWD, None)
-        video = from_patches(patches, config, first=True)
+        video, _ = self.decoder(quantized.latents_BTHWD, None)
         return Reconstruction(
             video.to(video_BCTHW.dtype), quantized.codes_BTHW, quantized.latents_BTHWD, quantized.loss
         )
@@ -124,6 +122,19 @@ class VideoTokenizer(Tokenizer):
     def bits_per_code(self, stages: int | None = None) -> float:
         """What a code of the first `stages` stages costs, or of all: the logarithm of the number of such codes."""
         return self.quantizer.bits_per_code(stages)
+
+    def memory_of(self, frames: int, height: int, width: int, *, back: bool = True) -> int | None:
+        """As measured on the CPU: states, features and pictures, and what is between them in a band."""
+        if self.device.type != "cpu":
+            return None
+        network, remembered = self.config.autoencoder, min(frames, 2)
+        blocks = network.encoder_depth * (network.encoder_context == "wide") + network.decoder_depth * back
+        places = [width / (network.patch_size * 2**level) ** 2 for level, width in enumerate(network.widths)]
+        _, rows, columns = self.covering_grid(1, height, width)
+        pixels = rows * columns * self.space_stride**2
+        of_a_pixel = remembered * blocks * sum(places) + 2 * places[0] + 17 * frames + 8
+        in_a_band = 12 * max(network.widths) * min(PLACES_AT_ONCE, pixels // network.patch_size**2)
+        return round(4 * (of_a_pixel * pixels + in_a_band))
 
     def encode_clips(self, videos: Sequence[Tensor], batch_size: int = 16) -> list[ClipCodes]:
         """Videos (3, T, H, W) of any lengths and sizes -> their codes; see `any_size.encode_clips`."""
@@ -236,8 +247,7 @@ class TokenizerStream:
         with torch.autocast(video_BCTHW.device.type, enabled=False):
             for end in ends:
                 piece_BCTHW = video_BCTHW[:, :, max(0, end - stride) : end]
-                patches = to_patches(piece_BCTHW, tokenizer.config.autoencoder, first=self._encoder_past is None)
-                latents_BTHWD, self._encoder_past = tokenizer.encoder(patches, self._encoder_past)
+                latents_BTHWD, self._encoder_past = tokenizer.encoder(piece_BCTHW, self._encoder_past)
                 codes.append(tokenizer.quantizer(latents_BTHWD).codes_BTHW)
         return torch.cat(codes, dim=1)
 
@@ -257,9 +267,9 @@ class TokenizerStream:
         pieces = [torch.zeros(batch, 3, 0, height * side, width * side, dtype=dtype, device=device)]
         with torch.autocast(device.type, enabled=False):
             for frame in range(frames):
-                first, latent_B1HWD = self._decoder_past is None, latents_BTHWD[:, frame : frame + 1].clone()
-                patches, self._decoder_past = tokenizer.decoder(latent_B1HWD, self._decoder_past)
-                pieces.append(from_patches(patches, tokenizer.config.autoencoder, first=first).clamp(-1, 1))
+                latent_B1HWD = latents_BTHWD[:, frame : frame + 1].clone()
+                video_BCTHW, self._decoder_past = tokenizer.decoder(latent_B1HWD, self._decoder_past)
+                pieces.append(video_BCTHW.clamp_(-1, 1))
         return torch.cat(pieces, dim=2)
 
     def keep(self, clips: int) -> None:

@@ -6,7 +6,8 @@ Clips may have any size and length: sides are padded to what the tokenizer takes
 and cut off. They go through in pieces, so a long one takes no more memory. With --output, each reconstruction is
 written as NNNN-name.mp4 (with its last row or column repeated where it is odd, as mp4 needs even sides), and all
 figures, those of each frame too, as NNNN-figures.json; nothing is overwritten. A clip of a folder that cannot be read
-is left out and named. A file that was named and cannot be read is an error, once all others are done.
+is left out and named, as is one whose pictures do not fit into the memory that is free. A file that was named and
+cannot be read is an error, once all others are done. SSIM mirrors borders, which Wang et al., 2004 leave out.
 """
 
 import argparse
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--side-by-side", action="store_true", help="write the original left of the reconstruction")
     add("--size", type=int, metavar="N", help="scale and cut to N x N first")
     add("--fps", type=float, metavar="F", help="resample to so many frames per second first")
+    add("--num-frames", type=int, metavar="N", help="the first N frames of each clip (all)")
     add_columns(parser)
     add_max_bad_share(parser, "may be unreadable")
     add_device(parser)
@@ -48,13 +50,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not tokenizer.streams:
         frames = tokenizer.frames_at_once
         print(f"no streams: more than {frames} frames go in windows of so many, each by itself", file=sys.stderr)
-    rows, scaled = [], {"size": arguments.size, "fps": arguments.fps}
+    rows, asked = [], {"size": arguments.size, "fps": arguments.fps, "num_frames": arguments.num_frames}
     with Progress("reconstructing", len(paths), unit="clips") as progress:
         for row in reconstruct(
             paths,
             tokenizer,
             arguments.output,
-            **scaled,
+            **asked,
             side_by_side=arguments.side_by_side,
             bad=bad,
             progress=lambda frames: progress.update(len(rows) + len(bad), frames=str(frames)),
@@ -69,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         if tokenizer.streams:
             print(places_line([row.figures for row in rows], tokenizer.time_stride))
     if rows and arguments.output is not None:
-        settings = scaled | {"left out": bad.names}
+        settings = asked | {"left out": bad.names}
         written = write_figures(Path(arguments.output), rows, tokenizer, arguments.command, settings)
         print(f"figures -> {written}")
     bad.check(len(paths), required={str(Path(name)) for name in arguments.clips})

@@ -28,7 +28,7 @@ from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import CRF, write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.skipped import SkippedClips
-from videogpt_tokenizer.metrics import codebook_use
+from videogpt_tokenizer.metrics import SSIM_PROTOCOL, codebook_use
 
 WORLD_SEED = 1_000_000
 GENERATED: dict[str, Split] = {"unseen": "train", "held-out combinations": "held_out"}
@@ -77,6 +77,7 @@ def evaluate(
         "sampling": asdict(pipeline.model.sampling),
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
+        "SSIM": SSIM_PROTOCOL,
         "caption_following": "share of samples in which the world's checker reads what the caption says",
     }
     report = Report.start(command, protocol)

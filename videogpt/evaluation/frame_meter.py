@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from einops import rearrange
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
@@ -31,7 +30,7 @@ class EightBitFigures:
     psnr: float
     """Peak signal-to-noise ratio in dB; 100 where nothing is lost."""
     ssim: float
-    """Structural similarity, 1 where nothing is lost; NaN below 11 pixels a side."""
+    """Structural similarity (see `metrics.ssim`), 1 where nothing is lost; NaN below 11 pixels a side."""
     temporal_psnr: float
     """PSNR of the changes from frame to frame: what flickers or stands still costs here. NaN of a single frame."""
     flicker: float
@@ -48,6 +47,7 @@ class FrameMeter:
         self._squares: list[float] = []
         self._similarities: list[float] = []
         self._change_squares: list[float] = []
+        """Of every frame but the first."""
         self._change_sizes: list[float] = []
         self._last_CHW: Tensor | None = None
         """The error of the last frame."""
@@ -57,29 +57,29 @@ class FrameMeter:
 
     def add(self, original_THWC: Tensor, result_THWC: Tensor) -> None:
         """Take the next frames of the clip, uint8."""
-        original_BCTHW, result_BCTHW = (Clip(frames, 1.0).video_CTHW()[None] for frames in (original_THWC, result_THWC))
-        if min(original_THWC.shape[1:3]) >= SMALLEST_SSIM_SIDE:
-            frames = (rearrange(x, "1 c t h w -> t c 1 h w") for x in (result_BCTHW, original_BCTHW))
-            self._similarities += ssim(*frames).tolist()
-        else:
-            self._similarities += [math.nan] * len(original_THWC)
-        error_TCHW = rearrange(result_BCTHW - original_BCTHW, "1 c t h w -> t c h w")
-        self._squares += error_TCHW.square().mean(dim=(1, 2, 3)).tolist()
-        before_CHW = error_TCHW[0] if self._last_CHW is None else self._last_CHW
-        change_TCHW = error_TCHW.diff(dim=0, prepend=before_CHW[None])  # the error of the change is that of the errors
-        self._change_squares += change_TCHW.square().mean(dim=(1, 2, 3)).tolist()
-        self._change_sizes += change_TCHW.abs().mean(dim=(1, 2, 3)).tolist()
-        self._last_CHW = error_TCHW[-1].clone()
+        for pair in zip(original_THWC.split(1), result_THWC.split(1), strict=True):  # to take less memory
+            self._add_frame(*(Clip(frame_1HWC, 1.0).video_CTHW() for frame_1HWC in pair))
+
+    def _add_frame(self, original_C1HW: Tensor, result_C1HW: Tensor) -> None:
+        has_windows = min(original_C1HW.shape[2:]) >= SMALLEST_SSIM_SIDE
+        self._similarities.append(float(ssim(result_C1HW[None], original_C1HW[None])) if has_windows else math.nan)
+        error_CHW = result_C1HW.sub_(original_C1HW)[:, 0]
+        self._squares.append(float(error_CHW.square().mean()))
+        if self._last_CHW is not None:
+            change_CHW = error_CHW - self._last_CHW  # the error of the change is that of the errors
+            self._change_squares.append(float(change_CHW.square().mean()))
+            self._change_sizes.append(float(change_CHW.abs_().mean()))
+        self._last_CHW = error_CHW
 
     def figures(self) -> EightBitFigures:
         """Of all frames so far, one or more."""
         return EightBitFigures(
             psnr=decibels(mean(self._squares)),
             ssim=mean(self._similarities),
-            temporal_psnr=decibels(mean(self._change_squares[1:])),
-            flicker=LEVELS * mean(self._change_sizes[1:]),
+            temporal_psnr=decibels(mean(self._change_squares)),
+            flicker=LEVELS * mean(self._change_sizes),
             psnr_T=tuple(map(decibels, self._squares)),
-            change_psnr_T=(math.nan, *map(decibels, self._change_squares[1:])),
+            change_psnr_T=(math.nan, *map(decibels, self._change_squares)),
         )
 
 

@@ -16,8 +16,10 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from videogpt.evaluation.frame_meter import EightBitFigures, FrameMeter
+from videogpt_tokenizer.checks import check_memory
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
@@ -88,6 +90,7 @@ def reconstruct(
     *,
     size: int | None = None,
     fps: float | None = None,
+    num_frames: int | None = None,
     side_by_side: bool = False,
     bad: SkippedClips | None = None,
     progress: Callable[[int], None] | None = None,
@@ -98,6 +101,8 @@ def reconstruct(
         output: Folder for NNNN-name.mp4, made if need be; nothing in it is overwritten. None: measure only.
         size: Height and width to scale and cut to first.
         fps: Rate to resample to first.
+        num_frames: The most frames of a clip; decoding stops there. So many are in memory, in 8 bits. A file that is
+            cut short but gives all of them is accepted.
         side_by_side: Write the original left of the reconstruction.
         bad: Takes the clips that cannot be read, by their paths; None: such a clip is an error.
         progress: Called with the frames of the clip so far, as they are done.
@@ -106,12 +111,12 @@ def reconstruct(
         ValueError: a file cannot be decoded and there is no `bad`, or a setting is out of range.
         OSError: `output` cannot be written. A folder that nothing has been written to is not left behind.
     """
-    check_request(fps, size)
+    check_request(fps, size, num_frames=num_frames)
     if side_by_side and output is None:
         raise ValueError("side_by_side is for files: name an output folder, too")
     with nullcontext() if output is None else output_folder(Path(output)) as folder:
         for path in paths:
-            pieces = reading_pieces(path, Clip.read_pieces(path, tokenizer.frames_at_once, size=size, fps=fps))
+            pieces = reading_pieces(path, _pieces(path, tokenizer, size, fps, num_frames))
             try:
                 row = _reconstruct_one(path, pieces, tokenizer, folder, side_by_side, progress)
             except UnreadableClipError as error:
@@ -131,7 +136,15 @@ def reconstruct_pieces(pieces: Iterable[Clip], tokenizer: Tokenizer) -> Iterator
     first = next(remaining)
     videos = (piece.video_CTHW() for piece in chain([first], remaining))
     for original_CTHW, result_CTHW, codes_THW in tokenizer.through(videos):
-        yield Clip.from_video(original_CTHW, first.fps), Clip.from_video(result_CTHW, first.fps), codes_THW.numel()
+        original, result = (_in_8_bits(video_CTHW, first.fps) for video_CTHW in (original_CTHW, result_CTHW))
+        del original_CTHW, result_CTHW  # not beside the next
+        yield original, result, codes_THW.numel()
+
+
+def _in_8_bits(video_CTHW: Tensor, fps: float) -> Clip:
+    """One frame after the other, to take less memory."""
+    frames = [Clip.from_video(frame_C1HW, fps).frames_THWC for frame_C1HW in video_CTHW.split(1, dim=1)]
+    return Clip(torch.cat(frames), fps)
 
 
 def reconstruct_clip(clip: Clip, tokenizer: Tokenizer) -> tuple[Clip, int]:
@@ -176,3 +189,18 @@ def _reconstruct_one(
         bits_per_pixel=num_codes * tokenizer.bits_per_code() / (len(meter) * height * width),
         path=written,
     )
+
+
+def _pieces(
+    path: Path, tokenizer: Tokenizer, size: int | None, fps: float | None, num_frames: int | None
+) -> Iterator[Clip]:
+    """A clip, or its first frames, in the pieces that the tokenizer takes; ValueError where memory is too small."""
+    if num_frames is None:
+        pieces = Clip.read_pieces(path, tokenizer.frames_at_once, size=size, fps=fps)
+    else:
+        clip = Clip.read(path, num_frames=num_frames, size=size, fps=fps)
+        pieces = (Clip(part_THWC, clip.fps) for part_THWC in clip.frames_THWC.split(tokenizer.frames_at_once))
+    first = next(pieces)
+    check_memory(tokenizer.memory_of(len(first), first.height, first.width), str(path), first.height, first.width)
+    yield first
+    yield from pieces

@@ -16,6 +16,7 @@ from videogpt.evaluation.report import Report
 from videogpt_tokenizer.files.numbered import next_number
 from videogpt_tokenizer.files.output import writing_to
 from videogpt_tokenizer.grid import Tokenizer
+from videogpt_tokenizer.metrics import SSIM_PROTOCOL
 
 # T frames
 
@@ -55,6 +56,7 @@ def write_figures(
     protocol = {
         "tokenizer": tokenizer.fingerprint(),
         "pictures": "RGB in 8 bits as written before the video codec, against those read; means count every clip once",
+        "SSIM": SSIM_PROTOCOL,
         "temporal PSNR": "of the changes from frame to frame; flicker is the mean size of their error in levels of 255",
         "place": f"0 for the first frame, then 1 to {tokenizer.time_stride} within each latent frame",
         "frames at once": tokenizer.frames_at_once,

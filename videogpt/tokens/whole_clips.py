@@ -30,6 +30,7 @@ from videogpt.tokens.shards import (
     usable_clips,
 )
 from videogpt_tokenizer.any_size import ClipCodes, decode_pieces, encode_pieces
+from videogpt_tokenizer.checks import check_memory
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
@@ -81,6 +82,8 @@ def write_clip_codes(
         read = Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps)
         pieces = reading_pieces(record.path, read)
         first = next(pieces)
+        needed = tokenizer.memory_of(len(first), first.height, first.width, back=False)
+        check_memory(needed, str(record.path), first.height, first.width)
         videos = (piece.video_CTHW() for piece in chain([first], pieces))
         return encode_pieces(tokenizer, videos), first.fps
 

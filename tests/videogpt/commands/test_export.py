@@ -217,3 +217,12 @@ def test_a_missing_package_is_named(workplace_of_one, monkeypatch, videogpt):
 def test_an_axis_reads_as_a_size():
     axes = [export_graphs.Axis("time", 4, -3), export_graphs.Axis("height", 8), export_graphs.Axis("time")]
     assert [str(axis) for axis in axes] == ["4*time - 3", "8*height", "time"]
+
+
+def test_what_is_promised_of_codes_is_what_was_checked(tiny_tokenizer, tmp_path: Path, videogpt):
+    """Of clips that the check has not seen nothing is promised."""
+    tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    printed = videogpt("export", tmp_path / "tokenizer", "--format", "safetensors", "--output", tmp_path / "out").out
+    (line,) = [line for line in printed.splitlines() if line.startswith("verified with ")]
+    assert export.PROMISE in line and "identical" not in line and "of other clips one differs now and then" in line
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["verification"]["promise"] == export.PROMISE

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from videogpt.evaluation import reconstruction
 from videogpt.evaluation.reconstruction import reconstruct, reconstruct_clip, reconstruct_pieces
+from videogpt_tokenizer import checks
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.metrics import psnr, ssim
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
@@ -227,3 +228,48 @@ def test_a_clip_that_fails_while_it_is_read_is_not_taken_for_the_output(folder: 
 def test_side_by_side_needs_an_output(folder: Path, videogpt) -> None:
     said = videogpt("reconstruct", folder / "clips", "--tokenizer", folder / "tokenizer", "--side-by-side", code=2).err
     assert "--side-by-side is for files: give an --output, too" in said
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".gif"])
+@pytest.mark.parametrize("fps", [None, 4.0])
+def test_the_first_frames_alone_are_those_of_the_whole(tokenizer, random_clip, tmp_path: Path, suffix, fps) -> None:
+    path = random_clip(30, 16, 24).write(tmp_path / f"clip{suffix}")
+    (whole,) = reconstruct([path], tokenizer, fps=fps)
+    (first,) = reconstruct([path], tokenizer, tmp_path / "out", fps=fps, num_frames=5)
+    assert first.shape == "5x16x24" and first.figures.psnr_T == whole.figures.psnr_T[:5]
+    assert first.path is not None and len(Clip.read(first.path)) == 5
+    (longer,) = reconstruct([path], tokenizer, fps=fps, num_frames=1000)
+    assert longer.figures == whole.figures
+
+
+def test_a_clip_cut_short_after_the_frames_asked_for_is_used(folder: Path, run) -> None:
+    data = (folder / "clips" / "0.avi").read_bytes()
+    (folder / "cut.avi").write_bytes(data[: len(data) * 4 // 5])
+    assert "cut.avi: " in only_error(run(folder / "cut.avi", code=2)) and not (folder / "out").exists()
+    assert "cut.avi (2x16x16)" in run(folder / "cut.avi", "--num-frames", 2).out
+    protocol = json.loads((folder / "out" / "0002-figures.json").read_text())["protocol"]
+    assert protocol["num_frames"] == 2 and "mirrored" in protocol["SSIM"]
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_a_number_of_frames_that_cannot_be_is_refused(folder: Path, run, number: int) -> None:
+    line = only_error(run(folder / "clips", "--num-frames", number, code=2))
+    assert line.endswith(f"num_frames={number} must be a whole number, at least 1") and not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "encode"])
+def test_pictures_that_do_not_fit_into_memory_are_left_out(folder, random_clip, videogpt, monkeypatch, command) -> None:
+    (folder / "clips" / "bad.avi").unlink()
+    large = {"wide.png": (16, 4000), "tall.jpg": (4000, 16), "film.avi": (256, 256)}
+    for name, size in large.items():
+        random_clip(9 if name == "film.avi" else 1, *size).write(folder / "clips" / name)
+    monkeypatch.setattr(checks, "free_memory", lambda: 5 * 2**20)
+    given = [command, folder / "clips", "--tokenizer", folder / "tokenizer"]
+    printed = "".join(videogpt(*given, "--output", folder / "out", "--max-bad-share", 0.5)).splitlines()
+    for name, (height, width) in large.items():
+        (line,) = [line for line in printed if line.startswith("left out: ") and name in line]
+        if command == "reconstruct":
+            assert f"{name}: pictures of {width} x {height} take about " in line
+            assert line.endswith(" MiB, and 5 MiB are free: give a --size")
+    refused = videogpt(*given, "--output", folder / "again", code=2).err
+    assert "film.avi: pictures of 256 x 256 take about " in refused

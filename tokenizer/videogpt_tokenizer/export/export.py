@@ -7,7 +7,8 @@
 
 Each folder gets a manifest.json: what the files are, what they take and give, and what was verified. Quantizers that
 vector-quantize-pytorch trains become tables and signs here, and nothing exported knows that library. Refuses files that
-do not do what the tokenizer does. For a folder that appears whole or not at all, call it inside of one that does.
+do not do what the tokenizer does on clips made for it; what that says of other clips is in `PROMISE`. For a folder that
+appears whole or not at all, call it inside of one that does.
 """
 
 import copy
@@ -30,7 +31,12 @@ from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 ExportKind = Literal["safetensors", "torch-export", "onnx"]
 EXPORT_FORMAT, EXPORT_VERSION = "videogpt-tokenizer-export", 1
 _TOLERANCE: dict[str, float] = {"safetensors": 1e-5, "torch-export": 1e-4, "onnx": 1e-4}
-"""The most that a pixel in [-1, 1] may differ; codes may not differ at all."""
+"""The most that a pixel in [-1, 1] may differ; of the codes that are checked, none may."""
+PROMISE = (
+    "codes equal the tokenizer's on clips made for the check, noise and flat pictures; of other clips one differs now "
+    "and then, where a latent lies between two codes and libraries add up in another order"
+)
+"""What is verified, and what is not: in the manifest, and said by the command."""
 _AXES = {"batch": "clips", "time": "latent frames", "height": "rows of codes", "width": "columns of codes"}
 
 
@@ -38,8 +44,9 @@ class Verification(NamedTuple):
     """What exported files were held against the tokenizer with."""
 
     clips: int
+    """Made for the check."""
     codes: int
-    """All of them identical, for whole clips and in steps."""
+    """Of these clips; none differs, whole or in steps. Of other clips: see `PROMISE`."""
     max_pixel_difference: float
     tolerance: float
 
@@ -81,14 +88,14 @@ def export_tokenizer(tokenizer: VideoTokenizer, kind: ExportKind, folder: Path) 
             path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(folder.iterdir())
         },
         "versions": {name: version(name) for name in packages},
-        "verification": verification._asdict(),
+        "verification": verification._asdict() | {"promise": PROMISE},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return verification
 
 
 def verify(run: Run, tokenizer: VideoTokenizer, tolerance: float) -> Verification:
-    """Hold what `run` does against the tokenizer, for whole clips and step by step.
+    """Hold what `run` does against the tokenizer on clips made for it, whole and step by step.
 
     Refuses codes of which one differs, and pixels that differ by more than `tolerance`.
     """

@@ -187,7 +187,7 @@ class Stream:
         ends = range(1 if self._encoder_past is None else stride, video_BCTHW.shape[2] + 1, stride)
         self._waiting = video_BCTHW[:, :, ends[-1] if ends else 0 :].clone()
         codes = [video_BCTHW.new_zeros((shape[0], 0, *(side // space for side in shape[3:])), dtype=torch.long)]
-        with torch.no_grad(), torch.autocast(video_BCTHW.device.type, enabled=False):  # the same codes everywhere
+        with torch.no_grad(), torch.autocast(video_BCTHW.device.type, enabled=False):  # codes must not depend on it
             for end in ends:  # one by one, so that chunks equal the whole to the bit
                 frames = video_BCTHW[:, :, max(0, end - stride) : end]
                 part, self._encoder_past = self.tokenizer.encode_chunk(frames, self._encoder_past)

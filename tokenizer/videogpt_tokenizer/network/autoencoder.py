@@ -1,7 +1,7 @@
 """The causal video autoencoder: pixels -> latent frames -> pixels, without the quantizer.
 
     encoder = Encoder(AutoencoderConfig(), latent_dim=4)
-    latents, past = encoder(patches, None)          # past goes back in with the next piece
+    latents, past = encoder(video, None)            # past goes back in with the next piece
 
 The first frame of a clip makes the first latent frame alone; every further latent frame holds `time_stride` frames.
 Frames are cut into patches before any convolution, so nothing runs at full resolution. There is no 3-D convolution,
@@ -13,11 +13,19 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from videogpt_tokenizer.checks import check_whole
-from videogpt_tokenizer.network.layers import CausalStack, Downsample, FrameConv, Past, ResidualBlock, Upsample
+from videogpt_tokenizer.network.layers import (
+    CausalStack,
+    Downsample,
+    FrameConv,
+    Past,
+    ResidualBlock,
+    Upsample,
+    in_bands,
+)
 
 # B batch, T latent frames, D latent channels, C feature channels, H/W grid of the space at hand,
 # S frames of one latent frame (time_stride), P patch side
@@ -74,7 +82,7 @@ def to_patches(video_BCTHW: Tensor, config: AutoencoderConfig, *, first: bool) -
     With `first` it starts the clip: its first frame is held `time_stride` times to fill a latent frame.
     """
     if first:
-        held = repeat(video_BCTHW[:, :, :1], "b c 1 h w -> b c s h w", s=config.time_stride - 1)
+        held = video_BCTHW[:, :, :1].expand(-1, -1, config.time_stride - 1, -1, -1)
         video_BCTHW = torch.cat([held, video_BCTHW], dim=2)
     pattern = "b c (t s) (h p) (w q) -> b t h w (s p q c)"
     return rearrange(video_BCTHW, pattern, s=config.time_stride, p=config.patch_size, q=config.patch_size)
@@ -88,10 +96,11 @@ def from_patches(patches_BTHWC: Tensor, config: AutoencoderConfig, *, first: boo
 
 
 class Encoder(nn.Module):
-    """Patches (B, T, H, W, patch_channels) -> latents (B, T, H/2^(levels-1), W/2^(levels-1), latent_dim)."""
+    """Video (B, 3, frames, height, width) -> latents (B, T, height/space_stride, width/space_stride, latent_dim)."""
 
     def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
         super().__init__()
+        self.config = config
         widths = config.widths
         layers: list[nn.Module] = [nn.Linear(config.patch_channels, widths[0])]
         for level, width in enumerate(widths):
@@ -106,18 +115,25 @@ class Encoder(nn.Module):
         # most of the codebook is never used.
         self.to_latent = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], latent_dim))
 
-    def forward(self, patches_BTHWC: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+    def forward(self, video_BCTHW: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
-        features_BTHWC, states = self.trunk(patches_BTHWC, past)
-        with torch.autocast(patches_BTHWC.device.type, enabled=False):
+        side, frames = self.config.patch_size, 1 if past is None else self.config.time_stride
+
+        def enter(rows_BCTHW: Tensor) -> Tensor:
+            return self.trunk[0](to_patches(rows_BCTHW, self.config, first=past is None))
+
+        features_BTHWC = in_bands(enter, video_BCTHW, channels=3 * side**2 * frames, axes=(3, 2), step=side)
+        features_BTHWC, states = self.trunk[1:](features_BTHWC, past)
+        with torch.autocast(video_BCTHW.device.type, enabled=False):
             return self.to_latent(features_BTHWC.float()), states
 
 
 class Decoder(nn.Module):
-    """Latents (B, T, H, W, latent_dim) -> patches (B, T, H*2^(levels-1), W*2^(levels-1), patch_channels)."""
+    """Latents (B, T, H, W, latent_dim) -> video (B, 3, frames, H*space_stride, W*space_stride), not clamped."""
 
     def __init__(self, config: AutoencoderConfig, latent_dim: int) -> None:
         super().__init__()
+        self.config = config
         widths = config.widths
         layers: list[nn.Module] = [FrameConv(latent_dim, widths[-1])]
         for level in reversed(range(len(widths))):
@@ -136,4 +152,8 @@ class Decoder(nn.Module):
 
     def forward(self, latents_BTHWD: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         features_BTHWC, states = self.trunk(latents_BTHWD, past)
-        return self.to_patches(features_BTHWC), states
+
+        def leave(rows_BTHWC: Tensor) -> Tensor:
+            return from_patches(self.to_patches(rows_BTHWC), self.config, first=past is None)
+
+        return in_bands(leave, features_BTHWC, channels=self.config.widths[0], axes=(2, 3)), states
