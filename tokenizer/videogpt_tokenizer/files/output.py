@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from videogpt_tokenizer.files.replacing import partial_of
+from videogpt_tokenizer.files.replacing import clear_left_overs, own_partial
 from videogpt_tokenizer.files.wording import some_of
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,9 +39,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     with writing_to(folder):
         is_there = folder.exists()
+        place = folder if is_there else folder.absolute().parent
+        hidden_beside = place / folder.absolute().name
+        clear_left_overs(hidden_beside)
         _refuse_what_holds_something(folder)
-    with output_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
-        partial = partial_of(place / folder.absolute().name)
+    with output_folder(place, output=folder), own_partial(hidden_beside) as partial:
         try:
             with writing_to(folder):
                 partial.mkdir()
