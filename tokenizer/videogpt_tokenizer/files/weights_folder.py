@@ -7,6 +7,7 @@ Nothing here unpickles.
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,4 +150,6 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         os.umask(mask)
         path.chmod(0o666 & ~mask)  # safetensors writes for the owner's eyes alone
     except SafetensorError as error:  # what the system says reaches us as this, without its number
-        raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from error
+        number = re.search(r"os error (\d+)", str(error))
+        cause = OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+        raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from cause
