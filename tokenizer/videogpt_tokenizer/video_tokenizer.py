@@ -32,6 +32,7 @@ from videogpt_tokenizer.files.replacing import write_whole
 from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
+    float32_by_default,
     read_pretrained,
     with_weights,
     write_pretrained,
@@ -83,9 +84,10 @@ class VideoTokenizer(Tokenizer):
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
         self.config = config or TokenizerConfig()
-        self.quantizer = make_quantizer(self.config.quantizer)
         network = self.config.autoencoder
-        self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
+        with float32_by_default():
+            self.quantizer = make_quantizer(self.config.quantizer)
+            self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
         self.codebook_size, self.stages = self.quantizer.codebook_size, self.quantizer.stages
         self.time_stride, self.space_stride = network.time_stride, network.space_stride
         self.frames_at_once = self.time_stride  # latent frames go through one by one
@@ -232,7 +234,7 @@ class TokenizerStream:
         grid = codes_of_picture(height, width, tokenizer.space_stride)
         check_range(video_BCTHW)
         self._encoded = _unchanged(self._encoded, (batch, height, width))
-        video_BCTHW = video_BCTHW.to(next(tokenizer.parameters()).dtype)
+        video_BCTHW = video_BCTHW.to(next(tokenizer.encoder.parameters()).dtype)
         if self._waiting is not None:
             video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
         stride = tokenizer.time_stride
@@ -255,7 +257,7 @@ class TokenizerStream:
         ValueError where a code lies outside [0, codebook_size), codes are no integers (batch, latent frames, h, w), or
         batch or size are others than before.
         """
-        tokenizer, dtype = self.tokenizer, next(self.tokenizer.parameters()).dtype
+        tokenizer, dtype = self.tokenizer, next(self.tokenizer.decoder.parameters()).dtype
         check_codes(codes_BTHW)
         batch, frames, height, width = codes_BTHW.shape
         self._decoded = _unchanged(self._decoded, (batch, height, width))

@@ -23,7 +23,9 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -32,7 +34,7 @@ from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenStep
 from videogpt.runs.config_errors import check_config_files, one_line
 from videogpt.runs.finite_loss import FiniteLoss
 from videogpt.runs.first_step import BeginRun, RunLogger
-from videogpt.runs.folder import find_last
+from videogpt.runs.folder import find_last, only_fit_in
 from videogpt.runs.former_names import with_current_names
 from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
 from videogpt.runs.progress_bar import RunProgress
@@ -47,7 +49,7 @@ from videogpt.runs.resume import (
     stored_data,
 )
 from videogpt.runs.resumed_settings import ConfiguredOptimizers
-from videogpt.runs.run_lock import only_fit_in
+from videogpt.runs.trainer_settings import check_settings, check_trainer
 from videogpt_tokenizer.files.output import is_disk_full, writing_to
 
 TERMINATED = 143  # exit code after SIGTERM
@@ -62,7 +64,7 @@ def run(args: list[str]) -> int:
         with warnings_as_lines(), ExitStack() as held:
             _quieten()
             _RunCLI(args, held)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # the latter of what was asked for by a setting
         raise ValueError(str(error)) from error
     except SIGTERMException:
         raise SystemExit(TERMINATED) from None
@@ -125,7 +127,8 @@ class _RunCLI(LightningCLI):
         if fits:
             if root and not config.trainer.fast_dev_run:
                 check_writable(root)
-                self._held.enter_context(only_fit_in(root))
+                if rank_zero_only.rank == 0:  # for the run's other processes, too
+                    self._held.enter_context(only_fit_in(root))
             self._checkpoint, reason = choose_start(root, config.resume, config.ckpt_path)
         else:
             self._checkpoint, reason = choose_weights(root, config.ckpt_path)
@@ -156,6 +159,8 @@ class _RunCLI(LightningCLI):
             check_kind(self._checkpoint, self._stored, settings, kind, fits=self._command == "fit")
         if hasattr(self.model, "check_precision"):
             self.model.check_precision(config["precision"])
+        if self._command == "fit":
+            check_settings(config, overfits=not type(self.datamodule).__module__.startswith("videogpt"))
         users = config["callbacks"] or []
         users = users if isinstance(users, list) else [users]
         writes = self._command == "fit" and not config["fast_dev_run"]
@@ -164,12 +169,16 @@ class _RunCLI(LightningCLI):
             logger = RunLogger(config["default_root_dir"]) if writes else False
         if self._command != "fit" or config["enable_checkpointing"] is False or _keeps_last(users):
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
-        if config["enable_progress_bar"] is not False:
+        if config["enable_progress_bar"] is not False and not any(isinstance(user, ProgressBar) for user in users):
             callbacks = [*callbacks, RunProgress()]
         callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers(), FiniteLoss(), KeepPretrained()]
         if writes:
             users = [BeginRun(self._parser(self._command), self.config[self._command]), *users]
-        trainer = super()._instantiate_trainer({**config, "logger": logger, "callbacks": users}, callbacks)
+        try:
+            trainer = super()._instantiate_trainer({**config, "logger": logger, "callbacks": users}, callbacks)
+        except TypeError as error:  # of a value that fits the type of its setting and nothing else
+            raise ValueError(f"trainer: {error}") from error
+        check_trainer(trainer)
         stage_beside(trainer)
         return trainer
 
@@ -189,8 +198,8 @@ class _RunCLI(LightningCLI):
                 with writing_to(Path(self.trainer.default_root_dir), "trainer.default_root_dir"):
                     raise
             raise
-        except (RuntimeError, ValueError) as error:
-            if "conditioned on metric" in str(error):  # EarlyStopping's, of one that nobody has logged
+        except (RuntimeError, ValueError, AttributeError) as error:
+            if re.search("conditioned on metric|learning rate finder", str(error)):  # of callbacks that do not suit
                 raise ValueError(without_line_breaks(str(error))) from error
             if not re.search("load(ing|ed) state.dict", str(error)):
                 raise
@@ -219,7 +228,9 @@ class _RunCLI(LightningCLI):
                 raise KeyboardInterrupt from None
             say(f"stopped by SIGTERM after step {self.trainer.global_step}; the same command goes on from there")
             raise
-        if folder := save_pretrained(self.trainer, self.model):
+        if not self.trainer.global_step:
+            say("nothing has been trained: see trainer.max_steps, trainer.max_epochs and trainer.max_time")
+        elif folder := save_pretrained(self.trainer, self.model):
             say(f"saved {folder}")
 
 

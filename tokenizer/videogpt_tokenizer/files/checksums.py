@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -23,5 +24,6 @@ def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

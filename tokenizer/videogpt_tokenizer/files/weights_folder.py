@@ -8,7 +8,8 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,12 +108,24 @@ def read_pretrained(
 
 def with_weights(make: Callable[[], Module], weights: Mapping[str, Tensor], source: str) -> Module:
     """The module with these weights, in evaluation mode; see `check_tensors`, which is asked before memory is taken."""
-    with torch.device("meta"):
-        wanted = make().state_dict()
-    check_tensors(weights, wanted, source)
-    module = make()
+    with float32_by_default():
+        with torch.device("meta"):
+            wanted = make().state_dict()
+        check_tensors(weights, wanted, source)
+        module = make()
     module.load_state_dict(weights, strict=True)
     return module.eval()
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """What is made in here is float32, whatever `torch.set_default_dtype` has been told."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
