@@ -45,6 +45,7 @@ from videogpt.runs.resume import (
     choose_start,
     choose_weights,
     differences,
+    fails_to_restore,
     read_checkpoint,
     stored_data,
 )
@@ -198,12 +199,15 @@ class _RunCLI(LightningCLI):
                 with writing_to(Path(self.trainer.default_root_dir), "trainer.default_root_dir"):
                     raise
             raise
-        except (RuntimeError, ValueError, AttributeError) as error:
+        except Exception as error:
             if re.search("conditioned on metric|learning rate finder", str(error)):  # of callbacks that do not suit
                 raise ValueError(without_line_breaks(str(error))) from error
-            if not re.search("load(ing|ed) state.dict", str(error)):
-                raise
-            raise ValueError(self._misfit(str(error))) from error
+            if re.search("load(ing|ed) state.dict", str(error)):
+                raise ValueError(self._misfit(str(error))) from error
+            if not isinstance(error, ValueError) and fails_to_restore(error):
+                what = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+                raise ValueError(f"{self._checkpoint} is damaged, or of another version ({what})") from error
+            raise
 
     def _misfit(self, message: str) -> str:
         """Why the checkpoint does not fit the model or its optimizer, from Lightning's message."""

@@ -9,7 +9,9 @@ a line for the user. Checkpoints are read with `weights_only=True`, always: a fi
 """
 
 import pickle
+import re
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -80,19 +82,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         begin = opened.read(4096)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # whatever torch makes of bytes that are not its own
         if not begin.startswith((b"PK", b"\x80")):
             raise ValueError(f"{path} is no checkpoint{_kind_of(begin)}: {_GIVE}") from error
-        raise ValueError(
-            f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
-        ) from error
-    except Exception as error:  # whatever torch makes of bytes that are not its own
+        if isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
+            ) from error
         raise ValueError(f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: {_GIVE}")
     if not path.is_dir() and not (isinstance(checkpoint.get("state_dict"), dict) and _LIGHTNING in checkpoint):
         raise ValueError(f"{path} holds weights or settings, and not the checkpoint of a training: {_GIVE}")
+    for key, kind in (("global_step", int), ("hyper_parameters", dict)):
+        if not isinstance(checkpoint.get(key, kind()), kind):
+            raise ValueError(f"{path} is damaged ({key} is {checkpoint[key]!r}): use an earlier one")
     return checkpoint
+
+
+def fails_to_restore(error: BaseException) -> bool:
+    """Whether the error was raised while Lightning took up a checkpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(
+        frame.filename.endswith("checkpoint_connector.py") and re.match("_?(resume|restore)", frame.name)
+        for frame in frames
+    )
 
 
 def check_kind(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any], model: str, *, fits: bool) -> None:
@@ -152,11 +166,13 @@ def _kind_of(begin: bytes) -> str:
     """What a file is that begins so, as far as that can be seen."""
     if begin[8:9] == b"{":
         return " but safetensors, which hold weights alone"
+    if not begin:
+        return " but empty"
     try:
         begin[:-4].decode("utf-8")
     except UnicodeDecodeError:
         return ""
-    return " but text" if begin else " but empty"
+    return "" if min(begin) < ord("\t") else " but text"
 
 
 def _listed(value: Any) -> Any:

@@ -149,10 +149,9 @@ class StandaloneTokenizer(nn.Module):
     def decode_chunk(self, codes_BTHW: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Codes -> their frames, and the state for the next chunk; nothing is checked."""
         features, states = self.decoder["trunk"](self.quantizer.decode(codes_BTHW), past)
-        time, side = self.time_stride, self.patch_size
-        split = self.decoder["to_patches"](features).unflatten(4, (time, side, side, 3))
+        split = self.decoder["to_patches"](features).unflatten(4, (self.time_stride, *2 * [self.patch_size], 3))
         video_BCTHW = split.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6).flatten(4, 5).flatten(2, 3)
-        return video_BCTHW[:, :, time - 1 if past is None else 0 :].clamp(-1, 1), states
+        return video_BCTHW[:, :, self.time_stride - 1 if past is None else 0 :].clamp(-1, 1), states
 
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Video in [-1, 1], (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s), int64."""
