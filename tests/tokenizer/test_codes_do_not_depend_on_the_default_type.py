@@ -67,7 +67,11 @@ def test_every_quantizer_and_the_loader_of_one_file_make_the_same(default_type, 
     torch.set_default_dtype(default_type)
     tokenizer.save_pretrained(tmp_path)
     alone = loader.load_tokenizer(folder)
-    for other, wanted in ((tokenizer, frames), (VideoTokenizer.from_pretrained(tmp_path), frames), (alone, frames_alone)):
+    for other, wanted in (
+        (tokenizer, frames),
+        (VideoTokenizer.from_pretrained(tmp_path), frames),
+        (alone, frames_alone),
+    ):
         assert torch.equal(other.encode(video), codes) and torch.equal(other.decode(codes), wanted)
     with pytest.raises(ValueError, match="no longer float32.*float"):
         alone.to(torch.float16).encode(video)

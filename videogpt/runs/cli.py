@@ -15,8 +15,10 @@
 import logging
 import re
 import textwrap
+import threading
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def run(args: list[str]) -> int:
     ValueError: a mistake of the user's. KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
     """
     try:
-        with warnings_as_lines(), ExitStack() as held:
+        with warnings_as_lines(), _quiet_threads(), ExitStack() as held:
             _quieten()
             _RunCLI(args, held)
     except (MisconfigurationException, ModuleNotFoundError) as error:  # the latter of what was asked for by a setting
@@ -241,6 +243,17 @@ class _RunCLI(LightningCLI):
 def _keeps_last(callbacks: list[Any]) -> bool:
     """Whether the user has configured a checkpoint callback of his own that can be resumed from."""
     return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in callbacks)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of a thread that could not write: TensorBoard's has the main thread raise the same error."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: None if is_disk_full(args.exc_value) else before(args)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _quieten() -> None:

@@ -41,10 +41,14 @@ def check_settings(settings: Mapping[str, Any], *, overfits: bool) -> None:
             "time: leave it out, and train on a folder that holds those few clips alone"
         )
     if settings.get("barebones"):
-        raise ValueError("trainer.barebones is true, so no checkpoint would be kept: see trainer.fast_dev_run for a try")
+        raise ValueError(
+            "trainer.barebones is true, so no checkpoint would be kept: see trainer.fast_dev_run for a try"
+        )
     strategy = settings.get("strategy")
     if isinstance(strategy, str) and any(way in strategy for way in _FORKS):
-        raise ValueError(f"trainer.strategy is {strategy}, which trains in processes that end with the model: choose ddp")
+        raise ValueError(
+            f"trainer.strategy is {strategy}, which trains in processes that end with the model: choose ddp"
+        )
 
 
 def check_trainer(trainer: Trainer) -> None:

@@ -34,7 +34,9 @@ def wait(): print("writing", flush=True); time.sleep(60)
 @contextmanager
 def writer(kind: str, path: Path) -> Iterator[subprocess.Popen]:
     """Another process in the middle of its work; it is killed at the end."""
-    with subprocess.Popen([sys.executable, "-c", PROGRAM + WRITERS[kind], str(path)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + WRITERS[kind], str(path)], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"writing\n"
         try:
             yield process

@@ -79,7 +79,9 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-@pytest.mark.parametrize("flags", [[], EVERY_PART, ["--model.optimizer.kind=muon"]], ids=["plain", "every part", "muon"])
+@pytest.mark.parametrize(
+    "flags", [[], EVERY_PART, ["--model.optimizer.kind=muon"]], ids=["plain", "every part", "muon"]
+)
 @pytest.mark.parametrize("name", ["tokenizer", "model"])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision_trains_and_keeps_float32(precision: str, name: str, flags: list[str], capsys) -> None:
@@ -142,7 +144,9 @@ def test_a_trainer_of_ones_own_is_asked_for_its_precision(make_tokenizer) -> Non
 def test_a_value_that_undoes_the_training_is_one_line(key: str, value: Any, about: str) -> None:
     with pytest.raises(ValueError, match=f"trainer.{key} is .*{about}"):
         check_settings({key: value}, overfits=False)
-    check_settings({"overfit_batches": 1, "gradient_clip_val": 0, "strategy": "ddp", "val_check_interval": 0.5}, overfits=True)
+    check_settings(
+        {"overfit_batches": 1, "gradient_clip_val": 0, "strategy": "ddp", "val_check_interval": 0.5}, overfits=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,9 @@ CALLBACK = "lightning.pytorch.callbacks."
         ({"class_path": f"{CALLBACK}LearningRateFinder"}, [], "learning rate finder"),
     ],
 )
-def test_a_callback_that_does_not_suit_is_one_line(callback: dict[str, Any], more: list[str], about: str, capsys) -> None:
+def test_a_callback_that_does_not_suit_is_one_line(
+    callback: dict[str, Any], more: list[str], about: str, capsys
+) -> None:
     assert fit("model", f"--trainer.callbacks+={json.dumps(callback)}", *more) == 2
     assert about in error(capsys)
 
@@ -183,6 +189,7 @@ def test_a_progress_bar_of_the_users_takes_the_place_of_ours() -> None:
     assert fit("model", f"--trainer.callbacks+={CALLBACK}TQDMProgressBar") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tokenizer", "model"])
 def test_a_training_without_a_last_step_stays_at_its_peak_and_is_resumed(name: str, capsys) -> None:
     endless = ["--trainer.max_steps=-1", "--trainer.max_epochs=-1", "--model.optimizer.warmup_steps=1"]
@@ -205,17 +212,23 @@ def test_no_step_at_all_is_said_and_leaves_nothing(capsys) -> None:
     assert "nothing has been trained" in capsys.readouterr().err and not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_kind_is_said_first(world: Path, capsys) -> None:
     for name in ("tokenizer", "model"):
         assert fit(name, f"--trainer.default_root_dir={name}") == 0
     capsys.readouterr()
-    for command, name, other in (("fit", "tokenizer", "model"), ("fit", "model", "tokenizer"), ("test", "model", "tokenizer")):
+    for command, name, other in (
+        ("fit", "tokenizer", "model"),
+        ("fit", "model", "tokenizer"),
+        ("test", "model", "tokenizer"),
+    ):
         checkpoint = f"{other}/checkpoints/last.ckpt"
         assert main([command, "--config", f"{name}.yaml", f"--ckpt_path={checkpoint}"]) == 2
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt:")]
         assert len(lines) == 1 and f"{checkpoint} is of another kind of training" in lines[0]
 
 
+@pytest.mark.slow
 def test_what_is_no_checkpoint_is_said(world: Path, capsys) -> None:
     VideoTokenizer.from_pretrained(world / "tok").save_pretrained("folder")
     Path("random.ckpt").write_bytes(torch.randint(128, 256, (5000,)).to(torch.uint8).numpy().tobytes())

@@ -107,7 +107,7 @@ class Encoder(nn.Module):
         self.to_latent = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], latent_dim))
 
     def forward(self, patches_BTHWC: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """Latents are of the weights' type whatever autocast says: the quantizer's input must not depend on the machine."""
+        """Latents are of the weights' type whatever autocast says: codes must not depend on the machine."""
         features_BTHWC, states = self.trunk(patches_BTHWC, past)
         with torch.autocast(patches_BTHWC.device.type, enabled=False):
             return self.to_latent(features_BTHWC.to(self.to_latent[-1].weight.dtype)), states

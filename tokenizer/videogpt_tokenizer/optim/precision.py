@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-
 _MIXED = ("16", "16-mixed", "bf16", "bf16-mixed")
 
 

@@ -1,8 +1,8 @@
 """What all quantizers share: latent vectors -> integer codes -> the same latent vectors, behind one signature.
 
 A `Quantizer` maps (B, T, H, W, D) latents to a `Quantized` triple, and `lookup` turns codes back into the very same
-latents. All of it runs in float32 whatever autocast or the tokenizer's type says (`half()` leaves it alone): in bfloat16 about one code in a hundred comes out different,
-and token streams would differ between machines.
+latents. All of it runs and stays in float32, whatever autocast, `half()` or the default type say: in bfloat16 about one
+code in a hundred comes out different, and token streams would differ between machines.
 
 A code is one int64 however many stages it tells of: stage 0 is its lowest digit, and in the digit of a later stage 0
 says that the stage is absent, so that `coarser` codes are codes too. Residual quantizers have several stages, all
