@@ -156,7 +156,8 @@ class VideoTokenizer(Tokenizer):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
-        write_pretrained(Path(folder), config, self.state_dict())
+        weights = {name: x.float() if x.is_floating_point() else x for name, x in self.state_dict().items()}
+        write_pretrained(Path(folder), config, weights)
         if not (Path(folder) / CARD_NAME).exists():
             write_whole(Path(folder) / CARD_NAME, self.model_card())
 

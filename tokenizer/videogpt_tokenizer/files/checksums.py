@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -24,6 +23,6 @@ def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
-        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
+        tensor = tensor.float() if tensor.is_floating_point() else tensor  # as it is saved
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
