@@ -32,6 +32,7 @@ from videogpt_tokenizer.files.replacing import write_whole
 from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
+    float32_by_default,
     read_pretrained,
     with_weights,
     write_pretrained,
@@ -82,9 +83,10 @@ class VideoTokenizer(Tokenizer):
     def __init__(self, config: TokenizerConfig | None = None) -> None:
         super().__init__()
         self.config = config or TokenizerConfig()
-        self.quantizer = make_quantizer(self.config.quantizer)
         network = self.config.autoencoder
-        self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
+        with float32_by_default():
+            self.quantizer = make_quantizer(self.config.quantizer)
+            self.encoder, self.decoder = Encoder(network, self.quantizer.dim), Decoder(network, self.quantizer.dim)
         self.codebook_size, self.stages = self.quantizer.codebook_size, self.quantizer.stages
         self.time_stride, self.space_stride = network.time_stride, network.space_stride
         self.frames_at_once = self.time_stride  # latent frames go through one by one
@@ -158,7 +160,8 @@ class VideoTokenizer(Tokenizer):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and, unless there is one, a model card `README.md` into a folder."""
         config = {"format": TOKENIZER_FORMAT, "version": TOKENIZER_VERSION, **dataclasses.asdict(self.config)}
-        write_pretrained(Path(folder), config, self.state_dict())
+        weights = {name: x.float() if x.is_floating_point() else x for name, x in self.state_dict().items()}
+        write_pretrained(Path(folder), config, weights)
         if not (Path(folder) / CARD_NAME).exists():
             write_whole(Path(folder) / CARD_NAME, self.model_card())
 
@@ -236,7 +239,7 @@ class TokenizerStream:
         grid = codes_of_picture(height, width, tokenizer.space_stride)
         check_range(video_BCTHW)
         self._encoded = _unchanged(self._encoded, (batch, height, width))
-        video_BCTHW = video_BCTHW.to(next(tokenizer.parameters()).dtype)
+        video_BCTHW = video_BCTHW.to(next(tokenizer.encoder.parameters()).dtype)
         if self._waiting is not None:
             video_BCTHW = torch.cat([self._waiting, video_BCTHW], dim=2)
         stride = tokenizer.time_stride
@@ -258,7 +261,7 @@ class TokenizerStream:
         ValueError where a code lies outside [0, codebook_size), codes are no integers (batch, latent frames, h, w), or
         batch or size are others than before.
         """
-        tokenizer, dtype = self.tokenizer, next(self.tokenizer.parameters()).dtype
+        tokenizer, dtype = self.tokenizer, next(self.tokenizer.decoder.parameters()).dtype
         check_codes(codes_BTHW)
         batch, frames, height, width = codes_BTHW.shape
         self._decoded = _unchanged(self._decoded, (batch, height, width))

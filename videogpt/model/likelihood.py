@@ -20,7 +20,7 @@ from videogpt.model.network import VideoGPT
 def row_nats(network: VideoGPT, sequence: TrainingSequence, vocabulary: Vocabulary) -> Tensor:
     """Cross-entropy in nats of every row, (B, N) float32; rows that predict nothing hold a number of no meaning."""
     hidden_BND = network.hidden(sequence)
-    nats_BN = torch.zeros(sequence.targets_BN.shape, device=hidden_BND.device)
+    nats_BN = torch.zeros(sequence.targets_BN.shape, dtype=torch.float32, device=hidden_BND.device)
     for modality, ids in vocabulary.ids.items():
         rows = sequence.rows_of(modality)
         targets_BM = (sequence.targets_BN[:, rows] - ids.start).clamp(min=0)  # PAD is no id of any modality

@@ -31,7 +31,8 @@ def rms_norm(x: Tensor) -> Tensor:
     There is no gain per channel, because the projection after a norm can hold it. Without one, and written out,
     forward and backward take two thirds of the time of nn.RMSNorm on a CPU.
     """
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    exact = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
     scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
     return x * scale.to(x.dtype)
 

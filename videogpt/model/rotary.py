@@ -23,7 +23,7 @@ def rotation_at(positions_BN3: Tensor, *, head_dim: int, base: float, dtype: tor
     """Turns of rows at these places; reckoned in float32, kept in `dtype`, that of queries and keys."""
     axes, pairs = positions_BN3.shape[-1], head_dim // 2
     pair_P = torch.arange(pairs, device=positions_BN3.device)
-    speed_P = base ** (-(pair_P // axes) * (axes / pairs))
+    speed_P = base ** (-(pair_P // axes).float() * (axes / pairs))
     angle_BNP = positions_BN3[..., pair_P % axes] * speed_P
     cos_BNP, sin_BNP = angle_BNP.cos(), angle_BNP.sin()
     cos_BN1D = rearrange([cos_BNP, cos_BNP], "half b n p -> b n 1 (half p)")

@@ -33,6 +33,7 @@ from videogpt_tokenizer.files.weights_folder import (
     WEIGHTS_NAME,
     build_config,
     check_tensors,
+    float32_by_default,
     read_config,
     read_pretrained,
     write_pretrained,
@@ -173,7 +174,8 @@ def _build_network(config: VideoGPTConfig, weights: dict[str, Tensor], folder: P
     sizes = {"embedding.weight": (config.vocab_size, config.width), last: (config.width, config.mlp_width)}
     largest = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
     check_tensors({name: weights[name] for name in sizes if name in weights}, largest, source)
-    network = VideoGPT(config)
+    with float32_by_default():
+        network = VideoGPT(config)
     check_tensors(weights, network.state_dict(), source)
     network.load_state_dict(weights, strict=True)
     return network

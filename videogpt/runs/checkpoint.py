@@ -3,6 +3,7 @@
 Trainer(default_root_dir="runs/tiny", callbacks=[RunCheckpoint(), RandomState(), StopBetweenSteps()])
 """
 
+import errno
 import os
 import signal
 import threading
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from videogpt.console.messages import say
 from videogpt.runs.finite_loss import NotFiniteError, check_weights, weights_are_finite
 from videogpt.runs.folder import LAST
+from videogpt_tokenizer.files.output import writing_to
 from videogpt_tokenizer.files.replacing import replacement_of
 
 
@@ -40,6 +43,9 @@ class RunCheckpoint(Checkpoint):
         self.every_n_train_steps = every_n_train_steps
         self._saved_step: int | None = None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        stage_beside(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step = trainer.global_step
 
@@ -62,11 +68,43 @@ class RunCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         if self._saved_step in (None, trainer.global_step) or getattr(trainer, "fast_dev_run", False):
             return
+        self._saved_step = None  # what cannot be written now is not tried again as the run ends
         path = Path(trainer.default_root_dir) / LAST
-        with replacement_of(path, leader=trainer.is_global_zero) as partial:
-            # By all processes together; the strategies that write from all begin once the first has said where.
-            trainer.save_checkpoint(partial, weights_only=False)
+        with writing_to(path, "trainer.default_root_dir"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacement_of(path, leader=trainer.is_global_zero) as partial:
+                # By all processes together; the strategies that write from all begin once the first has said where.
+                trainer.save_checkpoint(partial, weights_only=False)
         self._saved_step = trainer.global_step
+
+
+def stage_beside(trainer: Trainer) -> None:
+    """Have checkpoints written beside their place; Lightning's own way takes as much memory and disk elsewhere first.
+
+    Other ways that the user or the strategy has chosen stay.
+    """
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = _StagedCheckpointIO()
+
+
+class _StagedCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a hidden file beside its place, which it then takes."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacement_of(path) as partial:
+            try:
+                with partial.open("wb") as file:
+                    torch.save(checkpoint, file)
+            except (OSError, RuntimeError) as error:  # torch covers what the system says with an error of its own
+                said = error if isinstance(error, OSError) else error.__context__
+                if not isinstance(said, OSError):
+                    raise
+                raise OSError(said.errno or errno.EIO, said.strerror, str(path)) from error
 
 
 class RandomState(Callback):

@@ -15,28 +15,45 @@
 import logging
 import re
 import textwrap
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from videogpt.console.messages import say, warnings_as_lines
-from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps
+from videogpt.console.messages import say, warnings_as_lines, without_line_breaks
+from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenSteps, stage_beside
 from videogpt.runs.config_errors import check_config_files, one_line
 from videogpt.runs.finite_loss import FiniteLoss
 from videogpt.runs.first_step import BeginRun, RunLogger
-from videogpt.runs.folder import find_last
+from videogpt.runs.folder import find_last, only_fit_in
 from videogpt.runs.former_names import with_current_names
 from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
 from videogpt.runs.progress_bar import RunProgress
-from videogpt.runs.resume import Resume, choose_start, choose_weights, differences, read_checkpoint, stored_data
+from videogpt.runs.resume import (
+    Resume,
+    check_kind,
+    check_writable,
+    choose_start,
+    choose_weights,
+    differences,
+    fails_to_restore,
+    read_checkpoint,
+    stored_data,
+)
 from videogpt.runs.resumed_settings import ConfiguredOptimizers
+from videogpt.runs.trainer_settings import check_settings, check_trainer
+from videogpt_tokenizer.files.output import is_disk_full, writing_to
 
 TERMINATED = 143  # exit code after SIGTERM
 
@@ -47,10 +64,10 @@ def run(args: list[str]) -> int:
     ValueError: a mistake of the user's. KeyboardInterrupt: the user stopped it; a checkpoint has been kept.
     """
     try:
-        with warnings_as_lines():
+        with warnings_as_lines(), _quiet_threads(), ExitStack() as held:
             _quieten()
-            _RunCLI(args)
-    except MisconfigurationException as error:
+            _RunCLI(args, held)
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # the latter of what was asked for by a setting
         raise ValueError(str(error)) from error
     except SIGTERMException:
         raise SystemExit(TERMINATED) from None
@@ -68,11 +85,12 @@ class _RunCLI(LightningCLI):
     and trainer, run.
     """
 
-    def __init__(self, args: list[str]) -> None:
-        self._command = args[0]
+    def __init__(self, args: list[str], held: ExitStack) -> None:
+        self._command, self._held = args[0], held
         self._stop = StopBetweenSteps()
         self._checkpoint: Path | None = None
-        self._stored_settings: dict[str, Any] = {}  # of the model, in the checkpoint
+        self._stored: dict[str, Any] = {}  # the checkpoint, as it was when chosen
+        self._news: list[str] = []  # to say of it, once it is known to be of the right kind
         self._differences: list[str] = []  # between these and the settings of the model that is made
         super().__init__(
             save_config_callback=None,  # BeginRun writes it, once a step has succeeded
@@ -110,6 +128,10 @@ class _RunCLI(LightningCLI):
         config, fits = self.config[self._command], self._command == "fit"
         root = Path(config.trainer.default_root_dir) if config.trainer.default_root_dir else None
         if fits:
+            if root and not config.trainer.fast_dev_run:
+                check_writable(root)
+                if rank_zero_only.rank == 0:  # for the run's other processes, too
+                    self._held.enter_context(only_fit_in(root))
             self._checkpoint, reason = choose_start(root, config.resume, config.ckpt_path)
         else:
             self._checkpoint, reason = choose_weights(root, config.ckpt_path)
@@ -117,16 +139,14 @@ class _RunCLI(LightningCLI):
         if self._checkpoint is None:
             say(reason)
             return
-        stored = read_checkpoint(self._checkpoint)
-        step = stored.get("global_step", 0)
-        say(f"{reason}, trained for {step} steps")
+        self._stored = read_checkpoint(self._checkpoint)
+        step = self._stored.get("global_step", 0)
+        self._news = [f"{reason}, trained for {step} steps"]
         if fits and 0 < config.trainer.max_steps <= step:
-            say(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
-        self._stored_settings = stored.get("hyper_parameters", {})
+            self._news.append(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
         if fits and root and self._checkpoint == find_last(root):
             configured = yaml.safe_load(self._parser(self._command).dump(config, skip_none=False))
-            for line in differences(configured["data"] or {}, stored_data(root), "data."):
-                say(line)
+            self._news += differences(configured["data"] or {}, stored_data(root), "data.")
 
     def instantiate_classes(self) -> None:
         """Make model, data and trainer; what they refuse is a ValueError of one line."""
@@ -137,6 +157,13 @@ class _RunCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         """Give the trainer the run's callbacks (`callbacks` holds RunCheckpoint), and its logger if none is chosen."""
+        if self._checkpoint is not None:
+            settings, kind = dict(self.model.hparams), type(self.model).__name__
+            check_kind(self._checkpoint, self._stored, settings, kind, fits=self._command == "fit")
+        if hasattr(self.model, "check_precision"):
+            self.model.check_precision(config["precision"])
+        if self._command == "fit":
+            check_settings(config, overfits=not type(self.datamodule).__module__.startswith("videogpt"))
         users = config["callbacks"] or []
         users = users if isinstance(users, list) else [users]
         writes = self._command == "fit" and not config["fast_dev_run"]
@@ -145,27 +172,44 @@ class _RunCLI(LightningCLI):
             logger = RunLogger(config["default_root_dir"]) if writes else False
         if self._command != "fit" or config["enable_checkpointing"] is False or _keeps_last(users):
             callbacks = [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
-        if config["enable_progress_bar"] is not False:
+        if config["enable_progress_bar"] is not False and not any(isinstance(user, ProgressBar) for user in users):
             callbacks = [*callbacks, RunProgress()]
         callbacks = [*callbacks, self._stop, RandomState(), ConfiguredOptimizers(), FiniteLoss(), KeepPretrained()]
         if writes:
             users = [BeginRun(self._parser(self._command), self.config[self._command]), *users]
-        return super()._instantiate_trainer({**config, "logger": logger, "callbacks": users}, callbacks)
+        try:
+            trainer = super()._instantiate_trainer({**config, "logger": logger, "callbacks": users}, callbacks)
+        except TypeError as error:  # of a value that fits the type of its setting and nothing else
+            raise ValueError(f"trainer: {error}") from error
+        check_trainer(trainer)
+        stage_beside(trainer)
+        return trainer
 
     def after_instantiate_classes(self) -> None:
-        """Say which settings of the model are not those that the checkpoint was trained with."""
-        self._differences = differences(dict(self.model.hparams), self._stored_settings, "model.")
-        for line in self._differences:
+        """Say what the checkpoint is, and which settings of the model are not those that it was trained with."""
+        self._differences = differences(dict(self.model.hparams), self._stored.get("hyper_parameters", {}), "model.")
+        for line in self._news + self._differences:
             say(line)
+        self._stored = {}  # its tensors are mapped from the file, which is soon replaced
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run; a checkpoint that does not fit is a ValueError of one line, where Lightning's lists every tensor."""
         try:
             super()._run_subcommand(subcommand)
-        except (RuntimeError, ValueError) as error:
-            if not re.search("load(ing|ed) state.dict", str(error)):
-                raise
-            raise ValueError(self._misfit(str(error))) from error
+        except OSError as error:
+            if is_disk_full(error) and not str(error).startswith("cannot write"):  # such as the logger's: no file named
+                with writing_to(Path(self.trainer.default_root_dir), "trainer.default_root_dir"):
+                    raise
+            raise
+        except Exception as error:
+            if re.search("conditioned on metric|learning rate finder", str(error)):  # of callbacks that do not suit
+                raise ValueError(without_line_breaks(str(error))) from error
+            if re.search("load(ing|ed) state.dict", str(error)):
+                raise ValueError(self._misfit(str(error))) from error
+            if not isinstance(error, ValueError) and fails_to_restore(error):
+                what = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
+                raise ValueError(f"{self._checkpoint} is damaged, or of another version ({what})") from error
+            raise
 
     def _misfit(self, message: str) -> str:
         """Why the checkpoint does not fit the model or its optimizer, from Lightning's message."""
@@ -190,13 +234,26 @@ class _RunCLI(LightningCLI):
                 raise KeyboardInterrupt from None
             say(f"stopped by SIGTERM after step {self.trainer.global_step}; the same command goes on from there")
             raise
-        if folder := save_pretrained(self.trainer, self.model):
+        if not self.trainer.global_step:
+            say("nothing has been trained: see trainer.max_steps, trainer.max_epochs and trainer.max_time")
+        elif folder := save_pretrained(self.trainer, self.model):
             say(f"saved {folder}")
 
 
 def _keeps_last(callbacks: list[Any]) -> bool:
     """Whether the user has configured a checkpoint callback of his own that can be resumed from."""
     return any(isinstance(callback, RunCheckpoint) or getattr(callback, "save_last", None) for callback in callbacks)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of a thread that could not write: TensorBoard's has the main thread raise the same error."""
+    before = threading.excepthook
+    threading.excepthook = lambda args: None if is_disk_full(args.exc_value) else before(args)
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _quieten() -> None:

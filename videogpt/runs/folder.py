@@ -4,6 +4,7 @@
     runs/NAME/checkpoints/last.ckpt      checkpoint that a further fit goes on from
     runs/NAME/pretrained/                model or tokenizer that the run makes, written at every validation
     runs/NAME/events.out.tfevents.*      TensorBoard
+    runs/NAME/.fit.lock                  while a fit trains there
 
     find_last(Path("runs/tiny"))
     refuse_run_folder(Path("runs/tiny"))       # ValueError: ... give what the run has made, runs/tiny/pretrained
@@ -11,12 +12,15 @@
 Imports nothing heavy: the pipeline needs this and nothing else of runs.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LAST = Path("checkpoints") / "last.ckpt"
 CONFIG = "config.yaml"
 PRETRAINED = "pretrained"
 
+_LOCK = ".fit.lock"
 _RESULT_CONFIG = "config.json"  # of every model and tokenizer folder
 
 
@@ -24,6 +28,28 @@ def find_last(root: Path) -> Path | None:
     """The newest checkpoint to go on from: the run's own, or the one written when SLURM requeues a job."""
     found = [path for path in (root / LAST, *root.glob("hpc_ckpt_*.ckpt")) if path.exists()]
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+
+@contextmanager
+def only_fit_in(root: Path) -> Iterator[None]:
+    """Hold the run's folder, which is made if need be, and goes again where nothing has been written into it.
+
+    Two that train in one folder would each go on from what the other has left. A fit that was killed holds nothing, see
+    `locks`; where the file system has no locks, nobody is refused.
+
+    Raises:
+        ValueError: another fit holds the folder.
+    """
+    from videogpt_tokenizer.files.locks import locked, owner_of
+    from videogpt_tokenizer.files.output import output_folder
+
+    with output_folder(root), locked(root / _LOCK, patience=0.2) as mine:
+        if mine is False:
+            raise ValueError(
+                f"another fit is training in {root} ({owner_of(root / _LOCK)}): wait for it, stop it, or give another "
+                "trainer.default_root_dir"
+            )
+        yield
 
 
 def is_run_folder(folder: Path) -> bool:

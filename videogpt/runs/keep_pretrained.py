@@ -11,6 +11,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videogpt.runs.folder import PRETRAINED
+from videogpt_tokenizer.files.output import writing_to
 from videogpt_tokenizer.files.replacing import replacement_of
 
 
@@ -31,6 +32,6 @@ def save_pretrained(trainer: Trainer, model: LightningModule) -> Path | None:
     if save is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
         return None
     folder = Path(trainer.default_root_dir) / PRETRAINED
-    with replacement_of(folder, leader=True) as partial:
+    with writing_to(folder, "trainer.default_root_dir"), replacement_of(folder, leader=True) as partial:
         save(partial)
     return folder

@@ -9,7 +9,10 @@ a line for the user. Checkpoints are read with `weights_only=True`, always: a fi
 """
 
 import pickle
+import re
 import tempfile
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +24,8 @@ from videogpt.runs.former_names import rename_classes
 
 Resume = Literal["auto", "must", "never"]
 
+_GIVE = "give a .ckpt file that fit has written"
+_LIGHTNING = "pytorch-lightning_version"  # in every checkpoint of a training
 _SHARDED = "meta.pt"  # where a checkpoint is a folder, because every process has written its part of it
 
 
@@ -28,11 +33,10 @@ def choose_start(root: Path | None, resume: Resume, ckpt_path: str | None) -> tu
     """Where `fit` begins in the run's folder `root`: a checkpoint, None for a new run, and the reason.
 
     `resume` is `auto` to resume where there is a checkpoint, `must` to insist on one, `never` to insist on a new run.
-    `ckpt_path` is a file, or `last` for the newest of the run's folder (as `must`). OSError: `root` cannot be written.
+    `ckpt_path` is a file, or `last` for the newest of the run's folder (as `must`).
     """
     if root is None:
         raise ValueError("trainer.default_root_dir is not set: name the run's folder, for example runs/my-run")
-    _check_writable(root)
     last = find_last(root)
     others = sorted((root / LAST.parent).glob("*.ckpt"))
     if resume == "never" and (last or others):
@@ -73,18 +77,48 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ValueError: truncated, no checkpoint, or it holds objects that only unpickling could restore.
     """
     file = path / _SHARDED if path.is_dir() else path
-    file.open("rb").close()  # what the system refuses is no damage
+    with file.open("rb") as opened:  # what the system refuses is no damage
+        begin = opened.read(4096)
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # whatever torch makes of bytes that are not its own
+        if not begin.startswith((b"PK", b"\x80")):
+            raise ValueError(f"{path} is no checkpoint{_kind_of(begin)}: {_GIVE}") from error
+        if isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{path} is no checkpoint, or holds Python objects, which are never loaded: they could run code"
+            ) from error
         raise ValueError(f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one") from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint")
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: {_GIVE}")
+    if not path.is_dir() and not (isinstance(checkpoint.get("state_dict"), dict) and _LIGHTNING in checkpoint):
+        raise ValueError(f"{path} holds weights or settings, and not the checkpoint of a training: {_GIVE}")
+    for key, kind in (("global_step", int), ("hyper_parameters", dict)):
+        if not isinstance(checkpoint.get(key, kind()), kind):
+            raise ValueError(f"{path} is damaged ({key} is {checkpoint[key]!r}): use an earlier one")
     return checkpoint
+
+
+def fails_to_restore(error: BaseException) -> bool:
+    """Whether the error was raised while Lightning took up a checkpoint."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(
+        frame.filename.endswith("checkpoint_connector.py") and re.match("_?(resume|restore)", frame.name)
+        for frame in frames
+    )
+
+
+def check_kind(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any], model: str, *, fits: bool) -> None:
+    """ValueError unless the checkpoint is of the kind of training that has these settings, and can be gone on with."""
+    theirs, ours = stored.get("hyper_parameters", {}).keys(), settings.keys()
+    if theirs - ours and ours - theirs:
+        alien = ", ".join(sorted(map(str, theirs - ours)))
+        raise ValueError(
+            f"{path} is of another kind of training (one with the settings {alien}): give one of {model}, or another "
+            "trainer.default_root_dir"
+        )
+    if fits and not path.is_dir() and not {"optimizer_states", "lr_schedulers"} <= stored.keys():
+        raise ValueError(f"{path} holds weights without the optimizer's state, so no fit can go on from it: {_GIVE}")
 
 
 def stored_data(root: Path) -> dict[str, Any]:
@@ -106,8 +140,8 @@ def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str 
     return sorted(lines)
 
 
-def _check_writable(root: Path) -> None:
-    """Asked before the first step, which may be long in coming."""
+def check_writable(root: Path) -> None:
+    """OSError where the run's folder cannot be written; asked before the first step, which may be long in coming."""
     there = next(place for place in (root, *root.absolute().parents) if place.exists())
     try:
         tempfile.TemporaryFile(dir=there).close()
@@ -121,8 +155,23 @@ def _existing(path: str) -> Path:
     if not Path(path).exists():
         raise ValueError(f"checkpoint {path} does not exist: give the path of a .ckpt file, or last")
     if Path(path).is_dir() and not (Path(path) / _SHARDED).is_file():
-        raise ValueError(f"checkpoint {path} is a folder that holds none: give the path of a .ckpt file, or last")
+        own = Path(path) / LAST
+        remedy = f"give {own}" if own.exists() else "give the path of a .ckpt file, or last"
+        raise ValueError(f"checkpoint {path} is a folder that holds none: {remedy}")
     return Path(path)
+
+
+def _kind_of(begin: bytes) -> str:
+    """What a file is that begins so, as far as that can be seen."""
+    if begin[8:9] == b"{":
+        return " but safetensors, which hold weights alone"
+    if not begin:
+        return " but empty"
+    try:
+        begin[:-4].decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return "" if min(begin) < ord("\t") else " but text"
 
 
 def _listed(value: Any) -> Any:

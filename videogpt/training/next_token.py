@@ -32,7 +32,7 @@ from videogpt.sampling.config import SamplingConfig
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
-from videogpt_tokenizer.optim.precision import fast_autocast
+from videogpt_tokenizer.optim.precision import check_precision, fast_autocast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,13 @@ class VideoGPTTraining(lightning.LightningModule):
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
         self.save_hyperparameters({"tokenizer": tokenizer, **plain, "task": task, "without_padding": without_padding})
+
+    def check_precision(self, precision: object) -> None:
+        """Refuse a `trainer.precision` that the training cannot have."""
+        check_precision(precision)
+
+    def setup(self, stage: str) -> None:
+        self.check_precision(self.trainer.precision)
 
     def configure_model(self) -> None:
         """Build task and network from the shards' manifest; called by Lightning once the data module is set up."""
@@ -188,7 +195,7 @@ class VideoGPTTraining(lightning.LightningModule):
         writer.add_image("samples", sheet, self.global_step, dataformats="HWC")  # type: ignore[union-attr]
 
     def configure_optimizers(self) -> Any:
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        total_steps = self.trainer.estimated_stepping_batches
         outer = [self.model.embedding.weight, *([] if self.model.head is None else [self.model.head.weight])]
         optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps, outer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

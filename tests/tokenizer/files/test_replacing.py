@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from videogpt_tokenizer.files.replacing import partial_of, replacement_of, write_whole
+from videogpt_tokenizer.files.replacing import own_partial, replacement_of, write_whole
 
 ROOT = Path(__file__).parents[3]
 
@@ -99,9 +99,11 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path):
 
 
 def test_partials_are_hidden_and_git_ignores_them(tmp_path):
-    partial = partial_of(Path("a:b.mp4"))
-    assert partial.is_absolute() and partial != partial_of(Path("a:b.mp4"))
-    names = [partial.name, partial_of(Path("it"), "shared").name + "-old"]
+    place = tmp_path / "a:b.mp4"
+    with own_partial(place) as partial, own_partial(place) as other, own_partial(place, shared=True) as shared:
+        assert partial.is_absolute() and len({partial, other, shared}) == 3
+        names = [*sorted(os.listdir(tmp_path)), partial.name, f"{shared.name}-old"]
+    assert len(names) == 5 and os.listdir(tmp_path) == []  # each with its lock
     found = subprocess.run(["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True)
     if found.returncode == 128:
         pytest.skip("not a checkout")

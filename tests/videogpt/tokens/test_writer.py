@@ -77,7 +77,7 @@ def test_interrupt_leaves_nothing(clips: Path, tokenizer: VideoTokenizer, tmp_pa
     def interrupt(done: int, total: int) -> None:
         assert total == 7
         if done == 4:
-            assert len(list(tmp_path.iterdir())) == 1  # the unfinished folder, under another name
+            assert len(list(tmp_path.iterdir())) == 2  # the unfinished folder, under another name, and its lock
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -69,7 +69,7 @@ class _FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is
         super().__init__()
         self.codebook_size, self.dim = math.prod(levels := config["levels"]), len(levels)
         levels_K, worths_K = torch.tensor([levels, [math.prod(levels[:index]) for index in range(len(levels))]])
-        half_K, offset_K = (levels_K - 1) * (1 + 1e-3) / 2, torch.where(levels_K % 2 == 0, 0.5, 0.0)
+        half_K, offset_K = (levels_K - 1).float() * (1 + 1e-3) / 2, torch.where(levels_K % 2 == 0, 0.5, 0.0).float()
         self.levels_2K = nn.Buffer(torch.stack([levels_K, worths_K]), persistent=False)
         self.bounds_3K = nn.Buffer(torch.stack([half_K, offset_K, torch.atanh(offset_K / half_K)]), persistent=False)
 
@@ -80,7 +80,7 @@ class _FiniteScalars(nn.Module):  # latents (..., K) <-> codes: every channel is
 
     def decode(self, codes: Tensor) -> Tensor:
         levels_K, worths_K = self.levels_2K
-        return (codes[..., None] // worths_K % levels_K - levels_K // 2) / (levels_K // 2)
+        return (codes[..., None] // worths_K % levels_K - levels_K // 2).float() / (levels_K // 2)
 
 
 class StandaloneTokenizer(nn.Module):
@@ -125,7 +125,7 @@ class StandaloneTokenizer(nn.Module):
                 trunk.append(_Up(widths[level], 4 * widths[level - 1]))
         head = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU(), nn.Linear(widths[0], channels))
         self.decoder = nn.ModuleDict({"trunk": trunk, "to_patches": head})
-        self.eval().requires_grad_(False)
+        self.float().eval().requires_grad_(False)  # whatever torch.set_default_dtype has been told
 
     def load_weights(self, tensors: dict[str, Tensor]) -> "StandaloneTokenizer":
         """Take exactly the tensors that the configuration asks for; returns itself."""
@@ -149,10 +149,9 @@ class StandaloneTokenizer(nn.Module):
     def decode_chunk(self, codes_BTHW: Tensor, past: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """Codes -> their frames, and the state for the next chunk; nothing is checked."""
         features, states = self.decoder["trunk"](self.quantizer.decode(codes_BTHW), past)
-        time, side = self.time_stride, self.patch_size
-        split = self.decoder["to_patches"](features).unflatten(4, (time, side, side, 3))
+        split = self.decoder["to_patches"](features).unflatten(4, (self.time_stride, *2 * [self.patch_size], 3))
         video_BCTHW = split.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6).flatten(4, 5).flatten(2, 3)
-        return video_BCTHW[:, :, time - 1 if past is None else 0 :].clamp(-1, 1), states
+        return video_BCTHW[:, :, self.time_stride - 1 if past is None else 0 :].clamp(-1, 1), states
 
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Video in [-1, 1], (B, 3, 1 + k * time_stride, H, W) -> codes (B, 1 + k, H/s, W/s), int64."""
@@ -174,6 +173,8 @@ class Stream:
 
     def __init__(self, tokenizer: StandaloneTokenizer) -> None:
         self.tokenizer, self._encoder_past, self._decoder_past, self._waiting = tokenizer, None, None, None
+        if any(weight.dtype != torch.float32 for weight in tokenizer.parameters()):
+            raise ValueError("the tokenizer's weights are no longer float32, as they must be: call its float()")
 
     def encode(self, video_BCTHW: Tensor) -> Tensor:
         """Further frames -> codes of the latent frames that they complete, (B, 0 or more, h, w)."""

@@ -36,7 +36,7 @@ class _Stages(nn.Module):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        latents, place = torch.zeros(self.dim, device=codes.device), 1
+        latents, place = torch.zeros(self.dim, dtype=torch.float32, device=codes.device), 1
         for stage, size in enumerate(self.sizes):
             digits = codes // place % size - int(stage > 0)
             latents = latents + torch.where(digits[..., None] < 0, 0, self.vectors(digits.clamp(min=0), stage))
@@ -94,7 +94,7 @@ class _Scalars(_Stages):
         super().__init__(config["stages"], math.prod(levels), len(levels))
         levels_K, worths_K = torch.tensor([levels, [math.prod(levels[:index]) for index in range(len(levels))]])
         self.levels_2K = nn.Buffer(torch.stack([levels_K, worths_K]), persistent=False)
-        self.reach_K = nn.Buffer(1 + 1 / (levels_K - 1), persistent=False)
+        self.reach_K = nn.Buffer(1 + 1 / (levels_K - 1).float(), persistent=False)
         scales = [levels_K.float() ** -stage for stage in range(len(self.sizes))]
         self.scales_SK = nn.Buffer(torch.stack(scales), persistent=False)
 
@@ -109,7 +109,7 @@ class _Scalars(_Stages):
 
     def vectors(self, digits: Tensor, stage: int) -> Tensor:
         levels_K, worths_K = self.levels_2K
-        return (2 / (levels_K - 1) * (digits[..., None] // worths_K % levels_K) - 1) * self.scales_SK[stage]
+        return (2 / (levels_K - 1).float() * (digits[..., None] // worths_K % levels_K) - 1) * self.scales_SK[stage]
 
 
 STAGED_QUANTIZERS = {"tables": _Tables, "signs": _Signs, "rfsq": _Scalars}

@@ -23,5 +23,6 @@ def fingerprint_of(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
+        tensor = tensor.float() if tensor.is_floating_point() else tensor  # as it is saved
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from videogpt_tokenizer.files.replacing import partial_of
+from videogpt_tokenizer.files.replacing import clear_left_overs, own_partial
 from videogpt_tokenizer.files.wording import some_of
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,9 +39,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """
     with writing_to(folder):
         is_there = folder.exists()
+        place = folder if is_there else folder.absolute().parent
+        hidden_beside = place / folder.absolute().name
+        clear_left_overs(hidden_beside)
         _refuse_what_holds_something(folder)
-    with output_folder(folder if is_there else folder.absolute().parent, output=folder) as place:
-        partial = partial_of(place / folder.absolute().name)
+    with output_folder(place, output=folder), own_partial(hidden_beside) as partial:
         try:
             with writing_to(folder):
                 partial.mkdir()
@@ -77,18 +79,28 @@ def output_folder(folder: Path, output: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_to(output: Path) -> Iterator[None]:
-    """Writes to an output, and nothing else, go in here: an OSError of theirs then names it, and the remedy."""
+def writing_to(output: Path, flag: str = "--output") -> Iterator[None]:
+    """Writes to an output, and nothing else, go in here: an OSError of theirs then names it, and the remedy.
+
+    `flag` is the setting that says where the output is.
+    """
     try:
         yield
     except OSError as error:
-        raise _cannot_write(output, error) from error
+        raise _cannot_write(output, error, flag) from error
 
 
-def _cannot_write(output: Path, error: OSError) -> OSError:
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether the system has said so, be it of an error that this one was made of."""
+    return isinstance(error, OSError) and (error.errno in _DISK_FULL or is_disk_full(error.__cause__))
+
+
+def _cannot_write(output: Path, error: OSError, flag: str = "--output") -> OSError:
     """The system's error in words that name the output as the user did, not a hidden file."""
+    while error.errno is None and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     reason = "a file is in the way" if error.errno in (errno.EEXIST, errno.ENOTDIR) else error.strerror or error
-    remedy = "free some space or choose another --output" if error.errno in _DISK_FULL else "choose another --output"
+    remedy = f"free some space or choose another {flag}" if error.errno in _DISK_FULL else f"choose another {flag}"
     return OSError(f"cannot write {output}: {reason}; {remedy}")
 
 

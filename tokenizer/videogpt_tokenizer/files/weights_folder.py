@@ -7,7 +7,9 @@ Nothing here unpickles.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,12 +107,24 @@ def read_pretrained(
 
 def with_weights(make: Callable[[], Module], weights: Mapping[str, Tensor], source: str) -> Module:
     """The module with these weights, in evaluation mode; see `check_tensors`, which is asked before memory is taken."""
-    with torch.device("meta"):
-        wanted = make().state_dict()
-    check_tensors(weights, wanted, source)
-    module = make()
+    with float32_by_default():
+        with torch.device("meta"):
+            wanted = make().state_dict()
+        check_tensors(weights, wanted, source)
+        module = make()
     module.load_state_dict(weights, strict=True)
     return module.eval()
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """What is made in here is float32, whatever `torch.set_default_dtype` has been told."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
@@ -148,4 +162,6 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         os.umask(mask)
         path.chmod(0o666 & ~mask)  # safetensors writes for the owner's eyes alone
     except SafetensorError as error:  # what the system says reaches us as this, without its number
-        raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from error
+        number = re.search(r"os error (\d+)", str(error))
+        cause = OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+        raise OSError(f"{path} cannot be written ({error}): free some space or choose another place") from cause

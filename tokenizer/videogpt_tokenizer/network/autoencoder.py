@@ -116,7 +116,7 @@ class Encoder(nn.Module):
         self.to_latent = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], latent_dim))
 
     def forward(self, video_BCTHW: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """Latents are float32 whatever autocast says: the quantizer's input must not depend on the machine."""
+        """Latents are of the weights' type whatever autocast says: codes must not depend on the machine."""
         side, frames = self.config.patch_size, 1 if past is None else self.config.time_stride
 
         def enter(rows_BCTHW: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         features_BTHWC = in_bands(enter, video_BCTHW, channels=3 * side**2 * frames, axes=(3, 2), step=side)
         features_BTHWC, states = self.trunk[1:](features_BTHWC, past)
         with torch.autocast(video_BCTHW.device.type, enabled=False):
-            return self.to_latent(features_BTHWC.float()), states
+            return self.to_latent(features_BTHWC.to(self.to_latent[-1].weight.dtype)), states
 
 
 class Decoder(nn.Module):

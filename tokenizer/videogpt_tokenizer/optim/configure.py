@@ -4,6 +4,7 @@ optimizer, scheduler = configure(module, OptimizerConfig(), total_steps)
 """
 
 import math
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,8 +47,11 @@ class OptimizerConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
 
 
-def learning_rate_share(step: int, config: OptimizerConfig, total_steps: int) -> float:
-    """Learning rate at a step as a share of the peak: linear warm-up, then half a cosine to `final_share`."""
+def learning_rate_share(step: int, config: OptimizerConfig, total_steps: float) -> float:
+    """Learning rate at a step as a share of the peak: linear warm-up, then half a cosine to `final_share`.
+
+    Where the number of steps is infinite it stays at the peak.
+    """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     progress = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
@@ -57,7 +61,7 @@ def learning_rate_share(step: int, config: OptimizerConfig, total_steps: int) ->
 def configure(
     module: nn.Module,
     config: OptimizerConfig,
-    total_steps: int,
+    total_steps: float,
     outer: Collection[Tensor] = (),
     groups: Sequence[dict[str, Any]] = (),
 ) -> tuple[Optimizer, LambdaLR]:
@@ -65,8 +69,16 @@ def configure(
 
     Args:
         outer: matrices that are no layer's, such as embedding and head: AdamW steps them in any case.
+        total_steps: steps to the end of the schedule; infinite, or below 0, where nobody knows them.
         groups: parameters beside the module's, with settings of their own for AdamW; the schedule is the same.
     """
+    if not 0 <= total_steps < math.inf:
+        total_steps = math.inf
+        warnings.warn(
+            "the training has no last step (trainer.max_steps is -1), so the learning rate stays at its peak after "
+            "warm-up: set trainer.max_steps or trainer.max_epochs for one that falls",
+            stacklevel=2,
+        )
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     outside = {id(parameter) for parameter in outer}
     by_muon = [p for p in parameters if config.kind == "muon" and p.ndim == 2 and id(p) not in outside]
@@ -82,4 +94,7 @@ def configure(
         )
     else:
         optimizer = AdamW(adamw, lr=config.learning_rate, betas=config.betas, fused=True)
+        # Its kernel could take scaled gradients of float16; but clipping wants them unscaled, which is the scaler's
+        # work where this is False. Lightning refuses to clip where it is True, even bfloat16, which is never scaled.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, config, total_steps))

@@ -1,18 +1,35 @@
-"""Numbers of 16 bits where they are faster.
+"""Numbers of 16 bits where they are faster, or where the user wants them.
 
 with fast_autocast(device):
     loss = module(batch)
+check_precision(trainer.precision)
 """
 
 import functools
 import timeit
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+_MIXED = ("16", "16-mixed", "bf16", "bf16-mixed")
+
+
+def check_precision(precision: object) -> None:
+    """ValueError unless a training can have this `trainer.precision`, in Lightning's words."""
+    if str(precision) not in ("None", "32", "32-true", *_MIXED):
+        raise ValueError(
+            f"trainer.precision is {precision}, and weights are trained as they are saved, in float32: choose 32-true, "
+            "which computes in bfloat16 where that is faster, or bf16-mixed or 16-mixed"
+        )
+
 
 def fast_autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast where this machine multiplies faster in it, else a context that changes nothing."""
+    """bfloat16 autocast where this machine multiplies faster in it, else a context that changes nothing.
+
+    Where autocast is on already, with the type that the user has chosen, that stays.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16_is_fast(device.type))
 
 

@@ -1,8 +1,8 @@
 """What all quantizers share: latent vectors -> integer codes -> the same latent vectors, behind one signature.
 
 A `Quantizer` maps (B, T, H, W, D) latents to a `Quantized` triple, and `lookup` turns codes back into the very same
-latents. All of it runs in float32 whatever autocast says: in bfloat16 about one code in a hundred comes out different,
-and token streams would differ between machines.
+latents. All of it runs and stays in float32, whatever autocast, `half()` or the default type say: in bfloat16 about one
+code in a hundred comes out different, and token streams would differ between machines.
 
 A code is one int64 however many stages it tells of: stage 0 is its lowest digit, and in the digit of a later stage 0
 says that the stage is absent, so that `coarser` codes are codes too. Residual quantizers have several stages, all
@@ -11,7 +11,8 @@ others one. Refuses numbers outside [0, codebook_size) and numbers of stages tha
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -101,6 +102,15 @@ class Quantizer(nn.Module, ABC):
         A kind that the standalone loader of exported files knows, and float32 tensors by the names they have there.
         """
         return None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Moves to another device, but not to another type."""
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
 
     @abstractmethod
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:

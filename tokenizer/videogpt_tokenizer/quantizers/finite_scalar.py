@@ -36,8 +36,9 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("strides_K", strides_of(levels), persistent=False)
 
     def quantize_rows(self, rows_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        half_range_K = (self.levels_K - 1) * (1 + _MARGIN) / 2
-        offset_K = torch.where(self.levels_K % 2 == 0, 0.5, 0.0)
+        # Of whole numbers torch makes floats of its default type, which the user may have set.
+        half_range_K = (self.levels_K - 1).float() * (1 + _MARGIN) / 2
+        offset_K = torch.where(self.levels_K % 2 == 0, 0.5, 0.0).float()
         bounded_BNK = torch.tanh(rows_BND + torch.atanh(offset_K / half_range_K)) * half_range_K - offset_K
         rounded_BNK = bounded_BNK.round().detach()
         steps_BNK = bounded_BNK + (rounded_BNK - bounded_BNK).detach()
@@ -48,7 +49,7 @@ class FiniteScalarQuantizer(Quantizer):
 
     def lookup_rows(self, codes_N: Tensor) -> Tensor:
         steps_NK = codes_N[:, None] // self.strides_K % self.levels_K - self.levels_K // 2
-        return steps_NK / (self.levels_K // 2)
+        return steps_NK.float() / (self.levels_K // 2)
 
 
 def strides_of(levels: tuple[int, ...]) -> Tensor:

@@ -64,7 +64,7 @@ class _ResidualQuantizer(Quantizer):
         return sum_BND, codes_BN, loss
 
     def lookup_rows(self, codes_N: Tensor) -> Tensor:
-        sum_ND = torch.zeros(len(codes_N), self.dim, device=codes_N.device)
+        sum_ND = torch.zeros(len(codes_N), self.dim, dtype=torch.float32, device=codes_N.device)
         for stage in range(self.stages):
             digits_N = self.digit(codes_N, stage)
             values_ND = self.lookup_stage(stage, digits_N.clamp(min=0))
@@ -147,4 +147,4 @@ class ResidualFiniteScalarQuantizer(_ResidualQuantizer):
         return self._value(stage, digits_N[:, None] // self.strides_D % self.levels_D)
 
     def _value(self, stage: int, steps: Tensor) -> Tensor:
-        return (2 / (self.levels_D - 1) * steps - 1) * self.scales_SD[stage]
+        return (2 / (self.levels_D - 1).float() * steps - 1) * self.scales_SD[stage]

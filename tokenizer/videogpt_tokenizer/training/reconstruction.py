@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from videogpt_tokenizer.metrics import CodebookUse, codebook_use, psnr, ssim
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
-from videogpt_tokenizer.optim.precision import fast_autocast
+from videogpt_tokenizer.optim.precision import check_precision, fast_autocast
 from videogpt_tokenizer.training.adversarial import AdversarialConfig, Adversary
 from videogpt_tokenizer.training.code_prior import CodePrior, PriorConfig
 from videogpt_tokenizer.training.losses import LossConfig, reconstruction_loss
 from videogpt_tokenizer.training.perceptual import make_perceptual
-from videogpt_tokenizer.video_tokenizer import TokenizerConfig, VideoTokenizer
+from videogpt_tokenizer.video_tokenizer import Reconstruction, TokenizerConfig, VideoTokenizer
 
 # B batch, C colours, T frames, H/W height and width, S stages of the quantizer, V codes of a stage
 
@@ -93,11 +93,18 @@ class TokenizerTraining(lightning.LightningModule):
         assert isinstance(tokenizer, VideoTokenizer)
         return tokenizer.eval()
 
+    def check_precision(self, precision: object) -> None:
+        """Refuse a `trainer.precision` that the training cannot have."""
+        check_precision(precision)
+
     def prepare_data(self) -> None:
         """Refuse clips of sizes that do not divide, before any of them is decoded."""
         shapes = getattr(getattr(self.trainer, "datamodule", None), "shapes", list)
         for shape in shapes():
             self.tokenizer.grid(*shape)
+
+    def setup(self, stage: str) -> None:
+        self.check_precision(self.trainer.precision)
 
     def on_train_start(self) -> None:
         self._hold_codes()  # a learned codebook moves in training mode, with gradients or without
@@ -107,6 +114,10 @@ class TokenizerTraining(lightning.LightningModule):
         video = batch["video"]
         with fast_autocast(self.device):
             reconstruction = self.tokenizer(video)
+        with torch.autocast(self.device.type, enabled=False):  # losses are float32, whatever the trainer's precision
+            return self._losses(video, reconstruction)
+
+    def _losses(self, video: Tensor, reconstruction: Reconstruction) -> dict[str, Any]:
         losses = reconstruction_loss(reconstruction.video_BCTHW, video, self.loss_config, self.perceptual)
         loss = losses.total + reconstruction.quantizer_loss
         terms = {**losses.terms, "quantizer": reconstruction.quantizer_loss}
@@ -164,7 +175,7 @@ class TokenizerTraining(lightning.LightningModule):
         self._log_codebook_use("test")
 
     def configure_optimizers(self) -> Any:
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        total_steps = self.trainer.estimated_stepping_batches
         helpers: list[dict[str, Any]] = [
             {"params": list(part.parameters()), "lr": part.config.learning_rate}
             for part in (self.adversary, self.prior)
@@ -192,7 +203,8 @@ class TokenizerTraining(lightning.LightningModule):
         reconstruction_BCTHW = tokenizer.decode(codes_BTHW)
         self.code_counts_SV += tokenizer.quantizer.count(codes_BTHW)
         for name, measure in (("psnr", psnr), ("ssim", ssim)):
-            value = measure(reconstruction_BCTHW, video_BCTHW).mean()
+            with torch.autocast(self.device.type, enabled=False):  # that of the trainer's precision
+                value = measure(reconstruction_BCTHW, video_BCTHW).mean()
             self.log(f"{stage}/{name}", value, prog_bar=name == "psnr", batch_size=batch_size, sync_dist=True)
         return reconstruction_BCTHW
 
