@@ -43,7 +43,7 @@ def test_ssim_of_a_clip_is_the_mean_of_its_frames():
     assert ssim(video, target).equal(torch.stack(alone, dim=1).mean(dim=1))
 
 
-@pytest.mark.parametrize("size", [(11, 11), (11, 300), (13, 12), (64, 64), (97, 40), (256, 192), (480, 270)])
+@pytest.mark.parametrize("size", [(11, 11), (11, 300), (13, 12), (64, 64), (97, 40), (192, 176)])
 @pytest.mark.parametrize("kind", ["noise", "smooth", "flat", "black and white"])
 def test_ssim_is_that_of_torchmetrics_in_double_precision(size, kind):
     """In single precision theirs is off by some 5e-6, and where pictures are flat by 1e-4."""

@@ -45,7 +45,8 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> ClipCodes:
         codes.append(stream.encode(fitted_BCTHW)[0].to(video_CTHW.device))
         num_frames += video_CTHW.shape[1]
         height, width = video_CTHW.shape[2:]
-    assert codes, "a clip has frames"
+    if not codes:
+        raise ValueError("the clip has no frames; one is the least")
     return ClipCodes(codes_THW=torch.cat(codes), num_frames=num_frames, height=height, width=width)
 
 

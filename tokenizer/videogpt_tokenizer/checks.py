@@ -52,6 +52,8 @@ def codes_of_picture(height: int, width: int, stride: int) -> tuple[int, int]:
 
 def check_codes(codes_BTHW: Tensor, codebook_size: int | None = None) -> None:
     """ValueError unless these are whole numbers in [0, codebook_size), of shape (B, T, H, W) where T alone may be 0."""
+    if not isinstance(codes_BTHW, Tensor):
+        raise ValueError(f"codes must be a torch tensor, not {type(codes_BTHW).__name__}: see torch.from_numpy")
     kind = codes_BTHW.dtype
     if kind == torch.bool or kind.is_floating_point or kind.is_complex:
         raise ValueError(f"codes must be whole numbers such as `encode` returns, not {kind}")

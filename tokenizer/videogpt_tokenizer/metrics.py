@@ -43,8 +43,11 @@ def decibels(square: float) -> float:
 def ssim(video_BCTHW: Tensor, target_BCTHW: Tensor) -> Tensor:
     """Structural similarity (Wang et al., 2004) of each clip, (B,), the mean over its frames and colours.
 
-    Windows are Gaussian, 11 x 11, sigma 1.5. Borders are mirrored, as by torchmetrics; the paper leaves them out.
+    Windows are Gaussian, 11 x 11, sigma 1.5. Borders are mirrored, as by torchmetrics; the paper leaves them out. NaN
+    where a side is shorter than a window.
     """
+    if min(video_BCTHW.shape[3:]) < SMALLEST_SSIM_SIDE:
+        return torch.full(video_BCTHW.shape[:1], math.nan, device=video_BCTHW.device)
     clips = (video_BCTHW, target_BCTHW)
     frames, target = (rearrange(clip_BCTHW, "b c t h w -> (b t) c h w") for clip_BCTHW in clips)
     at_once = max(1, PIXELS_AT_ONCE // math.prod(frames.shape[2:]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
-from videogpt_tokenizer.metrics import SMALLEST_SSIM_SIDE, decibels, ssim
+from videogpt_tokenizer.metrics import decibels, ssim
 
 # B batch (of one), C colours, T frames, H/W height and width
 
@@ -61,8 +61,7 @@ class FrameMeter:
             self._add_frame(*(Clip(frame_1HWC, 1.0).video_CTHW() for frame_1HWC in pair))
 
     def _add_frame(self, original_C1HW: Tensor, result_C1HW: Tensor) -> None:
-        has_windows = min(original_C1HW.shape[2:]) >= SMALLEST_SSIM_SIDE
-        self._similarities.append(float(ssim(result_C1HW[None], original_C1HW[None])) if has_windows else math.nan)
+        self._similarities.append(float(ssim(result_C1HW[None], original_C1HW[None])))
         error_CHW = result_C1HW.sub_(original_C1HW)[:, 0]
         self._squares.append(float(error_CHW.square().mean()))
         if self._last_CHW is not None:

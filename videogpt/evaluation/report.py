@@ -77,8 +77,9 @@ class Report:
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
-        """Write as JSON; folders are made, an older report is replaced."""
+        """Write as JSON, what is no number as null; folders are made, an older report is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        plain = json.loads(json.dumps(asdict(self)), parse_constant=lambda _: None)  # JSON knows no NaN
+        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
         # What of a file's name is no text becomes an escape that JSON knows.
         write_whole(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -32,8 +32,9 @@ def check_config_files(args: Sequence[str]) -> None:
             settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise ValueError(f"config {path} is no text: give a YAML file such as those in configs/") from error
-        except yaml.YAMLError as error:
-            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        except (yaml.YAMLError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", " ".join(str(error).split()))
             where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
             raise ValueError(f"config {path} is no YAML: {where}{problem}") from error
         if not isinstance(settings, dict):

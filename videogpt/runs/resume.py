@@ -122,10 +122,14 @@ def check_kind(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any
 
 
 def stored_data(root: Path) -> dict[str, Any]:
-    """Settings of the data in the run's `config.yaml`; none where that file is missing."""
+    """Settings of the data in the run's `config.yaml`; none where that file is missing or holds none."""
     path = root / CONFIG
-    config = yaml.safe_load(rename_classes(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    return config.get("data") or {}
+    try:
+        config = yaml.safe_load(rename_classes(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, yaml.YAMLError, RecursionError):
+        config = None
+    data = config.get("data") if isinstance(config, dict) else None
+    return data if isinstance(data, dict) else {}
 
 
 def differences(configured: dict[str, Any], stored: dict[str, Any], prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ Without a text tokenizer of the user's, one is trained on the captions and kept 
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ class TextConfig:
     """Share of captions replaced by the empty one, which is what guidance steers away from."""
     loss_weight: float = 0.1
     """Weight of predicting a text token, where a video token weighs 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"text.dropout is {self.dropout}; it must lie in [0, 1], for example 0.1")
+        if not 0 <= self.loss_weight < math.inf:
+            raise ValueError(f"text.loss_weight is {self.loss_weight}; it must be 0 or more, for example 0.1")
+        if self.max_tokens < 1:
+            raise ValueError(f"text.max_tokens is {self.max_tokens}; it must be 1 or more, for example 64")
 
 
 def pack_rows(

@@ -135,7 +135,13 @@ class VideoGPTTraining(lightning.LightningModule):
                 rules=self.rules,
             )
         )
-        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=self.task.vocabulary.size))
+        vocab_size = self.task.vocabulary.size
+        if self.model_config.vocab_size not in (0, vocab_size):
+            raise ValueError(
+                f"model.vocab_size is {self.model_config.vocab_size}, and text and video have {vocab_size} tokens: "
+                "leave it out"
+            )
+        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
         self.average = averaged(self.model, self.optimizer_config.ema_decay)
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)

@@ -1,6 +1,9 @@
 """Names of files that are added to a folder: short, harmless, and no number twice."""
 
 import re
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,6 +43,24 @@ def test_numbers_go_on_from_the_highest_and_a_claim_leaves_nothing(tmp_path: Pat
     with next_number(tmp_path) as third:  # nothing was written under the others
         assert third == "0051"
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_a_killed_writer_left_goes_and_its_number_is_free_again(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from videogpt_tokenizer.files.numbered import next_number
+from videogpt_tokenizer.files.replacing import replacement_of
+with next_number(Path({str(tmp_path)!r})) as number:
+    with replacement_of(Path({str(tmp_path)!r}) / f"{{number}}-a.mp4") as partial:
+        partial.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+    assert {path.name for path in tmp_path.iterdir()} >= {".0001.claim", ".0001-a.mp4.partial-0"}
+    with next_number(tmp_path) as number:
+        assert number == "0001"
+    assert not list(tmp_path.iterdir())
 
 
 def test_racing_writers_never_share_a_number(tmp_path: Path) -> None:

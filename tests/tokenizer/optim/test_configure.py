@@ -25,8 +25,17 @@ def test_only_matrices_are_decayed_and_frozen_parameters_are_left_out():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"ema_decay": 1.0}, {"ema_decay": -0.1}, {"learning_rate": -1.0}, {"weight_decay": -1.0}, {"warmup_steps": -1}],
+    [
+        *(
+            {"ema_decay": 1.0},
+            {"ema_decay": -0.1},
+            {"learning_rate": -1.0},
+            {"weight_decay": -1.0},
+            {"warmup_steps": -1},
+        ),
+        *({"betas": (0.9,)}, {"betas": (0.9, 1.0)}, {"final_share": float("nan")}, {"kind": "sgd"}),
+    ],
 )
 def test_an_impossible_setting_is_refused_by_name(setting):
-    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*for example"):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*(for example|choose)"):
         OptimizerConfig(**setting)

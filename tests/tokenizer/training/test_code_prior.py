@@ -79,6 +79,11 @@ def test_a_prior_learns_what_repeats() -> None:
     assert loss < 0.6 * uniform, "three frames of four are known from the one before"
 
 
+def test_a_rate_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="prior learning_rate is 0"):
+        PriorConfig(learning_rate=0)
+
+
 def test_a_weight_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="prior weight is -1"):
         PriorConfig(weight=-1)

@@ -87,6 +87,12 @@ def clear_left_overs(path: Path) -> None:
                     _clear(partial, path)
 
 
+def clear_left_overs_in(folder: Path) -> None:
+    """The same beside every path of a folder."""
+    for lock in list(folder.glob(".*.partial-*.lock")):
+        clear_left_overs(folder / lock.name[1:].rpartition(".partial-")[0])
+
+
 def _partial(path: Path, tag: str) -> Path:
     """Absolute: a colon in it would look like a protocol."""
     path = path.absolute()

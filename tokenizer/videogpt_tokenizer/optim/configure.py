@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -15,12 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from videogpt_tokenizer.optim.muon_adamw import MuonAdamW
 
+OptimizerKind = Literal["adamw", "muon"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW, or Muon for the matrices of the layers, with warm-up and cosine decay."""
 
-    kind: Literal["adamw", "muon"] = "adamw"
+    kind: OptimizerKind = "adamw"
     """muon: matrices of the layers by Muon, the rest by AdamW. Fewer steps, each a little slower."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
@@ -36,6 +38,8 @@ class OptimizerConfig:
     """Decay per step of the averaged weights, which are the ones validated and saved; lower in the first steps."""
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(OptimizerKind):
+            raise ValueError(f"kind is {self.kind!r}; choose {', '.join(get_args(OptimizerKind))}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0, for example 0.002")
         if not 0 <= self.weight_decay < math.inf:
@@ -45,6 +49,10 @@ class OptimizerConfig:
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}; it must lie in [0, 1), for example 0.999")
         object.__setattr__(self, "betas", tuple(self.betas))
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {self.betas}; it must be two numbers in [0, 1), for example (0.9, 0.95)")
+        if not 0 <= self.final_share <= 1:
+            raise ValueError(f"final_share is {self.final_share}; it must lie in [0, 1], for example 0.05")
 
 
 def learning_rate_share(step: int, config: OptimizerConfig, total_steps: float) -> float:

@@ -39,6 +39,8 @@ class PriorConfig:
             raise ValueError(f"prior weight is {self.weight}; it must be 0 or more, for example 0.01")
         if self.width < 8 or self.depth < 0:
             raise ValueError(f"prior width {self.width} must be 8 or more, depth {self.depth} 0 or more")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"prior learning_rate is {self.learning_rate}; it must be above 0, for example 0.002")
 
 
 class _MaskedConv(nn.Conv2d):
