@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SAVED = Path(__file__).with_name("saved_by_0_1")
-MOST_SECONDS, MOST_BYTES = 20.0, 2 * 2**30
+MOST_SECONDS, MOST_BYTES = 20.0, 2 * 2**30  # for one use of an input
+ALIVE = "alive"
+"""A worker's line between two uses."""
 FRAMES, HEIGHT, WIDTH = 6, 32, 48
 MOVIES, PICTURES = ("mp4", "webm", "avi", "gif", "webp"), ("png", "jpg", "bmp", "tif", "avif")
 CAPTIONS = ["a red circle", 'she said "go", then left', "zwei\nZeilen", "红色的圆", "", "a; b\tc"]
@@ -162,14 +164,15 @@ def use_clip(path: Path, outputs: Path) -> None:
     from videogpt_tokenizer.clips.clip import Clip
 
     for read in (
+        lambda: Clip.read(path),
         lambda: Clip.read(path, size=16, fps=4, num_frames=3),
         lambda: Clip.read(path, size=16, start=0.3),
         lambda: inspect(path, outputs),
     ):
         with suppress(ValueError, OSError), checked_messages(path):
             read()
-    Clip.read(path)
-    Clip.write_pieces(outputs / "again.avi", Clip.read_pieces(path, 4))
+        print(ALIVE, flush=True)
+    Clip.write_pieces(outputs / "again.avi", Clip.read_pieces(path, 4, size=16))
 
 
 def use_folder(path: Path, outputs: Path) -> None:
@@ -312,11 +315,12 @@ class Worker:
             self._process.stdout.readline()
         self._process.stdin.write(f"{index}\n")
         self._process.stdin.flush()
+        line = f"{ALIVE}\n"
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            answered = selector.select(MOST_SECONDS)
-        line = self._process.stdout.readline() if answered else ""
-        if line:
+            while line == f"{ALIVE}\n" and (answered := selector.select(MOST_SECONDS)):
+                line = self._process.stdout.readline()
+        if answered and line:
             return json.loads(line)
         fault = f"hung for {MOST_SECONDS:g} s" if not answered else f"crashed with {self._process.wait()}"
         self.stop()

@@ -49,6 +49,7 @@ from videogpt.runs.resume import (
     differences,
     fails_to_restore,
     read_checkpoint,
+    read_training,
     stored_data,
 )
 from videogpt.runs.resumed_settings import ConfiguredOptimizers
@@ -139,7 +140,7 @@ class _RunCLI(LightningCLI):
         if self._checkpoint is None:
             say(reason)
             return
-        self._stored = read_checkpoint(self._checkpoint)
+        self._stored = read_training(self._checkpoint)
         step = self._stored.get("global_step", 0)
         self._news = [f"{reason}, trained for {step} steps"]
         if fits and 0 < config.trainer.max_steps <= step:

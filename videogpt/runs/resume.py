@@ -91,12 +91,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is truncated or not a checkpoint: copy it again, or use an earlier one") from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: {_GIVE}")
-    if not path.is_dir() and not (isinstance(checkpoint.get("state_dict"), dict) and _LIGHTNING in checkpoint):
+    return checkpoint
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """The same of a checkpoint that a training can go on from; ValueError also where it is of something else."""
+    stored = read_checkpoint(path)
+    if not path.is_dir() and not (isinstance(stored.get("state_dict"), dict) and _LIGHTNING in stored):
         raise ValueError(f"{path} holds weights or settings, and not the checkpoint of a training: {_GIVE}")
     for key, kind in (("global_step", int), ("hyper_parameters", dict)):
-        if not isinstance(checkpoint.get(key, kind()), kind):
-            raise ValueError(f"{path} is damaged ({key} is {checkpoint[key]!r}): use an earlier one")
-    return checkpoint
+        if not isinstance(stored.get(key, kind()), kind):
+            raise ValueError(f"{path} is damaged ({key} is {stored[key]!r}): use an earlier one")
+    return stored
 
 
 def fails_to_restore(error: BaseException) -> bool:

@@ -87,3 +87,11 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, full_disk, suffix: str) -> N
     with pytest.raises(OSError), full_disk():
         noise.write(tmp_path / f"clip{suffix}")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name, height, width", [("a.avi", 2, 2**26), ("a.mp4", 2, 20_000), ("a.webm", 2, 70_000)])
+def test_a_size_that_an_encoder_refuses_is_one_line(name: str, height: int, width: int, tmp_path: Path) -> None:
+    frame_THWC = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(1, height, width, 3)
+    with pytest.raises(ValueError, match=f"{name}: {width} x {height} pixels at 8 frames per second cannot be written"):
+        Clip(frame_THWC, 8).write(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -23,19 +23,18 @@ def test_only_matrices_are_decayed_and_frozen_parameters_are_left_out():
     assert decays == {"0.weight": 0.3, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0}
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        *(
-            {"ema_decay": 1.0},
-            {"ema_decay": -0.1},
-            {"learning_rate": -1.0},
-            {"weight_decay": -1.0},
-            {"warmup_steps": -1},
-        ),
-        *({"betas": (0.9,)}, {"betas": (0.9, 1.0)}, {"final_share": float("nan")}, {"kind": "sgd"}),
-    ],
-)
-def test_an_impossible_setting_is_refused_by_name(setting):
-    with pytest.raises(ValueError, match=f"{next(iter(setting))} is .*(for example|choose)"):
-        OptimizerConfig(**setting)
+IMPOSSIBLE = {
+    "ema_decay": (1.0, -0.1),
+    "learning_rate": (-1.0, 0.0),
+    "weight_decay": (-1.0,),
+    "warmup_steps": (-1,),
+    "betas": ((0.9,), (0.9, 1.0)),
+    "final_share": (float("nan"),),
+    "kind": ("sgd",),
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in IMPOSSIBLE.items() for value in values])
+def test_an_impossible_setting_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*(for example|choose)"):
+        OptimizerConfig(**{name: value})

@@ -124,9 +124,9 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except DecodeError as error:
         raise ValueError(f"{path}: {error}") from error
-    except MemoryError:
-        raise
     except Exception as error:  # each library raises what it likes, even AttributeError
+        if isinstance(error, MemoryError) and not isinstance(error, FFmpegError):  # FFmpeg's is of what a file claims
+            raise
         if isinstance(error, OSError) and error.errno and not isinstance(error, FFmpegError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__

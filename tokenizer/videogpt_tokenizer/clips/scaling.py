@@ -13,12 +13,12 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
-from einops import rearrange
 
 # H height, W width, C colours
 
 MAX_PIXELS = 2**26
 """The most pixels of a picture that is decoded, 8192 x 8192."""
+_BLENDED_AT_ONCE = 2**20
 MOST_PIXELS = f"{MAX_PIXELS // 10**6} million pixels"
 
 # Flags of libswscale that older PyAV has no names for. Without them colours are wrong by two levels of 255 on average.
@@ -114,6 +114,10 @@ def _square_pixels(frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]
 
 
 def over_black(rgba_HWC: np.ndarray) -> np.ndarray:
-    levels_HWC = rgba_HWC.astype(np.uint16)
-    colour_HWC, alpha_HW = levels_HWC[..., :3], levels_HWC[..., 3]
-    return ((colour_HWC * rearrange(alpha_HW, "h w -> h w 1") + 127) // 255).astype(np.uint8)
+    height, width = rgba_HWC.shape[:2]
+    rgb_HWC = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BLENDED_AT_ONCE // width)
+    for top in range(0, height, rows):  # of 16 bits a large picture would take gigabytes
+        levels_HWC = rgba_HWC[top : top + rows].astype(np.uint16)
+        rgb_HWC[top : top + rows] = (levels_HWC[..., :3] * levels_HWC[..., 3:] + 127) // 255
+    return rgb_HWC

@@ -35,7 +35,6 @@ from videogpt_tokenizer.clips.scaling import (
     Stored,
     Turn,
     check_pixels,
-    over_black,
 )
 
 # H height, W width, C colours
@@ -167,5 +166,5 @@ def _rgb_HWC(image: ImageFile) -> np.ndarray:
         grey_HW = 255 - grey_HW if tags.get(PHOTOMETRIC_INTERPRETATION) == 0 else grey_HW
         return np.repeat(grey_HW[..., None], 3, axis=-1).astype(np.uint8)
     if image.has_transparency_data:
-        return over_black(np.asarray(image.convert("RGBA")))
+        return np.asarray(image.convert("RGBA").convert("RGBa"))[..., :3].copy()  # premultiplied: over black
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

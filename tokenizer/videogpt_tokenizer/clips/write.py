@@ -8,13 +8,15 @@ converted one at a time.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from torch import Tensor
@@ -53,7 +55,7 @@ def write_frames(path: Path, frames_THWC: Tensor, fps: float, *, crf: int) -> Pa
         raise ValueError(f"{path}: the suffix must be one of .mp4 .webm .avi .gif .webp .png .jpg")
     _check(path, crf)
     frames = frames_THWC.cpu().numpy()
-    with replacement_of(path) as partial:
+    with _encoding(path, frames.shape[1:3], fps), replacement_of(path) as partial:
         if suffix == ".gif":
             _write_gif(partial, frames, _fraction(fps))
         elif suffix == ".webp":
@@ -69,7 +71,7 @@ def write_movie(path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], fp
     if suffix not in MOVIES:
         raise ValueError(f"{path}: the suffix must be one of {' '.join(MOVIES)} to write in pieces")
     _check(path, crf)
-    with replacement_of(path) as partial:
+    with _encoding(path, size_HW, fps), replacement_of(path) as partial:
         _encode_movie(partial, frames, size_HW, _fraction(fps), suffix, crf)
     return path
 
@@ -83,6 +85,20 @@ def _check(path: Path, crf: int) -> None:
         raise ValueError(f"crf={crf} must lie between 0 (best) and 51 (worst)")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent} to write to; make it first")
+
+
+@contextmanager
+def _encoding(path: Path, size_HW: Sequence[int], fps: float) -> Iterator[None]:
+    """What an encoder refuses is a ValueError that names the file; faults of the disk stay what they are."""
+    try:
+        yield
+    except FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        what = f"{size_HW[1]} x {size_HW[0]} pixels at {fps:g} frames per second"
+        raise ValueError(
+            f"{path}: {what} cannot be written ({error.strerror}); choose another format or size"
+        ) from error
 
 
 def _encode_movie(
