@@ -311,14 +311,15 @@ class Worker:
         if self._process is None:
             command = [sys.executable, __file__, *self._arguments, "--worker"]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self._process = subprocess.Popen(command, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            # Without buffers: a line in one could not be waited for.
+            self._process = subprocess.Popen(command, bufsize=0, env=environment, **pipes)
             self._process.stdout.readline()
-        self._process.stdin.write(f"{index}\n")
-        self._process.stdin.flush()
-        line = f"{ALIVE}\n"
+        self._process.stdin.write(f"{index}\n".encode())
+        alive = line = f"{ALIVE}\n".encode()
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            while line == f"{ALIVE}\n" and (answered := selector.select(MOST_SECONDS)):
+            while line == alive and (answered := selector.select(MOST_SECONDS)):
                 line = self._process.stdout.readline()
         if answered and line:
             return json.loads(line)
