@@ -72,7 +72,8 @@ def test_free_memory_is_that_of_the_machine_and_of_its_control_group(monkeypatch
 
     monkeypatch.setattr(Path, "read_text", read)
     assert free_memory() == 500 * 1024
-    group = {"memory.max": "max", "memory.current": "7000", "memory.stat": "anon 10\ninactive_file 100\n"}
+    stat = "anon 10\ninactive_file 60\nactive_file 40\n"
+    group = {"memory.max": "max", "memory.current": "7000", "memory.stat": stat}
     files |= {f"/sys/fs/cgroup/{name}": text for name, text in group.items()}
     assert free_memory() == 500 * 1024
     files["/sys/fs/cgroup/memory.max"] = "10000"

@@ -80,7 +80,7 @@ def check_memory(needed: int | None, name: str, height: int, width: int) -> None
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take, of the machine and of its control group; None where Linux is not."""
+    """Bytes that this process may still take, of the machine and of a container's control group; None without Linux."""
     try:
         about = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         free = 1024 * int(about["MemAvailable"].split()[0])
@@ -90,7 +90,7 @@ def free_memory() -> int | None:
     try:
         most, taken = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return min(free, most - taken + int(kept["inactive_file"]))
+        return min(free, most - taken + int(kept["inactive_file"]) + int(kept["active_file"]))
     except (OSError, KeyError, ValueError):  # no group, or one without a limit
         return free
 

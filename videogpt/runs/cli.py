@@ -22,10 +22,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -36,7 +36,7 @@ from videogpt.runs.checkpoint import RandomState, RunCheckpoint, StopBetweenStep
 from videogpt.runs.config_errors import check_config_files, one_line
 from videogpt.runs.finite_loss import FiniteLoss
 from videogpt.runs.first_step import BeginRun, RunLogger
-from videogpt.runs.folder import find_last, only_fit_in
+from videogpt.runs.folder import find_last, is_first_process, only_fit_in
 from videogpt.runs.former_names import with_current_names
 from videogpt.runs.keep_pretrained import KeepPretrained, save_pretrained
 from videogpt.runs.progress_bar import RunProgress
@@ -131,7 +131,7 @@ class _RunCLI(LightningCLI):
         if fits:
             if root and not config.trainer.fast_dev_run:
                 check_writable(root)
-                if rank_zero_only.rank == 0:  # for the run's other processes, too
+                if is_first_process():  # for the run's other processes, too
                     self._held.enter_context(only_fit_in(root))
             self._checkpoint, reason = choose_start(root, config.resume, config.ckpt_path)
         else:
@@ -207,7 +207,8 @@ class _RunCLI(LightningCLI):
                 raise ValueError(without_line_breaks(str(error))) from error
             if re.search("load(ing|ed) state.dict", str(error)):
                 raise ValueError(self._misfit(str(error))) from error
-            if not isinstance(error, ValueError) and fails_to_restore(error):
+            no_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            if not isinstance(error, ValueError) and not no_memory and fails_to_restore(error):
                 what = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
                 raise ValueError(f"{self._checkpoint} is damaged, or of another version ({what})") from error
             raise

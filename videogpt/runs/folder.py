@@ -12,6 +12,7 @@
 Imports nothing heavy: the pipeline needs this and nothing else of runs.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ CONFIG = "config.yaml"
 PRETRAINED = "pretrained"
 
 _LOCK = ".fit.lock"
+_RANKS = ("NODE_RANK", "GROUP_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 _RESULT_CONFIG = "config.json"  # of every model and tokenizer folder
 
 
@@ -50,6 +52,17 @@ def only_fit_in(root: Path) -> Iterator[None]:
                 "trainer.default_root_dir"
             )
         yield
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of its run, as far as is known before there is a strategy.
+
+    Lightning's own rank is 0 on every node that it starts by itself; the node's number is in the environment then.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    numbers = (os.environ.get(name, "0") for name in _RANKS)
+    return rank_zero_only.rank == 0 and all(number in ("", "0") for number in numbers)
 
 
 def is_run_folder(folder: Path) -> bool:

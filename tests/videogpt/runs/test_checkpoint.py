@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -50,6 +51,13 @@ def test_a_full_disk_is_one_line_that_names_the_checkpoint_and_the_last_one_stay
     assert "cannot write run/checkpoints/last.ckpt: File too large; free some space" in said
     assert "another trainer.default_root_dir" in said and "partial" not in said
     assert Path("run/checkpoints/last.ckpt").read_bytes() == before and os.listdir("run/checkpoints") == ["last.ckpt"]
+
+
+def test_what_could_not_be_written_is_not_tried_again_as_the_run_ends(monkeypatch) -> None:
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    monkeypatch.setattr(torch, "save", full)
+    assert main([*FIT, "--trainer.max_steps=2", "--trainer.logger=false"]) == 2
+    assert full.call_count == 1
 
 
 def test_a_users_own_checkpoints_are_staged_and_named_too(capsys) -> None:

@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from videogpt.cli import main
-from videogpt.runs.folder import only_fit_in
+from videogpt.runs.folder import is_first_process, only_fit_in
 
 BORING = "lightning.pytorch.demos.boring_classes.Boring"
 FIT = ["fit", "--model", f"{BORING}Model", "--data", f"{BORING}DataModule", "--trainer.default_root_dir=run"]
@@ -47,6 +47,16 @@ def living(*more: str) -> Iterator[subprocess.Popen]:
 def error(capsys: pytest.CaptureFixture[str]) -> str:
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
     return line
+
+
+@pytest.mark.parametrize("name", ["NODE_RANK", "GROUP_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"])
+def test_the_second_node_of_a_run_holds_nothing(name: str, monkeypatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()
 
 
 @pytest.mark.slow

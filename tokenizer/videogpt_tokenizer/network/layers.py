@@ -21,7 +21,7 @@ from torch import Tensor, nn
 Past = tuple[Tensor, ...]
 """State of a stack: for every causal mix its last K input frames, each (B, K, H, W, C).
 
-Each goes in once: in bands, the state that follows is written over it.
+Give a state to one call only: in bands, that call writes the state that follows over it.
 """
 PLACES_AT_ONCE = 2**14
 """Of all frames of a batch. Libraries may add up in another order in bands, and the last bits then differ."""
