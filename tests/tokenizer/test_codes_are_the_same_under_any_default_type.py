@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -100,3 +101,17 @@ def test_quantizers_stay_float32(dtype, any_kind, video) -> None:
     codes = tokenizer.encode(video)
     assert tokenizer.decode(codes).dtype == dtype
     assert torch.equal(tokenizer.quantizer.lookup(codes), any_kind[0].quantizer.lookup(codes))
+
+
+def test_threads_that_load_at_once_do_not_set_each_others_type() -> None:
+    def loaded(_: int) -> torch.dtype:
+        return next(VideoTokenizer().parameters()).dtype
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(loaded, range(40))) == {torch.float32}
+        assert torch.get_default_dtype() == torch.float16
+    finally:
+        torch.set_default_dtype(before)

@@ -5,7 +5,6 @@ them share is here.
 """
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +61,3 @@ def new_output(path: str) -> Path:
     if Path(path).exists():
         raise ValueError(f"{path} exists already: give another --output, or remove it")
     return Path(path)
-
-
-def print_written(output: str, what: str, skipped: Iterable[str]) -> None:
-    """Say which clips were left out, and what was made of the others."""
-    for name in skipped:
-        print(f"left out: {name}")
-    print(f"{output}: {what}")

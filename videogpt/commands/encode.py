@@ -9,8 +9,9 @@ that cannot be read are left out and named. To train a model, use `videogpt toke
 """
 
 import argparse
+import sys
 
-from videogpt.commands import add_columns, add_device, add_max_bad_share, clips_of, print_written, size
+from videogpt.commands import add_columns, add_device, add_max_bad_share, clips_of, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
             fps=arguments.fps,
             max_bad_share=arguments.max_bad_share,
             progress=progress.update,
+            left_out=lambda reason: progress.say(f"left out: {reason}", file=sys.stdout),
         )
-    print_written(arguments.output, f"codes of {manifest.num_clips} whole clips", manifest.skipped)
+    print(f"{arguments.output}: codes of {manifest.num_clips} whole clips")

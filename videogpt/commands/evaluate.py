@@ -8,7 +8,7 @@ Prints the figures as a table. The file of --output also says how, where and wit
 import argparse
 import sys
 
-from videogpt.commands import add_device, new_output
+from videogpt.commands import add_device, add_max_bad_share, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sheets", metavar="DIR", help="sprite sheets: score caption following on clips of `world sprites`")
     add("--clips", type=int, default=200, metavar="N", help="clips to measure on (200)")
     add("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
+    add_max_bad_share(parser, "may be unreadable or too short")
     add_device(parser)
     add("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
 
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
             sheets=arguments.sheets,
             num_clips=arguments.clips,
             seed=arguments.seed,
+            max_bad_share=arguments.max_bad_share,
             device=arguments.device,
             command=arguments.command,
             say=lambda text: print(text, file=sys.stderr, flush=True),

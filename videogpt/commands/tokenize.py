@@ -8,6 +8,7 @@ as it is, which is what `videogpt encode` does.
 """
 
 import argparse
+import sys
 
 from videogpt.commands import (
     add_any_tokenizer,
@@ -16,7 +17,6 @@ from videogpt.commands import (
     add_max_bad_share,
     clips_of,
     encode,
-    print_written,
     size,
 )
 
@@ -65,9 +65,10 @@ def run(arguments: argparse.Namespace) -> None:
             clips_per_source=1 if arguments.clips_per_source is None else arguments.clips_per_source,
             max_bad_share=arguments.max_bad_share,
             progress=progress.update,
+            left_out=lambda reason: progress.say(f"left out: {reason}", file=sys.stdout),
         )
     grid = "x".join(map(str, manifest.grid))
-    print_written(arguments.output, f"{manifest.num_clips} rows of {grid} codes", manifest.skipped)
+    print(f"{arguments.output}: {manifest.num_clips} rows of {grid} codes")
 
 
 def count_or_all(text: str) -> int | str:

@@ -27,7 +27,7 @@ from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import CRF, write_world
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
-from videogpt_tokenizer.clips.skipped import SkippedClips
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.metrics import SSIM_PROTOCOL, codebook_use
 
 WORLD_SEED = 1_000_000
@@ -45,6 +45,7 @@ def evaluate(
     sheets: str | Path | None = None,
     num_clips: int = 200,
     seed: int = 0,
+    max_bad_share: float = MAX_BAD_SHARE,
     device: str = "auto",
     command: str = "videogpt evaluate",
     say: Say = lambda _: None,
@@ -56,11 +57,12 @@ def evaluate(
         sheets: folder of the sprite sheets, to score caption following on clips of the sprites world.
         num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
         seed: of the first sample; sample i has seed + i.
+        max_bad_share: share of the clips that may be left out, since they are unreadable or too short.
         command: what the report says it came from.
         say: told what is being measured.
 
     Raises:
-        ValueError: no such model or folder, more than one clip in twenty cannot be used, `num_clips` is below 1, or
+        ValueError: no such model or folder, too many clips cannot be used, `num_clips` is below 1, or
             `sheets` do not fit the clips.
     """
     if num_clips < 1:
@@ -83,7 +85,7 @@ def evaluate(
     report = Report.start(command, protocol)
     for name, records, world in _sets(data, sheets, num_clips, say):
         say(f"reconstructing {len(records)} clips: {name}")
-        bad = SkippedClips(len(records))
+        bad = SkippedClips(len(records), max_bad_share)
         clips = encode_and_measure(pipeline, records, bad)
         if bad:
             say(f"left out {len(bad)} of {len(records)} clips: {bad.first_reasons()}")

@@ -59,8 +59,8 @@ class Report:
         """Add a figure; against a rival the ratio is worked out."""
         ratio = None
         if rival_value is not None:
-            better, worse = (value, rival_value) if lower_is_better else (rival_value, value)
-            ratio = worse / better if better else None
+            above, below = (rival_value, value) if lower_is_better else (value, rival_value)
+            ratio = above / below if below else None
         self.rows.append(Row(name=name, value=value, unit=unit, rival=rival, rival_value=rival_value, ratio=ratio))
 
     def table(self) -> str:

@@ -89,5 +89,5 @@ def _read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
     with reading(path):
         clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
     if len(clip) < frames:
-        raise UnreadableClipError(f"{path} has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
+        raise UnreadableClipError(f"{path}: has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
     return clip.video_CTHW()

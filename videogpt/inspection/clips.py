@@ -13,7 +13,7 @@ from videogpt.console.progress import Progress
 from videogpt.inspection import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
-from videogpt_tokenizer.clips.skipped import NAMED_CLIPS, UnreadableClipError, reading
+from videogpt_tokenizer.clips.skipped import UnreadableClipError, reading
 from videogpt_tokenizer.files.wording import some_of
 
 CHECKED_AT = 16
@@ -47,9 +47,7 @@ def describe_clip_folder(path: Path, file_column: str, caption_column: str) -> I
                 faults.append(str(error))
             progress.advance()
     captions = [record.caption for record in records]
-    aside = [
-        f"left aside: {len(places)} {why}: {some_of(places, NAMED_CLIPS)}" for why, places in records.unused.items()
-    ]
+    aside = [f"left aside: {len(places)} {why}: {', '.join(places)}" for why, places in records.unused.items()]
     lines = [
         f"{path}: folder of {len(records)} clips: {len(records) - len(faults)} good, {len(faults)} bad",
         f"captions: {len(set(captions))} different, {sum(not caption for caption in captions)} clips without",

@@ -80,7 +80,7 @@ class TokenData(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the folders, so that what is wrong with them is said before any work."""
-        self._sides  # noqa: B018 - opens them
+        _ = self._sides  # opens them
 
     @property
     def manifest(self) -> TokenShardsManifest:

@@ -177,16 +177,19 @@ def usable_clips(
     make: Callable[[ClipRecord], Made],
     bad: SkippedClips,
     progress: Callable[[int, int], None] | None,
+    left_out: Callable[[str], None] | None,
 ) -> Iterator[tuple[ClipRecord, Made]]:
     """Every clip with what `make` makes of it; where that is an UnreadableClipError, the clip goes to `bad`.
 
-    ValueError as soon as too many clips are bad.
+    `left_out` is told why. ValueError as soon as too many clips are bad.
     """
     for done, record in enumerate(records, start=1):
         try:
             made = make(record)
         except UnreadableClipError as error:
             bad.add(records.name_of(record), error)
+            if left_out:
+                left_out(str(error))
             bad.check(done)
         else:
             yield record, made

@@ -67,6 +67,7 @@ def write_clip_codes(
     fps: float | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> CodesManifest:
     """Write the codes of all clips of a folder, each at its full length.
 
@@ -89,7 +90,7 @@ def write_clip_codes(
         return encode_pieces(tokenizer, videos), first.fps
 
     with whole_folder(Path(output)) as partial:
-        for record, (clip, its_fps) in usable_clips(records, encode, bad, progress):
+        for record, (clip, its_fps) in usable_clips(records, encode, bad, progress, left_out):
             codes.append(clip.codes_THW.numpy().astype(dtype).ravel())
             line = {"clip": records.name_of(record), "caption": record.caption, "fps": its_fps}
             lines.append(line | {key: getattr(clip, key) for key in _SIZES} | {"grid": list(clip.codes_THW.shape)})

@@ -41,6 +41,7 @@ def tokenize_clips(
     clips_per_source: int | Literal["all"] = 1,
     max_bad_share: float = MAX_BAD_SHARE,
     progress: Callable[[int, int], None] | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> TokenShardsManifest:
     """Write the codes of a folder of clips. Runs where the tokenizer is, in float32 and evaluation mode.
 
@@ -58,6 +59,7 @@ def tokenize_clips(
         max_bad_share: Share of clips that may be unreadable or shorter than num_frames; they are left out,
             named in the log and in the manifest.
         progress: Called with (clips done, clips in all) after every clip.
+        left_out: Called with the reason for every clip that is left out.
 
     Raises:
         ValueError: the output holds something; sizes do not fit the tokenizer; too many bad clips or no good.
@@ -83,7 +85,7 @@ def tokenize_clips(
         return clip
 
     def windows() -> Iterator[tuple[Clip, dict[str, Any]]]:  # each with its line in `captions.jsonl`
-        for record, clip in usable_clips(records, read, bad, progress):
+        for record, clip in usable_clips(records, read, bad, progress, left_out):
             for first in _first_frames(len(clip), num_frames, clips_per_source):
                 line = {"caption": record.caption, "clip": records.name_of(record), "first_frame": first}
                 yield Clip(clip.frames_THWC[first : first + num_frames], clip.fps), line

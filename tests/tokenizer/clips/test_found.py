@@ -146,11 +146,32 @@ def test_where_no_clip_is_left_the_rest_is_named(tmp_path: Path, files: dict[str
         ClipFolder(put(tmp_path, files))
 
 
-def test_a_cut_off_tar_is_named(tmp_path: Path) -> None:
+def test_a_cut_off_tar_is_left_aside_and_named(tmp_path: Path) -> None:
     folder = packed(tmp_path, {"1.mp4": "1" * 9999, "2.mp4": "2"}, "a.tar")
     (folder / "a.tar").write_bytes((folder / "a.tar").read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"a\.tar: is cut short"):
+    with pytest.raises(ValueError, match=r"holds no clips; .* 1 tar file that is cut short.* \(a\.tar\)"):
         ClipFolder(folder)
+    records = ClipFolder(put(folder, {"3.mp4": "3"}))
+    assert len(records) == 1 and "1 tar file that is cut short" in records.left_aside()
+
+
+def test_equal_names_and_sizes_are_not_yet_equal_clips(tmp_path: Path) -> None:
+    folder = packed(tmp_path, {"1.mp4": "one", "1.txt": "in the tar", "2.mp4": "two"}, "a.tar")
+    put(folder, {"x/1.mp4": "eno", "x/2.mp4": "two"})
+    assert captions(folder) == {"a.tar/1.mp4": "in the tar", "x/1.mp4": "x", "x/2.mp4": "x"}
+    assert ClipFolder(folder).unused == {"clip of a tar file that lies beside it unpacked": ["a.tar/2.mp4"]}
+
+
+def test_faults_of_texts_are_told_all_at_once(tmp_path: Path) -> None:
+    put(tmp_path, {"1.mp4": "1", "1.txt": b"caf\xe9", "2.mp4": "2", "2.json": '{"caption": 5}', "3.mp4": "3"})
+    put(tmp_path, {"3.json": "{"})
+    with pytest.raises(ValueError, match=r"1\.txt: is not UTF-8.*; .*2\.json: caption is 5.*; .*3\.json: is not sound"):
+        ClipFolder(tmp_path)
+
+
+def test_a_table_of_almost_the_name_is_named(tmp_path: Path) -> None:
+    records = ClipFolder(put(tmp_path, {"1.mp4": "1", "Metadata.CSV": "file_name,caption\n1.mp4,x\n"}))
+    assert records.unused == {"table, to be named metadata.csv": ["Metadata.CSV"]}
 
 
 @pytest.mark.parametrize("suffix", CLIP_SUFFIXES)

@@ -39,10 +39,11 @@ def test_alpha_of_an_image_is_laid_on_black(tmp_path: Path) -> None:
         assert row.tolist() == [200] * 4 + [40] * 4, name
 
 
-def test_alpha_of_a_video_is_laid_on_black(encode, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_alpha_of_a_video_is_laid_on_black(encode, tmp_path: Path, codec: str) -> None:
     rgba = np.full((32, 32, 4), 200, np.uint8)
     rgba[:, :16, 3], rgba[:, 16:, 3] = 255, 0
-    encode(tmp_path / "alpha.webm", [rgba], "libvpx-vp9", kind="rgba", pixels="yuva420p")
+    encode(tmp_path / "alpha.webm", [rgba], codec, kind="rgba", pixels="yuva420p", options={"auto-alt-ref": "0"})
     row = Clip.read(tmp_path / "alpha.webm").frames_THWC[0, 16, :, 0].float()
     assert (row[:12] - 200).abs().max() < 6 and row[20:].max() < 6
 

@@ -220,6 +220,28 @@ def test_an_end_marker_that_comes_too_early_hides_nothing(tmp_path: Path, settin
         assert read_bytes(tmp_path / "flat.jpg", saved(flat, "JPEG", **settings) + trailer).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_a_progressive_jpeg_that_ends_within_a_pass_is_refused(tmp_path: Path, share: float) -> None:
+    noise = Image.fromarray(torch.randint(0, 256, (64, 64, 3)).to(torch.uint8).numpy())
+    data = saved(noise, "JPEG", progressive=True)
+    assert read_bytes(tmp_path / "whole.jpg", data).shape == (64, 64, 3)
+    with pytest.raises(ValueError, match=r"early\.jpg: is cut short before its last rows"):
+        read_bytes(tmp_path / "early.jpg", data[: int(len(data) * share)] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("lost", [1, 4, 8, 12])
+def test_a_png_without_its_end_is_refused(picture: Image.Image, tmp_path: Path, lost: int) -> None:
+    with pytest.raises(ValueError, match=r"cut\.png: is cut short"):
+        read_bytes(tmp_path / "cut.png", saved(picture, "PNG")[:-lost])
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60])
+def test_times_of_an_animated_avif_do_not_drift(encode, smooth_clip: Clip, tmp_path: Path, fps: int) -> None:
+    pictures = smooth_clip.frames_THWC.repeat(4, 1, 1, 1).numpy()
+    path = encode(tmp_path / "a.avif", pictures, "libsvtav1", rate=fps, container="avif")
+    assert Clip.read(path).duration == pytest.approx(36 / fps, abs=2e-3)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF", "BMP", "WEBP", "PNG", "AVIF"])
 @pytest.mark.parametrize("name", ["film.mp4", "other.gif", "nothing"])
 def test_the_content_decides_not_the_name(picture: Image.Image, tmp_path: Path, kind: str, name: str) -> None:

@@ -10,18 +10,19 @@ Captions come from the first of these that is there:
 - the folder that the clip lies in: `playing_guitar/0001.mp4` has the caption "playing guitar";
 - nothing: clips directly in the folder have the empty caption.
 Without a table the folder is searched to any depth, in sorted order and through links, for videos and images of known
-suffixes, also inside of tar files (see `tar_shards`), where folders are no captions. No clip is opened. Refuses with a
-ValueError whatever would silently train on the wrong thing.
+suffixes, also inside of tar files (see `tar_shards`); the folder that a tar file lies in is no caption.
+No clip is opened. Refuses with a ValueError whatever would silently train on the wrong thing.
 """
 
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import overload
 
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
 from videogpt_tokenizer.clips.found import (
+    TABLES,
     TEXT_SUFFIXES,
     ClipRecord,
     checked_caption,
@@ -31,9 +32,7 @@ from videogpt_tokenizer.clips.found import (
 )
 from videogpt_tokenizer.clips.tar_shards import TAR_SUFFIX, is_file_or_member
 from videogpt_tokenizer.files.listing import Listing, in_order, stem_of, suffix_of
-from videogpt_tokenizer.files.tables import TABLE_SUFFIXES, read_table
-
-TABLES = tuple(f"metadata{suffix}" for suffix in TABLE_SUFFIXES)
+from videogpt_tokenizer.files.tables import read_table
 
 __all__ = ["ClipFolder", "ClipRecord"]
 
@@ -120,7 +119,8 @@ def _of_table(table: Path, columns: Mapping[str, str]) -> Iterator[ClipRecord]:
     for where, row in read_table(table, columns):
         name, caption = row[file_column], row[caption_column]
         place = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
-        if not place.parts or place.is_absolute() or ".." in place.parts or "\0" in str(place):
+        here = PurePath(place)  # by the rules of this system, too
+        if not place.parts or place.is_absolute() or here.anchor or ".." in (*place.parts, *here.parts) or "\0" in name:
             raise ValueError(f"{table}, {where}: {file_column} is {name!r}; give a place inside the folder")
         record = ClipRecord(folder / name, checked_caption(caption, f"{table}, {where}", caption_column), row)
         count += 1

@@ -13,9 +13,12 @@ from typing import Any
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES
 from videogpt_tokenizer.clips.tar_shards import COMPRESSED_TARS, TAR_SUFFIX, open_member, shard_members
 from videogpt_tokenizer.files.listing import Listing, in_order, stem_of, suffix_of
-from videogpt_tokenizer.files.tables import json_of, utf8_text
+from videogpt_tokenizer.files.tables import TABLE_SUFFIXES, json_of, utf8_text
+from videogpt_tokenizer.files.wording import some_of
 
 TEXT_SUFFIXES = (".txt", ".json")
+MOST_FAULTS = 10
+TABLES = tuple(f"metadata{suffix}" for suffix in TABLE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,33 @@ def find_records(listing: Listing, caption_column: str) -> list[ClipRecord]:
     shards = listing.without_second_names([place for place in listing.files if of_suffix[place] == TAR_SUFFIX])
     loose = [place for place in listing.files if of_suffix[place] not in (*CLIP_SUFFIXES, TAR_SUFFIX)]
     class_of = {place: _name_of(_above(place)) for place in clips}  # the folder that each lies in
-    unpacked = {(_name_of(place), (listing.folder / place).stat().st_size) for place in clips if shards}
+    unpacked: dict[tuple[str, int], list[str]] = {}
+    for place in clips if shards else ():
+        unpacked.setdefault((_name_of(place), (listing.folder / place).stat().st_size), []).append(place)
     for shard in shards:
         sizes = _members(listing, shard)
         for place in _one_a_sample(listing, [place for place in sizes if suffix_of(place) in CLIP_SUFFIXES]):
-            if (_name_of(place), sizes[place]) in unpacked:
+            alike = unpacked.get((_name_of(place), sizes[place]), ())
+            if any(_are_equal(listing.folder / place, listing.folder / other) for other in alike):
                 listing.leave("clip of a tar file that lies beside it unpacked", place)
             else:
                 class_of[place] = _name_of(_above(place)) if _above(place) != shard else ""
         loose += [place for place in sizes if suffix_of(place) not in CLIP_SUFFIXES]
     texts = {(stem_of(place), suffix_of(place)): place for place in loose}
-    records, used = [], set[str]()
+    records, used, faults = [], set[str](), []
     for place in sorted(class_of, key=in_order):
         beside = [texts[key] for suffix in TEXT_SUFFIXES if (key := (stem_of(place), suffix)) in texts]
-        caption, fields = _caption_of(listing, beside, caption_column)
         used.update(beside)
+        try:
+            caption, fields = _caption_of(listing, beside, caption_column)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
         if caption is None:
             caption = class_of[place].replace("_", " ").replace("-", " ")
         records.append(ClipRecord(listing.folder / place, caption, fields))
+    if faults:  # all at once, as they are to be mended one by one
+        raise ValueError(some_of(faults, MOST_FAULTS, "; "))
     for place in loose:
         if place not in used:
             listing.leave(why_not(place), place)
@@ -76,12 +88,18 @@ def why_not(place: str) -> str:
     """Why no clip is made of a file that is neither one nor a caption of one."""
     if suffix_of(place) == ".txt":
         return "caption without a clip"
+    if _name_of(place).lower() in TABLES:
+        return f"table, to be named {_name_of(place).lower()}"
     return "compressed tar, to be unpacked" if place.lower().endswith(COMPRESSED_TARS) else "other suffix"
 
 
 def _members(listing: Listing, shard: str) -> dict[str, int]:
     """Places of the files in a tar file, with their sizes; none where none is a clip."""
-    found = shard_members(listing.folder / shard)
+    try:
+        found = shard_members(listing.folder / shard)
+    except ValueError as error:
+        listing.leave(f"tar file that {str(error).partition(': ')[2]}", shard)
+        return {}
     sizes = {name: size for name, (_, size) in found.places.items() if not any(map(_is_hidden, name.split("/")))}
     if not stems_of(sizes):
         listing.leave("tar file without clips", shard)
@@ -128,6 +146,17 @@ def _caption_of(listing: Listing, texts: list[str], caption_column: str) -> tupl
         if caption is None and caption_column in fields:
             caption = checked_caption(fields[caption_column], str(path), caption_column)
     return caption, fields
+
+
+def _are_equal(member: Path, file: Path) -> bool:
+    """Whether a member of a tar file and a file of the same size hold the same bytes."""
+    inside = open_member(member)
+    assert inside is not None
+    with inside, file.open("rb") as outside:
+        while block := inside.read(1 << 20):
+            if block != outside.read(1 << 20):
+                return False
+    return True
 
 
 def _name_of(place: str) -> str:

@@ -86,7 +86,9 @@ def _largest(container: InputContainer, file: BinaryIO) -> av.VideoStream:
 
 
 def _header_fps(stream: av.VideoStream) -> float:
-    if stream.codec_context.name == "gif" and stream.frames and stream.duration and stream.time_base:
+    if stream.codec_context.name == "gif" and stream.frames == 1:
+        fps = 1.0  # a picture, like any other
+    elif stream.codec_context.name == "gif" and stream.frames and stream.duration and stream.time_base:
         # The header of a GIF has no rate, and the library's guess is coarse.
         fps = float(stream.frames / (stream.duration * stream.time_base))
     else:
@@ -107,8 +109,9 @@ def _timed_frames(
     """Decode one stream. A frame without a time stamp follows the one before it."""
     decoder = stream.codec_context
     has_alpha = "1" in (stream.metadata.get("alpha_mode"), stream.metadata.get("ALPHA_MODE"))
-    if has_alpha and f"libvpx-{decoder.name}" in av.codecs_available:  # FFmpeg's own decoder leaves the alpha out
-        decoder = cast(av.VideoCodecContext, av.CodecContext.create(f"libvpx-{decoder.name}", "r"))
+    other = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(decoder.name)
+    if has_alpha and other in av.codecs_available:  # FFmpeg's own decoder leaves the alpha out
+        decoder = cast(av.VideoCodecContext, av.CodecContext.create(other, "r"))
         decoder.options = {"max_pixels": str(MAX_PIXELS)}
     aspect, end, is_first = _pixel_aspect(stream), 0.0, True
     for packet in container.demux(stream):

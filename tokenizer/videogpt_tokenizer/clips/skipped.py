@@ -49,7 +49,9 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UnreadableClipError(reason if str(path) in reason else f"{path}: {kind}{reason}") from error
+        raise UnreadableClipError(
+            reason if " ".join(str(path).split()) in reason else f"{path}: {kind}{reason}"
+        ) from error
 
 
 def reading_pieces(path: str | os.PathLike[str], pieces: Iterable[_Piece]) -> Iterator[_Piece]:

@@ -8,7 +8,7 @@ pictures the first one counts. Pillow fills nothing in: a file that is cut short
 more than MAX_PIXELS, before there is memory for them, and numbers of 32 bits, of which nobody knows which is white.
 
 PNG and its animations are FFmpeg's, since Pillow lays frames wrongly over each other (after DISPOSE_OP_PREVIOUS, and
-where pixels are half transparent), refuses long texts beside the picture, and overlooks a missing end.
+where pixels are half transparent), and refuses long texts beside the picture. A PNG without its end is refused here.
 """
 
 import os
@@ -113,8 +113,13 @@ def png_pixels(file: BinaryIO) -> tuple[BinaryIO, Turn] | None:
             turn = _turn(content)
         elif name[:1].isupper() or name in (b"tRNS", b"acTL", b"fcTL", b"fdAT"):
             pixels.write(head + content)
-    pixels.seek(0)
-    return pixels, turn
+        if len(content) < size + 4:
+            break
+    else:
+        if name == b"IEND":
+            pixels.seek(0)
+            return pixels, turn
+    raise DecodeError("is cut short before its end; copy or convert it again")
 
 
 def _pictures(file: BinaryIO, image: ImageFile, count: int) -> Iterator[Stored]:
@@ -123,19 +128,22 @@ def _pictures(file: BinaryIO, image: ImageFile, count: int) -> Iterator[Stored]:
         image.seek(index)
         image.load()  # which turns a TIFF, and tells the others' times
         rgb_HWC = _rgb_HWC(image)
-        if isinstance(image, JpegImageFile) and _is_filled_up(rgb_HWC, file):
+        if isinstance(image, JpegImageFile) and _is_filled_up(rgb_HWC, file, "progressive" in image.info):
             raise DecodeError("is cut short before its last rows; copy or convert it again")
+        if isinstance(image, AvifImageFile) and count > 1:  # durations are rounded, and their sum drifts
+            begin = image.info["timestamp"] / 1000
         end = begin + (image.info.get("duration", 0) / 1000 or SECONDS_OF_NONE)
         yield Stored(av.VideoFrame.from_ndarray(rgb_HWC, "rgb24"), begin, end, _turn(image))
         begin = end
 
 
-def _is_filled_up(rgb_HWC: np.ndarray, file: BinaryIO) -> bool:
+def _is_filled_up(rgb_HWC: np.ndarray, file: BinaryIO, is_progressive: bool) -> bool:
     """Whether a JPEG has its end marker too early: the decoder fills the picture up with one colour and says nothing.
 
-    Then whatever stands before that marker becomes part of the picture; in a sound one it is passed over.
+    Then whatever stands before that marker becomes part of the picture; in a sound one it is passed over. A progressive
+    one that ends between two passes over the picture is sound, only coarse.
     """
-    if (rgb_HWC[-1, -2:] != rgb_HWC[-1, -1]).any():
+    if not is_progressive and (rgb_HWC[-1, -2:] != rgb_HWC[-1, -1]).any():
         return False
     file.seek(0)
     data = file.read()

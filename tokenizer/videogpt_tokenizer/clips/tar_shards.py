@@ -47,6 +47,8 @@ def is_file_or_member(path: Path) -> bool:
 
 def _find(path: Path) -> tuple[Path, int, int] | None:
     """The tar file that a path leads through, and the offset and size of what it names there."""
+    if TAR_SUFFIX not in str(path).lower():
+        return None
     for tar in path.parents:
         if tar.suffix.lower() == TAR_SUFFIX and tar.is_file():
             place = shard_members(tar).places.get(path.relative_to(tar).as_posix())

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
+from videogpt_tokenizer.clips.read import check_request
 from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading
 
 # T frames, H height, W width, C colours
@@ -57,6 +58,7 @@ class ClipWindow:
             raise ValueError(f"size={self.size} must be at least 1 pixel")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"fps={self.fps} must be a positive number of frames per second")
+        check_request(self.fps, self.size_HW)
 
     @property
     def size_HW(self) -> tuple[int, int]:

@@ -64,7 +64,8 @@ def own_partial(path: Path, *, shared: bool = False) -> Iterator[Path]:
     with ExitStack() as stack:
         for tag in (_SHARED,) if shared else _OWN:
             partial = _partial(path, tag)
-            mine = stack.enter_context(locked(_lock_of(partial)))
+            # Another may hold a shared one for a moment, to see whether it was left.
+            mine = stack.enter_context(locked(_lock_of(partial), patience=1 if shared else 0))
             if mine is None or mine:
                 break
         else:

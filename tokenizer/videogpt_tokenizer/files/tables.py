@@ -21,7 +21,7 @@ from videogpt_tokenizer.files.json_files import parse_json
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LONGEST_CELL = 2**31 - 1  # the csv module alone stops at 131,072 characters
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -52,11 +52,8 @@ def _csv_rows(table: Path, wanted: Mapping[str, str]) -> Rows:
     if told:  # which Excel writes, or asks for, as a line of its own
         text, above = text[told.end() :], 1
     delimiter = told[1] if told else _delimiter(text, list(wanted.values()), tabs_first=table.suffix == ".tsv")
-    usual_limit = csv.field_size_limit(LONGEST_CELL)
-    try:
-        yield from _rows_of_text(table, text, delimiter, above, wanted)
-    finally:
-        csv.field_size_limit(usual_limit)
+    csv.field_size_limit(LONGEST_CELL)  # one for all threads, so that it is not set back
+    yield from _rows_of_text(table, text, delimiter, above, wanted)
 
 
 def _rows_of_text(table: Path, text: str, delimiter: str, above: int, wanted: Mapping[str, str]) -> Rows:
@@ -102,12 +99,13 @@ def _delimiter(text: str, wanted: Collection[str], *, tabs_first: bool) -> str:
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:
-            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            header = next((cells for cells in rows if any(cells)), [])
         except csv.Error:
             header = []
         return len(set(header) & set(wanted)), len(header)
 
-    return max(sorted(DELIMITERS, key="\t,;".index) if tabs_first else DELIMITERS, key=fit)  # the first of equals
+    return max(sorted(DELIMITERS, key="\t,;|".index) if tabs_first else DELIMITERS, key=fit)  # the first of equals
 
 
 def _json_rows(table: Path, wanted: Mapping[str, str]) -> Rows:
@@ -142,7 +140,7 @@ def _parquet_rows(table: Path, wanted: Mapping[str, str]) -> Rows:
     with table.open("rb") as opened:
         try:
             file = parquet.ParquetFile(opened)
-            columns = file.schema_arrow.names
+            _check_columns(table, "its schema", file.schema_arrow.names, wanted)
             for batch in file.iter_batches(batch_size=1024):
                 for index, column in enumerate(batch.schema):  # times can be finer than Python knows
                     if pyarrow.types.is_temporal(column.type):
@@ -151,7 +149,6 @@ def _parquet_rows(table: Path, wanted: Mapping[str, str]) -> Rows:
         except (pyarrow.ArrowException, OSError, ValueError, ArithmeticError) as error:
             what = " ".join(str(error).split())
             raise ValueError(f"{table}: is not sound Parquet ({what}); write or copy it again") from error
-    _check_columns(table, "its schema", columns, wanted)
     for number, row in enumerate(chain.from_iterable(batches), start=1):
         yield f"row {number}", row
 

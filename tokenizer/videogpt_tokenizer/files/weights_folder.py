@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.files.json_files import check_version, parse_json
 from videogpt_tokenizer.files.replacing import replacement_of, write_whole
 from videogpt_tokenizer.files.wording import some_of
+
+_ONE_THREAD = threading.RLock()  # the default type is that of the whole process
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -119,12 +122,13 @@ def with_weights(make: Callable[[], Module], weights: Mapping[str, Tensor], sour
 @contextmanager
 def float32_by_default() -> Iterator[None]:
     """What is made in here is float32, whatever `torch.set_default_dtype` has been told."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    with _ONE_THREAD:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> None:
