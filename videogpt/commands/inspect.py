@@ -5,7 +5,7 @@
 
 Knows video and image files, folders of clips, video tokenizers (those of other projects, too) and exports of them, text
 tokenizers, token shards, codes of whole clips, models, run folders, checkpoints, safetensors, reports and
-configurations. Checks that everything is there, complete and unaltered, and names the first faults. Nothing is ever
+configurations. Checks that everything is there, complete and unaltered, and names what is wrong. Nothing is ever
 unpickled or run.
 """
 
@@ -33,5 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         path = shipped().get(arguments.path, path)
     found = inspect_path(path, arguments.file_column, arguments.caption_column)
     print("\n".join(found.lines))
+    if len(found.faults) > NAMED_FAULTS:  # the error names the first
+        print("\n".join(f"fault: {fault}" for fault in found.faults))
     if found.faults:
         raise ValueError(f"{arguments.path} is not sound: {some_of(found.faults, NAMED_FAULTS, '; ')}")

@@ -23,14 +23,14 @@ def test_a_folder_of_clips_with_a_damaged_one(clips: Path) -> None:
     assert len(found.faults) == 1 and "0.avi" in found.faults[0]
 
 
-def test_every_bad_clip_is_named_up_to_ten(clips: Path, videogpt) -> None:
+def test_every_bad_clip_is_named_and_ten_in_the_error(clips: Path, videogpt) -> None:
     for index in range(12):
         (clips / f"bad{index:02}.mp4").touch()
     printed = videogpt("inspect", clips, code=2)
     assert "14 clips: 2 good, 12 bad" in printed.out
     last = printed.err.splitlines()[-1]
     assert all(f"bad{index:02}.mp4" in last for index in range(10)) and last.endswith("; and 2 more")
-    assert "bad10.mp4" not in last
+    assert "bad10.mp4" not in last and all(f"fault: {clips}/bad{index:02}.mp4: " in printed.out for index in range(12))
 
 
 def test_columns_of_the_metadata_can_be_chosen(clips: Path, videogpt) -> None:

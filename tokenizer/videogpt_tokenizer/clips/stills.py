@@ -109,6 +109,8 @@ def png_pixels(file: BinaryIO) -> tuple[BinaryIO, Turn] | None:
     while name != b"IEND" and (head := file.read(8)):
         size, name = int.from_bytes(head[:4], "big"), head[4:]
         content = file.read(min(size + 4, length))
+        if name == b"IHDR" and len(content) >= 8:
+            check_pixels(int.from_bytes(content[:4], "big"), int.from_bytes(content[4:8], "big"))
         if name == b"eXIf":
             turn = _turn(content)
         elif name[:1].isupper() or name in (b"tRNS", b"acTL", b"fcTL", b"fdAT"):
