@@ -156,11 +156,16 @@ def losses() -> Found:
     return found
 
 
-def stopwatch() -> dict[str, float]:
-    """Seconds of a guided sample of `shapes`, and of a training step of each tiny configuration: medians."""
+def time_samples() -> None:
+    """Read seeds, and print the seconds of a guided sample of `shapes` for each."""
     pipeline = Pipeline.from_pretrained("shapes", device="cpu")
-    samples = [timeit(partial(pipeline, PROMPTS[0], seed=seed), number=1) for seed in range(7)]
-    found = {"sample": median(samples[1:])}
+    for seed in sys.stdin:
+        print(timeit(partial(pipeline, PROMPTS[0], seed=int(seed)), number=1), flush=True)
+
+
+def time_steps() -> dict[str, float]:
+    """Seconds of a training step of each tiny configuration: medians."""
+    found: dict[str, float] = {}
     with with_data() as folder:
         few = ("--trainer.log_every_n_steps", 1, "--trainer.max_steps", 60, "--trainer.limit_val_batches", 1)
         for kind, run in (("tokenizer", "runs/tiny-tokenizer"), ("videogpt", "runs/tiny")):
@@ -179,17 +184,28 @@ def _seconds_per_step(run: Path) -> float:
     return median(after - before for before, after in pairwise(times))
 
 
-def compare_times(before: Path, rounds: int = 3) -> None:
-    """Let both checkouts run in turns; prints medians over the rounds, and their ratio."""
-    found: dict[str, dict[Path, list[float]]] = {}
-    for tree in (before.resolve(), ROOT.resolve()) * rounds:
+def compare_times(before: Path, samples: int = 30, rounds: int = 3) -> None:
+    """Let both checkouts run in turns, sample by sample and training by training; prints medians, and their ratio."""
+    trees, found = (before.resolve(), ROOT.resolve()), dict[str, dict[Path, list[float]]]()
+
+    def start(tree: Path, what: str) -> subprocess.Popen[str]:
         path = os.pathsep.join(str(tree / folder) for folder in ("", "tokenizer", "kernels"))
-        command = [sys.executable, str(tree / "tests" / Path(__file__).name), "stopwatch"]
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True)
-        for name, seconds in json.loads(done.stdout.splitlines()[-1]).items():
+        command = [sys.executable, str(tree / "tests" / Path(__file__).name), what]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, text=True, bufsize=1, **pipes)
+
+    watches = {tree: start(tree, "samples") for tree in trees}
+    for seed in range(samples):
+        for tree in trees if seed % 2 else reversed(trees):
+            watches[tree].stdin.write(f"{seed}\n")
+            found.setdefault("sample", {}).setdefault(tree, []).append(float(watches[tree].stdout.readline()))
+    for watch in watches.values():
+        watch.communicate()
+    for tree in trees * rounds:
+        for name, seconds in json.loads(start(tree, "steps").communicate()[0].splitlines()[-1]).items():
             found.setdefault(name, {}).setdefault(tree, []).append(seconds)
     for name, by_tree in found.items():
-        then, now = (median(by_tree[tree]) for tree in (before.resolve(), ROOT.resolve()))
+        then, now = (median(by_tree[tree]) for tree in trees)
         print(f"{name}: {then:.4f} s before, {now:.4f} s now: {now / then:.2f}x")
 
 
@@ -204,14 +220,17 @@ def differences(before: Any, after: Any, name: str = "") -> list[str]:
 def main() -> int:
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("record", "compare", "time", "stopwatch"))
+    parser.add_argument("what", choices=("record", "compare", "time", "samples", "steps"))
     parser.add_argument("file", type=Path, nargs="?", help="the record; for time, the checkout of before")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all, unless given")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    if arguments.what == "stopwatch":  # of one checkout, for `time`
-        print(json.dumps(stopwatch()))
+    if arguments.what == "samples":  # of one checkout, for `time`
+        time_samples()
+        return 0
+    if arguments.what == "steps":
+        print(json.dumps(time_steps()))
         return 0
     if arguments.file is None:
         parser.error("name the file, or for time the checkout")
