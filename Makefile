@@ -33,8 +33,9 @@ demo: setup  ## sample videos from three prompts with the shipped model, into sa
 	@echo "The videos, their settings (.json) and contact sheets (.png) are in $(CURDIR)/samples"
 
 # In the order of the files: the one that compiles all kernels, the longest of all, comes first.
+# A browser beside other tests is too slow for its own: `make browser` runs those.
 test: setup  ## run the tests, on up to four cores
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not browser" $(ARGS)
 
 browser: setup  ## the tokenizer's page in headless Chromium; needs npm, chromium and chromium-driver
 	@npm ci --ignore-scripts --no-audit --no-fund --silent --prefix tokenizer/web
