@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,29 @@ def encode() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def break_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has the decoder of the files of a name raise an error, behind so many frames."""
+    from videogpt_tokenizer.clips import read
+
+    usual = read._open_source
+
+    def break_(name: str, error: Exception, behind: int = 0) -> None:
+        def failing(frames: Iterable[Any]) -> Iterator[Any]:
+            yield from islice(frames, behind)
+            raise error
+
+        @contextmanager
+        def open_source(file: Any, start: float) -> Iterator[Any]:
+            with usual(file, start) as movie:
+                is_it = Path(file.name).name == name
+                yield movie._replace(frames=failing(movie.frames)) if is_it else movie
+
+        monkeypatch.setattr(read, "_open_source", open_source)
+
+    return break_
 
 
 @pytest.fixture

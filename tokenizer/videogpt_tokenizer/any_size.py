@@ -13,12 +13,16 @@ longest first, and leave the batch as they end: a short clip costs no more besid
 no clip, and codes that do not fit the clip's size or the tokenizer.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from videogpt_tokenizer.checks import check_memory
+from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.skipped import UnreadableClipError
 from videogpt_tokenizer.grid import Coder, Grid, Tokenizer, check_frames
 
 # B batch, C colours (3), T frames (of latents where codes are meant), H/W height and width
@@ -48,6 +52,22 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor]) -> ClipCodes:
     if not codes:
         raise ValueError("the clip has no frames; one is the least")
     return ClipCodes(codes_THW=torch.cat(codes), num_frames=num_frames, height=height, width=width)
+
+
+def within_memory(
+    pieces: Iterator[Clip], path: Path, memory_of: Callable[[int, int, int], int | None]
+) -> Iterator[Clip]:
+    """The pieces of a file; an UnreadableClipError before the first where its pictures take more memory than is free.
+
+    `memory_of` is a tokenizer's.
+    """
+    first = next(pieces)
+    try:
+        check_memory(memory_of(len(first), first.height, first.width), str(path), first.height, first.width)
+    except ValueError as error:
+        raise UnreadableClipError(str(error)) from error
+    yield first
+    yield from pieces
 
 
 def decode_pieces(tokenizer: Tokenizer, clip: ClipCodes) -> Iterator[Tensor]:

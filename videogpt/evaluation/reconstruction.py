@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from videogpt.evaluation.frame_meter import EightBitFigures, FrameMeter
-from videogpt_tokenizer.checks import check_memory
+from videogpt_tokenizer.any_size import within_memory
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading_pieces
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError
 from videogpt_tokenizer.clips.tar_shards import is_file_or_member
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import output_folder, writing_to
@@ -116,7 +116,7 @@ def reconstruct(
         raise ValueError("side_by_side is for files: name an output folder, too")
     with nullcontext() if output is None else output_folder(Path(output)) as folder:
         for path in paths:
-            pieces = reading_pieces(path, _pieces(path, tokenizer, size, fps, num_frames))
+            pieces = _pieces(path, tokenizer, size, fps, num_frames)
             try:
                 row = _reconstruct_one(path, pieces, tokenizer, folder, side_by_side, progress)
             except UnreadableClipError as error:
@@ -194,13 +194,10 @@ def _reconstruct_one(
 def _pieces(
     path: Path, tokenizer: Tokenizer, size: int | None, fps: float | None, num_frames: int | None
 ) -> Iterator[Clip]:
-    """A clip, or its first frames, in the pieces that the tokenizer takes; ValueError where memory is too small."""
+    """A clip, or its first frames, in the pieces that the tokenizer takes."""
     if num_frames is None:
         pieces = Clip.read_pieces(path, tokenizer.frames_at_once, size=size, fps=fps)
     else:
         clip = Clip.read(path, num_frames=num_frames, size=size, fps=fps)
         pieces = (Clip(part_THWC, clip.fps) for part_THWC in clip.frames_THWC.split(tokenizer.frames_at_once))
-    first = next(pieces)
-    check_memory(tokenizer.memory_of(len(first), first.height, first.width), str(path), first.height, first.width)
-    yield first
-    yield from pieces
+    return within_memory(pieces, path, tokenizer.memory_of)

@@ -17,7 +17,7 @@ from videogpt.model.likelihood import row_nats
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
-from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError
 from videogpt_tokenizer.metrics import psnr, ssim
 
 # B clips of a batch, C colours, T frames (latent ones for codes), H/W height and width, N rows
@@ -86,8 +86,7 @@ def _read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
     model, frames = pipeline.model, pipeline.max_frames
     side, layout = model.tokenizer.space_stride, model.task.config
     size = (layout.latent_height * side, layout.latent_width * side)
-    with reading(path):
-        clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
+    clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
     if len(clip) < frames:
         raise UnreadableClipError(f"{path}: has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
     return clip.video_CTHW()

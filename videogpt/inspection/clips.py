@@ -13,7 +13,7 @@ from videogpt.console.progress import Progress
 from videogpt.inspection import Inspection
 from videogpt_tokenizer.clips.clip import CLIP_SUFFIXES, Clip
 from videogpt_tokenizer.clips.folder import ClipFolder
-from videogpt_tokenizer.clips.skipped import UnreadableClipError, reading
+from videogpt_tokenizer.clips.skipped import UnreadableClipError
 from videogpt_tokenizer.files.wording import some_of
 
 CHECKED_AT = 16
@@ -59,5 +59,4 @@ def describe_clip_folder(path: Path, file_column: str, caption_column: str) -> I
 
 def _decode(path: Path) -> tuple[Clip, Clip]:
     """The first frame as it is, and all frames, small."""
-    with reading(path):
-        return Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)
+    return Clip.read(path, num_frames=1), Clip.read(path, size=CHECKED_AT)

@@ -29,12 +29,11 @@ from videogpt.tokens.shards import (
     smallest_type,
     usable_clips,
 )
-from videogpt_tokenizer.any_size import ClipCodes, decode_pieces, encode_pieces
-from videogpt_tokenizer.checks import check_memory
+from videogpt_tokenizer.any_size import ClipCodes, decode_pieces, encode_pieces, within_memory
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, reading, reading_pieces
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips
 from videogpt_tokenizer.files.output import whole_folder
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -81,11 +80,8 @@ def write_clip_codes(
 
     def encode(record: ClipRecord) -> tuple[ClipCodes, float]:
         read = Clip.read_pieces(record.path, tokenizer.frames_at_once, size=size, fps=fps)
-        pieces = reading_pieces(record.path, read)
+        pieces = within_memory(read, record.path, lambda *size: tokenizer.memory_of(*size, back=False))
         first = next(pieces)
-        with reading(record.path):
-            needed = tokenizer.memory_of(len(first), first.height, first.width, back=False)
-            check_memory(needed, str(record.path), first.height, first.width)
         videos = (piece.video_CTHW() for piece in chain([first], pieces))
         return encode_pieces(tokenizer, videos), first.fps
 

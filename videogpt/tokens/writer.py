@@ -20,7 +20,7 @@ from videogpt.tokens.shards import CODES_NAME, TokenShardsManifest, made_from, s
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipFolder, ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, UnreadableClipError, reading
+from videogpt_tokenizer.clips.skipped import MAX_BAD_SHARE, SkippedClips, UnreadableClipError
 from videogpt_tokenizer.files.output import whole_folder
 from videogpt_tokenizer.grid import Grid, Tokenizer
 
@@ -77,8 +77,7 @@ def tokenize_clips(
     def read(record: ClipRecord) -> Clip:
         nonlocal fps
         enough = num_frames if clips_per_source == 1 else None
-        with reading(record.path):
-            clip = Clip.read(record.path, fps=fps, size=size_HW, num_frames=enough)
+        clip = Clip.read(record.path, fps=fps, size=size_HW, num_frames=enough)
         if len(clip) < num_frames:
             raise UnreadableClipError(f"{record.path}: has {len(clip)} of {num_frames} frames")
         fps = clip.fps  # of all that follow

@@ -16,6 +16,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.skipped import UnreadableClipError
 
 Movie = Callable[..., Path]
 
@@ -90,7 +91,14 @@ def test_a_codec_that_nobody_knows_is_one_bad_clip(movie: Movie, cases: Path, na
 
 
 @pytest.mark.parametrize(
-    "fault", [AttributeError("no"), UnicodeDecodeError("utf-8", b"\xa9", 0, 1, "bad"), KeyError(3)]
+    "fault",
+    [
+        AttributeError("no"),
+        UnicodeDecodeError("utf-8", b"\xa9", 0, 1, "bad"),
+        KeyError(3),
+        MemoryError(),
+        OSError("odd"),
+    ],
 )
 @pytest.mark.parametrize("name", ["clip.mp4", "still.jpg"])
 def test_whatever_a_library_raises_names_the_file(clip_file: Path, tmp_path: Path, monkeypatch, fault, name) -> None:
@@ -104,10 +112,12 @@ def test_whatever_a_library_raises_names_the_file(clip_file: Path, tmp_path: Pat
         raise fault
 
     monkeypatch.setattr("videogpt_tokenizer.clips.scaling.VideoReformatter", lambda: type("", (), {"reformat": fails}))
-    with pytest.raises(ValueError, match=f"{path}: cannot be decoded"):
+    with pytest.raises(UnreadableClipError, match=f"{path}: cannot be decoded"):
         Clip.read(path)
-    fault = MemoryError()
-    with pytest.raises(MemoryError):
+    with pytest.raises(UnreadableClipError, match=f"{path}: cannot be decoded"):
+        list(Clip.read_pieces(path, 1))
+    fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
         Clip.read(path)
 
 
@@ -117,8 +127,14 @@ def test_a_fault_of_the_disk_names_the_file(clip_file: Path, monkeypatch) -> Non
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("videogpt_tokenizer.clips.read._open_file", lambda path: Failing(b"x"))
-    with pytest.raises(OSError, match=f"Input/output error: '{clip_file}'"):
+    with pytest.raises(UnreadableClipError, match=f"^{clip_file}: Input/output error$"):
         Clip.read(clip_file)
+
+
+def test_what_is_done_with_pieces_is_not_reading_them(clip_file: Path) -> None:
+    with pytest.raises(KeyError):
+        for _ in Clip.read_pieces(clip_file, 2):
+            raise KeyError
 
 
 EIGHT = [(a, 0, 0, d) for a, d in product((1, -1), repeat=2)] + [(0, b, c, 0) for b, c in product((1, -1), repeat=2)]

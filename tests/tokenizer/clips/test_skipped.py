@@ -2,7 +2,7 @@
 
 import pytest
 
-from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading, reading_pieces
+from videogpt_tokenizer.clips.skipped import SkippedClips
 
 
 def account(skipped: int, *, total: int = 100, max_share: float = 0.05) -> SkippedClips:
@@ -44,41 +44,3 @@ def test_ten_are_named_and_the_others_counted() -> None:
 def test_what_is_no_share_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=f"max_bad_share={share:g} must lie between 0 and 1"):
         SkippedClips(10, share)
-
-
-@pytest.mark.parametrize(
-    "error, message",
-    [
-        (ValueError("x/a.mp4: is cut short"), "x/a.mp4: is cut short"),
-        (ValueError("the codec is unknown"), "x/a.mp4: the codec is unknown"),
-        (AttributeError("'NoneType' object has no\n attribute 'name'"),
-         "x/a.mp4: AttributeError: 'NoneType' object has no attribute 'name'"),
-        (UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "tag"), "x/a.mp4: 'utf-8' codec can't decode byte 0xe9"),
-        (PermissionError(13, "Permission denied", "x/a.mp4"), "x/a.mp4: Permission denied"),
-        (MemoryError(), "x/a.mp4: MemoryError: "),
-        (OSError("odd"), "x/a.mp4: odd"),
-    ],
-)  # fmt: skip
-def test_whatever_reading_raises_names_the_file(error: Exception, message: str) -> None:
-    def pieces():
-        yield 1
-        raise error
-
-    for read in (lambda: list(reading_pieces("x/a.mp4", pieces())), lambda: next(_raising(error))):
-        with pytest.raises(UnreadableClipError) as caught:
-            read()
-        assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
-
-
-def _raising(error: Exception):
-    with reading("x/a.mp4"):
-        raise error
-    yield
-
-
-def test_what_is_done_with_pieces_is_not_reading_them() -> None:
-    with pytest.raises(KeyError):
-        for _ in reading_pieces("x/a.mp4", iter([1, 2])):
-            raise KeyError
-    with pytest.raises(KeyboardInterrupt), reading("x/a.mp4"):
-        raise KeyboardInterrupt

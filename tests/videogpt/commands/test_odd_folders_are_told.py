@@ -93,23 +93,9 @@ def test_inspect_refuses_parts_of_a_folder(folder: Path, name: str) -> None:
 @pytest.fixture(
     params=[AttributeError("no codec"), UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "tag"), OSError(5, "I/O")]
 )
-def broken(request: pytest.FixtureRequest, folder: Path, monkeypatch) -> Path:
-    """The clips, of which reading one raises what no reader should."""
-
-    usual, usual_pieces = Clip.read.__func__, Clip.read_pieces.__func__
-
-    def read(cls, path, **settings):
-        if Path(path).name == "c.avi":
-            raise request.param
-        return usual(cls, path, **settings)
-
-    def read_pieces(cls, path, *size, **settings):
-        yield from usual_pieces(cls, path, *size, **settings)
-        if Path(path).name == "c.avi":
-            raise request.param  # when all has been read
-
-    monkeypatch.setattr(Clip, "read", classmethod(read))
-    monkeypatch.setattr(Clip, "read_pieces", classmethod(read_pieces))
+def broken(request: pytest.FixtureRequest, folder: Path, break_reading) -> Path:
+    """The clips, of which one raises behind its first frame what no decoder should."""
+    break_reading("c.avi", request.param, behind=1)
     return folder
 
 

@@ -4,7 +4,7 @@
     for frames_THWC, rate in read_pieces(Path("dog.mp4"), 32, fps=None, size=None): ...
 
 `stills.py` and `movies.py` decode; here frames are picked by their times and the rate is found. Whatever goes wrong in
-a file is a ValueError that names it, whatever the libraries raise, and a fault of the disk an OSError that names it.
+a file is an UnreadableClipError that names it, whatever the libraries or the disk raise.
 Pictures of more than MAX_PIXELS are refused before there is memory for them: a few bytes can claim any size.
 """
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from videogpt_tokenizer.clips.movies import MOST_FPS, USUAL_FPS, Movie, open_movie
 from videogpt_tokenizer.clips.scaling import MAX_PIXELS, MOST_PIXELS, DecodeError, Stored, ToRgb
+from videogpt_tokenizer.clips.skipped import UnreadableClipError
 from videogpt_tokenizer.clips.stills import still_frames, still_opener
 from videogpt_tokenizer.clips.tar_shards import open_member
 from videogpt_tokenizer.clips.truncation import is_cut_short
@@ -102,7 +103,7 @@ def _decoded(
     num_frames: int | None = None,
 ) -> Iterator[_Picture]:
     """The wanted frames, each as `picture_of` gives it."""
-    with _open_file(path) as file, _naming(path):
+    with _naming(path), _open_file(path) as file:
         with _open_source(file, start) as source:
             seen.header_fps = source.fps
             for stored in islice(_pick(source, fps, start), num_frames):
@@ -119,20 +120,16 @@ def _decoded(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Every fault of the file is a ValueError that names it, and every fault of the disk an OSError that names it."""
+    """Every fault becomes an UnreadableClipError that names the file."""
     try:
         yield
     except DecodeError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise UnreadableClipError(f"{path}: {error}") from error
     except Exception as error:  # each library raises what it likes, even AttributeError
-        if isinstance(error, MemoryError) and not isinstance(error, FFmpegError):  # FFmpeg's is of what a file claims
-            raise
-        if isinstance(error, OSError) and error.errno and not isinstance(error, FFmpegError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ValueError(
-            f"{path}: cannot be decoded ({what}); is it a whole video or image of at most {MOST_PIXELS}?"
-        ) from error
+        what = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        if not (isinstance(error, OSError) and error.errno and not isinstance(error, FFmpegError)):  # not the disk's
+            what = f"cannot be decoded ({what}); is it a whole video or image of at most {MOST_PIXELS}?"
+        raise UnreadableClipError(f"{path}: {what}") from error
 
 
 def check_request(
@@ -153,16 +150,19 @@ def check_request(
 
 
 def _open_file(path: Path) -> BinaryIO:
-    file = open_member(path)
+    try:
+        file = open_member(path)
+    except ValueError as error:  # which names the tar file
+        raise DecodeError(str(error)) from error
     if file is None:
         if not path.exists():
-            raise ValueError(f"{path}: there is no such file")
+            raise DecodeError("there is no such file")
         if not path.is_file():
-            raise ValueError(f"{path}: is not a file; give a video or image file")
+            raise DecodeError("is not a file; give a video or image file")
         file = path.open("rb")
     if not file.read(1):
         file.close()
-        raise ValueError(f"{path}: is empty (0 bytes); copy or download it again")
+        raise DecodeError("is empty (0 bytes); copy or download it again")
     file.seek(0)
     return file
 

@@ -3,17 +3,13 @@
 skipped = SkippedClips(total=len(paths), max_share=0.05)
 for done, path in enumerate(paths, start=1):
     try:
-        with reading(path):
-            clip = Clip.read(path)
+        clip = Clip.read(path)
     except UnreadableClipError as error:
         skipped.add(str(path), error)
         skipped.check(done)                        # or once, at the end
 """
 
-import os
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Collection
 
 from videogpt_tokenizer.files.wording import some_of
 
@@ -29,35 +25,8 @@ def check_max_bad_share(share: float) -> None:
         raise ValueError(f"max_bad_share={share:g} must lie between 0 and 1, for example {MAX_BAD_SHARE}")
 
 
-_Piece = TypeVar("_Piece")
-
-
 class UnreadableClipError(ValueError):
     """A clip cannot be used; the message names its file."""
-
-
-@contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Around what reads one clip and does nothing else: whatever it raises becomes an UnreadableClipError.
-
-    Libraries of decoders raise what they please on damaged files, and one of many is no reason to end a job.
-    """
-    try:
-        yield
-    except UnreadableClipError:
-        raise
-    except Exception as error:
-        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UnreadableClipError(
-            reason if " ".join(str(path).split()) in reason else f"{path}: {kind}{reason}"
-        ) from error
-
-
-def reading_pieces(path: str | os.PathLike[str], pieces: Iterable[_Piece]) -> Iterator[_Piece]:
-    """The same around a clip that is read in pieces; what is done with these is outside."""
-    with reading(path):
-        yield from pieces
 
 
 class SkippedClips:

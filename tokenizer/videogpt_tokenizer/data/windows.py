@@ -23,7 +23,7 @@ from torch import Tensor
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.folder import ClipRecord
 from videogpt_tokenizer.clips.read import check_request
-from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError, reading
+from videogpt_tokenizer.clips.skipped import SkippedClips, UnreadableClipError
 
 # T frames, H height, W width, C colours
 
@@ -113,8 +113,7 @@ class ClipDataset:
         draws = window.seed is not None
         height, width = (side + window.crop_margin * draws for side in window.size_HW)
         enough = None if draws and not check_only else window.num_frames
-        with reading(record.path):
-            return Clip.read(record.path, fps=window.fps, size=(height, width), num_frames=enough)
+        return Clip.read(record.path, fps=window.fps, size=(height, width), num_frames=enough)
 
     def _decode_again(self, record: ClipRecord) -> Clip:
         """The whole clip or, where it is damaged beyond the frames that were checked, these; the run goes on."""
