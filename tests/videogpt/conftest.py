@@ -82,6 +82,17 @@ def odd_clips(random_clip: Callable[..., Clip], tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture
+def error_line(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """The one line of the mistake that a command has ended with."""
+
+    def only() -> str:
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
+        return line
+
+    return only
+
+
+@pytest.fixture
 def videogpt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Runs a command of the command line in this process; `code` is how it must end. What it printed: out, err."""
 

@@ -106,13 +106,13 @@ def weights(root: str = "run") -> Tensor:
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(capsys: pytest.CaptureFixture[str], error_line: Callable[[], str]) -> Callable[..., str]:
     """Runs a command that the user must have mistaken; the one line that it ends with."""
 
     def run(*arguments: str, command: str = "fit") -> str:
         capsys.readouterr()
         assert fit(*arguments, command=command) == 2
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
+        line = error_line()
         assert len(line) < 400
         return line
 

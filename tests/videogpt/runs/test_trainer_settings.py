@@ -74,11 +74,6 @@ def last() -> dict[str, Any]:
     return torch.load("run/checkpoints/last.ckpt", weights_only=True)
 
 
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
-    return line
-
-
 @pytest.mark.parametrize(
     "flags", [[], EVERY_PART, ["--model.optimizer.kind=muon"]], ids=["plain", "every part", "muon"]
 )
@@ -98,13 +93,13 @@ def test_mixed_precision_trains_and_keeps_float32(precision: str, name: str, fla
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "model"])
-def test_other_precisions_are_one_line_before_anything_is_decoded(name: str, capsys) -> None:
+def test_other_precisions_are_one_line_before_anything_is_decoded(name: str, error_line) -> None:
     for precision in ("bf16-true", "64", "transformer-engine"):
         assert fit(name, f"--trainer.precision={precision}") == 2
-        said = error(capsys)
+        said = error_line()
         assert f"trainer.precision is {precision}" in said and "bf16-mixed or 16-mixed" in said
     assert fit(name, "--trainer.plugins=lightning.pytorch.plugins.HalfPrecision") == 2
-    assert "trainer.precision is 16-true" in error(capsys) and not Path("run").exists()
+    assert "trainer.precision is 16-true" in error_line() and not Path("run").exists()
 
 
 @pytest.mark.parametrize("known", ["32-true", "32", 32, "16-mixed", "16", 16, "bf16-mixed", "bf16", None])
@@ -161,9 +156,9 @@ def test_a_value_that_undoes_the_training_is_one_line(key: str, value: Any, abou
         ("--trainer.barebones=true", "trainer.barebones"),
     ],
 )
-def test_a_flag_is_refused_before_anything_is_written(flag: str, about: str, capsys) -> None:
+def test_a_flag_is_refused_before_anything_is_written(flag: str, about: str, error_line) -> None:
     assert fit("model", flag) == 2
-    assert about in error(capsys) and not Path("run").exists()
+    assert about in error_line() and not Path("run").exists()
 
 
 CALLBACK = "lightning.pytorch.callbacks."
@@ -179,10 +174,10 @@ CALLBACK = "lightning.pytorch.callbacks."
     ],
 )
 def test_a_callback_that_does_not_suit_is_one_line(
-    callback: dict[str, Any], more: list[str], about: str, capsys
+    callback: dict[str, Any], more: list[str], about: str, error_line
 ) -> None:
     assert fit("model", f"--trainer.callbacks+={json.dumps(callback)}", *more) == 2
-    assert about in error(capsys)
+    assert about in error_line()
 
 
 def test_a_progress_bar_of_the_users_takes_the_place_of_ours() -> None:
@@ -229,7 +224,7 @@ def test_a_checkpoint_of_another_kind_is_said_first(world: Path, capsys) -> None
 
 
 @pytest.mark.slow
-def test_what_is_no_checkpoint_is_said(world: Path, capsys) -> None:
+def test_what_is_no_checkpoint_is_said(world: Path, error_line, capsys) -> None:
     VideoTokenizer.from_pretrained(world / "tok").save_pretrained("folder")
     Path("random.ckpt").write_bytes(torch.randint(128, 256, (5000,)).to(torch.uint8).numpy().tobytes())
     Path("empty.ckpt").touch()
@@ -255,5 +250,5 @@ def test_what_is_no_checkpoint_is_said(world: Path, capsys) -> None:
     }.items():
         flags = [f"--ckpt_path={path}", "--trainer.default_root_dir=other", "--trainer.max_steps=4"]
         assert fit("tokenizer", *flags) == 2
-        said = error(capsys)
+        said = error_line()
         assert path in said and about in said and not Path("other").exists()

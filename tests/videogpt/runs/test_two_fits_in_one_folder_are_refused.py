@@ -44,11 +44,6 @@ def living(*more: str) -> Iterator[subprocess.Popen]:
             process.send_signal(signal.SIGKILL)
 
 
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("videogpt: error:")]
-    return line
-
-
 @pytest.mark.parametrize("name", ["NODE_RANK", "GROUP_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"])
 def test_the_second_node_of_a_run_holds_nothing(name: str, monkeypatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 0)
@@ -60,10 +55,10 @@ def test_the_second_node_of_a_run_holds_nothing(name: str, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_the_second_is_one_line_while_the_first_lives_and_goes_on_from_it_once_it_is_killed(capsys) -> None:
+def test_the_second_is_one_line_while_the_first_lives_and_goes_on_from_it_once_it_is_killed(error_line) -> None:
     with living() as first:
         assert main(FIT) == 2
-        said = error(capsys)
+        said = error_line()
         assert f"another fit is training in run (process {first.pid} on" in said and "default_root_dir" in said
         assert main([*FIT, "--trainer.default_root_dir=another"]) == 0
     step = torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"]
