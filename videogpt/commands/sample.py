@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
     add("--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest")
     add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
+    about = "how codes are drawn; all give the same for a seed (auto: the fastest that is exact here)"
+    add("--lane", choices=("auto", "eager", "jacobi"), default="auto", help=about)
     add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")
     add_device(parser)
@@ -58,8 +60,10 @@ def run(arguments: argparse.Namespace) -> None:
             num_samples=arguments.num_samples,
             sampling=dataclasses.replace(pipeline.model.sampling, **given),
             progress=progress.update,
+            lane=arguments.lane,
         )
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         for sample in samples:
+            progress.advance(0, passes=f"{sample.passes} for {sample.codes} codes")
             progress.say(str(writer.write(sample)), file=sys.stdout)
     print(writer.write_contact_sheet())

@@ -30,7 +30,7 @@ from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
-from videogpt.sampling.sampler import sample_frames
+from videogpt.sampling.sampler import FrameSampler, find_lane, sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
@@ -99,6 +99,7 @@ class Pipeline:
         *,
         sampling: SamplingConfig | None = None,
         progress: OnProgress | None = None,
+        lane: str = "auto",
         **asked: Any,
     ) -> Iterator[Sample]:
         """Sample clips batch by batch, in the order of the prompts; all is checked before this returns.
@@ -107,16 +108,20 @@ class Pipeline:
             prompts: One or more, strings or requests.
             sampling: How to draw; the model's own settings if None.
             progress: Called once a latent frame with the number of codes drawn so far and the number in all.
+            lane: How codes are drawn, `eager`, `jacobi` or `auto`; all draw the same codes, see `find_lane`.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
-            ValueError: see `make_requests`; also a number of frames that the model cannot make.
+            ValueError: see `make_requests`; also a number of frames that the model cannot make, or an unknown lane.
         """
         requests = make_requests(prompts, **asked)
         latents = [self._latent_frames(request.num_frames) for request in requests]
-        return self._sample_batches(requests, latents, sampling or self.model.sampling, progress)
+        lane = find_lane(lane, self.model.network)
+        return self._sample_batches(requests, latents, sampling or self.model.sampling, lane, progress)
 
-    def stream(self, prompts: Prompts, *, sampling: SamplingConfig | None = None, **asked: Any) -> Iterator[list[Clip]]:
+    def stream(
+        self, prompts: Prompts, *, sampling: SamplingConfig | None = None, lane: str = "auto", **asked: Any
+    ) -> Iterator[list[Clip]]:
         """Sample all clips in one batch, and yield their frames as they are decoded; for the arguments see `samples`.
 
         Yields:
@@ -130,7 +135,7 @@ class Pipeline:
         latents = {self._latent_frames(request.num_frames) for request in requests}
         if len(latents) > 1:
             raise ValueError("clips of different lengths are asked for: stream those of one length together")
-        return self._stream(requests, latents.pop(), sampling or self.model.sampling)
+        return self._decoded(self._frames(requests, latents.pop(), sampling or self.model.sampling, lane))
 
     def describe(self) -> dict[str, Any]:
         """What a sample's record should say of the model and the machine; JSON types only."""
@@ -152,7 +157,12 @@ class Pipeline:
         return digest.hexdigest()
 
     def _sample_batches(
-        self, requests: list[Request], latents: list[int], sampling: SamplingConfig, progress: OnProgress | None
+        self,
+        requests: list[Request],
+        latents: list[int],
+        sampling: SamplingConfig,
+        lane: str,
+        progress: OnProgress | None,
     ) -> Iterator[Sample]:
         frame_tokens = self.model.task.raster.frame_tokens
         done, total = 0, sum(latents) * frame_tokens
@@ -162,7 +172,8 @@ class Pipeline:
                 batch = alike[start : start + self.batch_size]
                 began = time.perf_counter()
                 pieces: list[list[Clip]] = []
-                for piece in self._stream(batch, latent_frames, sampling):
+                frames = self._frames(batch, latent_frames, sampling, lane)
+                for piece in self._decoded(frames):
                     pieces.append(piece)
                     done += len(batch) * frame_tokens
                     if progress is not None:
@@ -175,16 +186,23 @@ class Pipeline:
                         sampling=sampling,
                         batch_seconds=seconds,
                         samples_in_batch=len(batch),
+                        lane=lane,
+                        passes=frames.lane.passes,
+                        codes=latent_frames * frame_tokens,
                     )
 
-    def _stream(
-        self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig
-    ) -> Iterator[list[Clip]]:
+    def _frames(
+        self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig, lane: str
+    ) -> FrameSampler:
         model = self.model
-        decoder, device = model.tokenizer.stream(), model.tokenizer.device
         examples = [Example(self._ids(request.text)) for request in requests]
         seeds = [request.seed for request in requests]
-        for codes_BHW in sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames):
+        return sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames, lane=lane)
+
+    def _decoded(self, frames: FrameSampler) -> Iterator[list[Clip]]:
+        model = self.model
+        decoder, device = model.tokenizer.stream(), model.tokenizer.device
+        for codes_BHW in frames:
             video_BCTHW = decoder.decode(codes_BHW[:, None].to(device))
             yield [Clip.from_video(video_CTHW, model.fps) for video_CTHW in video_BCTHW]
 

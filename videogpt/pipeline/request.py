@@ -46,6 +46,12 @@ class Sample:
     batch_seconds: float
     """Wall time of the batch that the sample was made in, from prompts to frames."""
     samples_in_batch: int
+    lane: str = "eager"
+    """Which way the codes were drawn; see `videogpt.sampling.sampler`."""
+    passes: int = 0
+    """Forward passes of the network for the whole batch."""
+    codes: int = 0
+    """Codes of the clip."""
 
 
 def make_requests(

@@ -1,7 +1,7 @@
 """Logits and noise -> tokens. Noise belongs to a seed and a place, whatever is drawn before, beside or again.
 
     draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8, device=device)
-    codes_B = draw(logits_RV, place=0)
+    codes_BM = draw(logits_RMV, [[0], [0]])              # of one place of each sample
 
 The argmax of logits plus Gumbel noise is a draw from their softmax. As the noise of a place is fixed, lanes that
 compute the same logits in another order draw the same tokens. Noise is made on the CPU, whatever the device.
@@ -15,7 +15,8 @@ from torch import Tensor
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.filters import filter_logits
 
-# B samples, R rows of the network's batch (2B under guidance, those with prompts first), V ids, L places of a line
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of each sample,
+# V ids, L places of a line
 
 SEED_LIMIT = 2**32
 """Seeds are below this: the CPU's generator looks at no more than 32 bits of them."""
@@ -50,6 +51,10 @@ class PlaceNoise:
         assert noise_LBV is not None, f"place {place} was done"
         return noise_LBV[column]
 
+    def of(self, places_BM: Sequence[Sequence[int]]) -> Tensor:
+        """Noise (B, M, V) of places of each sample, which need not be those of the others."""
+        return torch.stack([torch.stack([self.at(place)[b] for place in row]) for b, row in enumerate(places_BM)])
+
     def done(self, place: int) -> None:
         """The place will not be asked for again: a line all of whose places are done is forgotten."""
         line = place // self._shape[0]
@@ -69,11 +74,11 @@ class Draw:
         """Whether logits come twice: with what is given, then without its text."""
         self.noise = PlaceNoise(seeds, codebook_size, line, device) if config.temperature > 0.0 else None
 
-    def __call__(self, logits_RV: Tensor, place: int) -> Tensor:
-        """Tokens (B,) of one place: draws, or the likeliest at temperature 0."""
-        logits_BV = logits_RV
+    def __call__(self, logits_RMV: Tensor, places_BM: Sequence[Sequence[int]]) -> Tensor:
+        """Tokens (B, M), those of `places_BM`: draws, or the likeliest at temperature 0."""
+        logits_BMV = logits_RMV
         if self.guided:
-            prompted_BV, free_BV = logits_RV.chunk(2)
-            logits_BV = torch.lerp(free_BV, prompted_BV, self.config.guidance_scale)
-        logits_BV = filter_logits(logits_BV, self.config)
-        return (logits_BV if self.noise is None else logits_BV + self.noise.at(place)).argmax(dim=-1)
+            prompted_BMV, free_BMV = logits_RMV.chunk(2)
+            logits_BMV = torch.lerp(free_BMV, prompted_BMV, self.config.guidance_scale)
+        logits_BMV = filter_logits(logits_BMV.flatten(0, 1), self.config).view(logits_BMV.shape)
+        return (logits_BMV if self.noise is None else logits_BMV + self.noise.of(places_BM)).argmax(dim=-1)

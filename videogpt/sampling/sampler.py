@@ -1,7 +1,9 @@
 """Draws videos from the language model, a batch at a time, and hands them on frame by frame.
 
-    for codes_BHW in sample_frames(network, task, config, [Example(ids_of_a_prompt)], seeds=[0], latent_frames=5):
+    frames = sample_frames(network, task, config, [Example(ids_of_a_prompt)], seeds=[0], latent_frames=5)
+    for codes_BHW in frames:
         ...                                        # the next frame is drawn when it is asked for
+    frames.lane.passes                             # how often the network was run
 
 The task says what is given and in which order the rest is drawn, a lane (`lanes/`) advances, `draw` turns logits into
 codes. Only codes can be drawn, and exactly as many as the frames hold.
@@ -17,11 +19,37 @@ from videogpt.model.network import VideoGPT
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import Draw
 from videogpt.sampling.lanes.eager import EagerLane
+from videogpt.sampling.lanes.jacobi import JacobiLane
 
 # B samples, H/W latent grid
 
+LANES = {"eager": EagerLane, "jacobi": JacobiLane}
+"""Ways to advance, all of which draw the same codes for a seed."""
 
-@torch.inference_mode()
+
+class FrameSampler(Iterator[Tensor]):
+    """The latent frames of a batch of videos, (B, H, W) int64 on the model's device, each drawn when asked for."""
+
+    def __init__(self, lane: EagerLane, latent_frames: int) -> None:
+        self.lane = lane
+        self._frames = self._draw(latent_frames)
+
+    def __next__(self) -> Tensor:
+        return next(self._frames)
+
+    @torch.inference_mode()
+    def _draw(self, latent_frames: int) -> Iterator[Tensor]:
+        lane, raster = self.lane, self.lane.task.raster
+        drawn_as = {place: number for number, place in enumerate(lane.prompt.places)}
+        lane.start()
+        for frame in range(latent_frames):
+            places = range(frame * raster.frame_tokens, (frame + 1) * raster.frame_tokens)
+            numbers = [drawn_as[place] for place in places]
+            while lane.drawn <= max(numbers):
+                lane.step()
+            yield raster.frames(lane.tokens(numbers))[:, 0]
+
+
 def sample_frames(
     network: VideoGPT,
     task: Task,
@@ -29,26 +57,33 @@ def sample_frames(
     examples: Sequence[Example],
     seeds: Sequence[int],
     latent_frames: int,
-) -> Iterator[Tensor]:
+    *,
+    lane: str = "auto",
+) -> FrameSampler:
     """Draw one video for each example, which does not depend on the others of its batch.
 
     Args:
         examples: What is given.
         seeds: One for each example, 0 to 2**32 - 1.
         latent_frames: 1 to the layout's number; a shorter video is the beginning of a longer one.
+        lane: A name in `LANES`, or "auto", see `find_lane`.
 
-    Yields:
-        Codes (B, H, W) of the next latent frame of every video, int64, on the model's device.
+    Raises:
+        ValueError: there is no such lane.
     """
-    layout, raster = task.config, task.raster
+    layout = task.config
     assert len(examples) == len(seeds) and 1 <= latent_frames <= layout.latent_frames
     draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, network.embedding.weight.device)
-    lane = EagerLane(network, task, examples, latent_frames, draw)
-    drawn_as = {place: number for number, place in enumerate(lane.prompt.places)}
-    lane.start()
-    for frame in range(latent_frames):
-        places = range(frame * raster.frame_tokens, (frame + 1) * raster.frame_tokens)
-        numbers = [drawn_as[place] for place in places]
-        while lane.drawn <= max(numbers):
-            lane.step()
-        yield raster.frames(lane.tokens(numbers))[:, 0]
+    kind = LANES[find_lane(lane, network)]
+    return FrameSampler(kind(network, task, examples, latent_frames, draw), latent_frames)
+
+
+def find_lane(name: str, network: VideoGPT) -> str:
+    """The name of a lane; "auto" is the fastest that draws the codes of the eager one in the network's precision.
+
+    In less than float32 rounding alone makes the codes of windows others, so that a seed would mean something else.
+    """
+    if name != "auto" and name not in LANES:
+        raise ValueError(f"lane is {name!r}; choose auto, {', '.join(LANES)}")
+    exact = network.embedding.weight.dtype.itemsize >= torch.float32.itemsize
+    return name if name != "auto" else "jacobi" if exact else "eager"

@@ -42,10 +42,10 @@ def test_a_line_is_forgotten_once_all_its_places_are_done() -> None:
 def test_without_temperature_the_likeliest_is_drawn_and_no_noise_is_made() -> None:
     draw = Draw(SamplingConfig(temperature=0.0), [0, 1], codebook_size=7, line=3, device=CPU)
     logits_BV = torch.randn(2, 7)
-    assert draw.noise is None and torch.equal(draw(logits_BV, 0), logits_BV.argmax(dim=-1))
+    assert draw.noise is None and torch.equal(draw(logits_BV[:, None], [[0], [0]])[:, 0], logits_BV.argmax(dim=-1))
 
 
 def test_guidance_goes_on_from_the_free_logits_through_the_prompted_ones() -> None:
     draw = Draw(SamplingConfig(temperature=0.0, guidance_scale=2.0), [0], codebook_size=3, line=1, device=CPU)
     prompted, free = torch.tensor([1.0, 1.5, 0.0]), torch.tensor([0.0, 1.4, 0.0])
-    assert draw(torch.stack([prompted, free]), 0).tolist() == [0]
+    assert draw(torch.stack([prompted, free])[:, None], [[0]]).tolist() == [[0]]

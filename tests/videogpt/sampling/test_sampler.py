@@ -110,7 +110,7 @@ def test_a_shorter_video_is_the_beginning_of_a_longer_one(tiny_model: SavedModel
 
 
 def test_frames_come_as_they_are_drawn(tiny_model: SavedModel) -> None:
-    frames = sample_frames(tiny_model.network, tiny_model.task, SamplingConfig(), [Example([])], [0], 3)
+    frames = sample_frames(tiny_model.network, tiny_model.task, SamplingConfig(), [Example([])], [0], 3, lane="eager")
     with forward_passes(tiny_model) as batches:
         for steps in (6, 12, 18):
             next(frames)

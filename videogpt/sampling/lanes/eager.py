@@ -17,7 +17,8 @@ from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
 from videogpt.sampling.lanes.lane import Lane
 
-# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids,
+# D width
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class EagerLane(Lane):
         self.network, self.task, self.draw = network, task, draw
         self.device = network.embedding.weight.device
         rows = [*examples, *(example.without_text() for example in examples if draw.guided)]
-        self.rows = len(rows)
+        self.rows, self.copies = len(rows), len(rows) // len(examples)
         first_of = list(range(self.rows))
         if shares_prompts(self.device):
             given = [(row.text, None if row.codes_THW is None else row.codes_THW.tolist()) for row in rows]
@@ -43,6 +44,7 @@ class EagerLane(Lane):
         self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
         self._tokens_MB: list[Tensor] = []
         self._logits_RV: Tensor | None = None
+        self.passes = 0
 
     @property
     def drawn(self) -> int:
@@ -60,15 +62,15 @@ class EagerLane(Lane):
             device=self.device,
         )
         logger.info("the cache of %d sequences takes %.1f MiB", self.rows, self.cache.memory_bytes / 2**20)
-        self._logits_RV = self._read(given)
+        self._logits_RV = self._read(given, last=1)[:, 0]
         if self._prompt_of is not None:
             self.cache.fork(self._prompt_of)
             self._logits_RV = self._logits_RV[self._prompt_of]
 
     def step(self) -> None:
-        logits_RV = self._read(self._last_token()) if self._logits_RV is None else self._logits_RV
+        logits_RV = self._read(self._last_token())[:, 0] if self._logits_RV is None else self._logits_RV
         place = self.prompt.places[self.drawn]
-        self._tokens_MB.append(self.draw(logits_RV, place))
+        self._tokens_MB.append(self.draw(logits_RV[:, None], [[place]] * (self.rows // self.copies))[:, 0])
         self._logits_RV = None
         if self.draw.noise is not None:
             self.draw.noise.done(place)
@@ -79,17 +81,18 @@ class EagerLane(Lane):
     def _last_token(self) -> TokenSequence:
         """The token drawn last, in every row of the network's batch: with and without prompt it is the same."""
         tokens_B = self._tokens_MB[-1]
-        tokens_R1 = repeat(tokens_B, "b -> (copies b) 1", copies=self.rows // len(tokens_B))
+        tokens_R1 = repeat(tokens_B, "b -> (copies b) 1", copies=self.copies)
         return TokenSequence(
             ids_BN=self.task.vocabulary.ids[self.prompt.modality].start + tokens_R1,
             positions_BN3=self._positions_1M3[:, self.drawn - 1 : self.drawn],
             visibility=self._visibility,
         )
 
-    def _read(self, sequence: TokenSequence) -> Tensor:
-        """Float32 logits (R, V) of what follows the last row."""
+    def _read(self, sequence: TokenSequence, last: int = 0) -> Tensor:
+        """Float32 logits (R, M, V) of what follows each row, or each of the last few."""
+        self.passes += 1
         hidden_RMD = self.network.hidden(sequence, self.cache)
-        return self.network.logits(hidden_RMD[:, -1], self.task.vocabulary.ids[self.prompt.modality]).float()
+        return self.network.logits(hidden_RMD[:, -last:], self.task.vocabulary.ids[self.prompt.modality]).float()
 
 
 def shares_prompts(device: torch.device) -> bool:

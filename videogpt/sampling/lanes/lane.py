@@ -4,7 +4,8 @@
     while lane.drawn < len(lane.prompt.places):
         lane.step()
 
-An exact lane draws, for a seed, the tokens of the eager one: its contract, which a test holds it to.
+An exact lane draws, for a seed, the tokens of the eager one: its contract, which a test holds it to. `passes` counts
+how often the network was run.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ class Lane(Protocol):
 
     prompt: Prompt
     """What is given and what is to be drawn."""
+
+    passes: int
+    """Forward passes of the network so far, that over what is given among them."""
 
     @property
     def drawn(self) -> int:

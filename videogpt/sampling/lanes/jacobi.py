@@ -1,0 +1,125 @@
+"""The Jacobi lane: a window of places in one pass, and the codes of the eager lane for a seed.
+
+As the noise of a place is fixed, a draw is a function of the codes before it. The lane guesses the codes of a window,
+draws all its places in one pass, and keeps those up to and with the first whose guess was wrong: one at least. What
+was drawn behind it is the next guess. This is a fixed point iteration (Wiggers and Hoogeboom, "Predictive Sampling
+with Forecasting Autoregressive Models", 2020, arXiv 2002.09928); whoever guesses, the codes are the same.
+
+Exact where arithmetic is: rows of a window and single rows round differently, which in float32 turns about one code in
+a million, in bfloat16 far more. Every sample keeps its own number of codes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from videogpt.layouts.sequence import TokenSequence
+from videogpt.layouts.task import Example, Task
+from videogpt.model.network import VideoGPT
+from videogpt.sampling.draw import Draw
+from videogpt.sampling.lanes.eager import EagerLane
+
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of a window
+
+WIDEST = 16
+"""Places of a window at most, where none is asked for. On a CPU a wider one costs more than it brings."""
+RETRY = 16
+"""Windows of one place after which a wider one is tried again."""
+
+
+class JacobiLane(EagerLane):
+    """Draws one token or more of every sample at each step."""
+
+    def __init__(
+        self,
+        network: VideoGPT,
+        task: Task,
+        examples: Sequence[Example],
+        latent_frames: int,
+        draw: Draw,
+        window: int | None = None,
+    ) -> None:
+        """`window` is the number of places of a pass; None: as many as pay, by how many of the last ones were kept."""
+        super().__init__(network, task, examples, latent_frames, draw)
+        if window is not None and window < 1:
+            raise ValueError(f"window is {window}; it must be 1 or more, for example 16")
+        self._window, self._kept, self._narrow = window, WIDEST / 4, 0
+        self._tokens: list[list[int]] = [[] for _ in examples]
+        """Of each sample: those that it has, then guesses."""
+        self._known = [0] * len(examples)
+
+    @property
+    def drawn(self) -> int:
+        return min(self._known)
+
+    def tokens(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor([[own[number] for number in numbers] for own in self._tokens], device=self.device)
+
+    def step(self) -> None:
+        before = self.drawn
+        if self._logits_RV is not None:
+            places_BM = [[self.prompt.places[0]]] * len(self._tokens)
+            self._tokens = self.draw(self._logits_RV[:, None], places_BM).tolist()
+            self._known = [1] * len(self._tokens)
+            self._logits_RV = None
+        else:
+            self._advance()
+        if self.draw.noise is not None:
+            for place in self.prompt.places[before : self.drawn]:
+                self.draw.noise.done(place)
+
+    def _advance(self) -> None:
+        total = len(self.prompt.places)
+        rows = min(self._window or self._paying(), total - self.drawn)
+        # A sample near its end reads some of its codes again, as all windows are of one width.
+        starts_B = [min(known - 1, total - 1 - rows) for known in self._known]
+        for tokens, start in zip(self._tokens, starts_B, strict=True):
+            tokens.extend(self._guess(tokens, number) for number in range(len(tokens), start + rows))
+        logits_RMV = self._read(self._rows(starts_B, rows))
+        places_BM = [[self.prompt.places[number + 1] for number in range(start, start + rows)] for start in starts_B]
+        drawn_BM, unfinished = self.draw(logits_RMV, places_BM).tolist(), [k for k in self._known if k < total]
+        before = sum(self._known)
+        for sample, (start, drawn) in enumerate(zip(starts_B, drawn_BM, strict=True)):
+            self._keep(sample, start + 1, drawn)
+        self._kept = (self._kept + (sum(self._known) - before) / len(unfinished)) / 2
+
+    def _keep(self, sample: int, first: int, drawn: list[int]) -> None:
+        """Take what was drawn for the tokens from number `first` on, up to the first that was guessed wrongly."""
+        tokens, known, end = self._tokens[sample], self._known[sample], first + len(drawn)
+        right = True
+        while right and known < end:
+            right = known < len(tokens) and tokens[known] == drawn[known - first]
+            known += 1
+        tokens[self._known[sample] :] = drawn[self._known[sample] - first :]
+        self._known[sample] = known
+
+    def _guess(self, tokens: list[int], number: int) -> int:
+        """The code at the same place of the latent frame before, or the last one."""
+        earlier = self.prompt.places[number] - self.task.raster.frame_tokens
+        known = earlier >= 0 and self.prompt.places[number - self.task.raster.frame_tokens] == earlier
+        return tokens[number - self.task.raster.frame_tokens] if known else tokens[-1]
+
+    def _rows(self, starts_B: list[int], rows: int) -> TokenSequence:
+        """The tokens from `starts_B` on, in every row of the network's batch; the cache forgets what it had of them."""
+        too_many_B = [
+            held - self.cache.prompt_rows - start
+            for held, start in zip(self.cache.lengths, starts_B * self.copies, strict=True)
+        ]
+        if any(too_many_B):
+            self.cache.rewind(too_many_B)
+        ids_BM = [tokens[start : start + rows] for tokens, start in zip(self._tokens, starts_B, strict=True)]
+        ids_RM = torch.tensor(ids_BM * self.copies, device=self.device)
+        starts_R = torch.tensor(starts_B * self.copies, device=self.device)
+        numbers_RM = starts_R[:, None] + torch.arange(rows, device=self.device)
+        return TokenSequence(
+            ids_BN=self.task.vocabulary.ids[self.prompt.modality].start + ids_RM,
+            positions_BN3=self._positions_1M3[0, numbers_RM],
+            visibility=self._visibility,
+        )
+
+    def _paying(self) -> int:
+        """Twice the places that the last windows brought; where they brought one each, a wider try now and then."""
+        width = min(round(2 * self._kept), WIDEST) if self._kept > 1.25 else 1
+        self._narrow = self._narrow + 1 if width == 1 else 0
+        return 4 if self._narrow % RETRY == RETRY - 1 else width
