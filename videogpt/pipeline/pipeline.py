@@ -116,7 +116,7 @@ class Pipeline:
         """
         requests = make_requests(prompts, **asked)
         latents = [self._latent_frames(request.num_frames) for request in requests]
-        lane = find_lane(lane, self.model.network)
+        find_lane(lane, self.model.network)  # refuses an unknown one before anything is drawn
         return self._sample_batches(requests, latents, sampling or self.model.sampling, lane, progress)
 
     def stream(
@@ -186,7 +186,7 @@ class Pipeline:
                         sampling=sampling,
                         batch_seconds=seconds,
                         samples_in_batch=len(batch),
-                        lane=lane,
+                        lane=frames.lane.name,
                         passes=frames.lane.passes,
                         codes=latent_frames * frame_tokens,
                     )

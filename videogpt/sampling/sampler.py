@@ -25,6 +25,8 @@ from videogpt.sampling.lanes.jacobi import JacobiLane
 
 LANES = {"eager": EagerLane, "jacobi": JacobiLane}
 """Ways to advance, all of which draw the same codes for a seed."""
+MOST_IN_WINDOWS = 2
+"""Samples of a batch up to which the Jacobi lane is the faster one."""
 
 
 class FrameSampler(Iterator[Tensor]):
@@ -74,16 +76,17 @@ def sample_frames(
     layout = task.config
     assert len(examples) == len(seeds) and 1 <= latent_frames <= layout.latent_frames
     draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, network.embedding.weight.device)
-    kind = LANES[find_lane(lane, network)]
+    kind = LANES[find_lane(lane, network, len(examples))]
     return FrameSampler(kind(network, task, examples, latent_frames, draw), latent_frames)
 
 
-def find_lane(name: str, network: VideoGPT) -> str:
+def find_lane(name: str, network: VideoGPT, batch: int = 1) -> str:
     """The name of a lane; "auto" is the fastest that draws the codes of the eager one in the network's precision.
 
     In less than float32 rounding alone makes the codes of windows others, so that a seed would mean something else.
+    In large batches the samples' windows cost more than they bring.
     """
     if name != "auto" and name not in LANES:
         raise ValueError(f"lane is {name!r}; choose auto, {', '.join(LANES)}")
     exact = network.embedding.weight.dtype.itemsize >= torch.float32.itemsize
-    return name if name != "auto" else "jacobi" if exact else "eager"
+    return name if name != "auto" else "jacobi" if exact and batch <= MOST_IN_WINDOWS else "eager"

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 class EagerLane(Lane):
     """Draws one token of every sample at each step."""
 
+    name = "eager"
+
     def __init__(
         self, network: VideoGPT, task: Task, examples: Sequence[Example], latent_frames: int, draw: Draw
     ) -> None:

@@ -31,6 +31,8 @@ RETRY = 16
 class JacobiLane(EagerLane):
     """Draws one token or more of every sample at each step."""
 
+    name = "jacobi"
+
     def __init__(
         self,
         network: VideoGPT,
@@ -119,7 +121,7 @@ class JacobiLane(EagerLane):
         )
 
     def _paying(self) -> int:
-        """Twice the places that the last windows brought; where they brought one each, a wider try now and then."""
-        width = min(round(2 * self._kept), WIDEST) if self._kept > 1.25 else 1
+        """The widest where windows bring several places; where they bring one each, a wider try now and then."""
+        width = WIDEST if self._kept > 2 else 4 if self._kept > 1.25 else 1
         self._narrow = self._narrow + 1 if width == 1 else 0
         return 4 if self._narrow % RETRY == RETRY - 1 else width

@@ -19,6 +19,8 @@ from videogpt.layouts.task import Prompt
 class Lane(Protocol):
     """A batch of samples on its way."""
 
+    name: str
+    """As `--lane` takes it."""
     prompt: Prompt
     """What is given and what is to be drawn."""
 

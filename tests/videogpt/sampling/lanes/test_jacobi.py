@@ -75,7 +75,8 @@ def test_a_lane_that_keeps_wrong_guesses_is_told(tiny_model, monkeypatch) -> Non
 
 def test_lanes_by_name(tiny_model) -> None:
     network = tiny_model.network
-    assert find_lane("auto", network) == "jacobi" and find_lane("eager", network) == "eager"
+    assert find_lane("auto", network) == "jacobi" and find_lane("auto", network, batch=16) == "eager"
+    assert find_lane("eager", network) == "eager"
     with pytest.raises(ValueError, match="lane is 'fast'; choose auto, eager, jacobi"):
         sample_frames(network, tiny_model.task, SamplingConfig(), [Example([])], [0], 1, lane="fast")
     with pytest.raises(ValueError, match="window is 0"):
