@@ -47,7 +47,7 @@ def test_a_prompt_that_is_cut_is_told_in_one_line(model_folder, tmp_path, videog
 
 
 def test_an_interrupted_sampling_leaves_no_empty_folder(model_folder, tmp_path, monkeypatch, videogpt):
-    monkeypatch.setattr(Pipeline, "_stream", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(Pipeline, "_frames", Mock(side_effect=KeyboardInterrupt))
     videogpt("sample", "a", "--model", model_folder, "--output", tmp_path / "deep" / "out", code=130)
     assert list(tmp_path.iterdir()) == []
 
