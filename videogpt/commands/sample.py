@@ -64,6 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         for sample in samples:
-            progress.advance(0, passes=f"{sample.passes} for {sample.codes} codes")
+            progress.advance(0, passes=f"{sample.passes} for {sample.codes} codes a clip")
             progress.say(str(writer.write(sample)), file=sys.stdout)
     print(writer.write_contact_sheet())

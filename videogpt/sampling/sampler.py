@@ -25,7 +25,7 @@ from videogpt.sampling.lanes.jacobi import JacobiLane
 
 LANES = {"eager": EagerLane, "jacobi": JacobiLane}
 """Ways to advance, all of which draw the same codes for a seed."""
-MOST_IN_WINDOWS = 2
+MOST_IN_WINDOWS = 4
 """Samples of a batch up to which the Jacobi lane is the faster one."""
 
 
@@ -61,6 +61,7 @@ def sample_frames(
     latent_frames: int,
     *,
     lane: str = "auto",
+    window: int | None = None,
 ) -> FrameSampler:
     """Draw one video for each example, which does not depend on the others of its batch.
 
@@ -69,15 +70,19 @@ def sample_frames(
         seeds: One for each example, 0 to 2**32 - 1.
         latent_frames: 1 to the layout's number; a shorter video is the beginning of a longer one.
         lane: A name in `LANES`, or "auto", see `find_lane`.
+        window: Places of a pass of the Jacobi lane; None: as many as pay.
 
     Raises:
-        ValueError: there is no such lane.
+        ValueError: there is no such lane, or it has no window.
     """
     layout = task.config
     assert len(examples) == len(seeds) and 1 <= latent_frames <= layout.latent_frames
     draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, network.embedding.weight.device)
     kind = LANES[find_lane(lane, network, len(examples))]
-    return FrameSampler(kind(network, task, examples, latent_frames, draw), latent_frames)
+    if window is not None and kind is not JacobiLane:
+        raise ValueError(f"window is {window}, but lane {kind.name} has none: choose lane jacobi, or leave window out")
+    options = {} if window is None else {"window": window}
+    return FrameSampler(kind(network, task, examples, latent_frames, draw, **options), latent_frames)
 
 
 def find_lane(name: str, network: VideoGPT, batch: int = 1) -> str:

@@ -5,8 +5,9 @@ draws all its places in one pass, and keeps those up to and with the first whose
 was drawn behind it is the next guess. This is a fixed point iteration (Wiggers and Hoogeboom, "Predictive Sampling
 with Forecasting Autoregressive Models", 2020, arXiv 2002.09928); whoever guesses, the codes are the same.
 
-Exact where arithmetic is: rows of a window and single rows round differently, which in float32 turns about one code in
-a million, in bfloat16 far more. Every sample keeps its own number of codes.
+Exact where arithmetic is: rows of a window and single rows round differently. In float32 that may turn a code where two
+are next to equal, in bfloat16 far more; `benchmarks/lanes.py` counts the clips that differ.
+Every sample keeps its own number of codes.
 """
 
 from collections.abc import Sequence
@@ -84,7 +85,7 @@ class JacobiLane(EagerLane):
         before = sum(self._known)
         for sample, (start, drawn) in enumerate(zip(starts_B, drawn_BM, strict=True)):
             self._keep(sample, start + 1, drawn)
-        self._kept = (self._kept + (sum(self._known) - before) / len(unfinished)) / 2
+        self._kept += ((sum(self._known) - before) / len(unfinished) - self._kept) / 4
 
     def _keep(self, sample: int, first: int, drawn: list[int]) -> None:
         """Take what was drawn for the tokens from number `first` on, up to the first that was guessed wrongly."""
