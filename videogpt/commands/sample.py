@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
     add("--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest")
     add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
-    about = "how codes are drawn; all give the same for a seed (auto: the fastest that is exact here)"
+    about = "how codes are drawn; in float32 all draw the same (auto: the fastest that does here)"
     add("--lane", choices=("auto", "eager", "jacobi"), default="auto", help=about)
     add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")

@@ -108,7 +108,7 @@ class Pipeline:
             prompts: One or more, strings or requests.
             sampling: How to draw; the model's own settings if None.
             progress: Called once a latent frame with the number of codes drawn so far and the number in all.
-            lane: How codes are drawn, `eager`, `jacobi` or `auto`; all draw the same codes, see `find_lane`.
+            lane: How codes are drawn, `eager`, `jacobi` or `auto`; in float32 all draw the same, see `find_lane`.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:

@@ -64,7 +64,7 @@ class EagerLane(Lane):
             device=self.device,
         )
         logger.info("the cache of %d sequences takes %.1f MiB", self.rows, self.cache.memory_bytes / 2**20)
-        self._logits_RV = self._read(given, last=1)[:, 0]
+        self._logits_RV = self._read(given, slice(-1, None))[:, 0]
         if self._prompt_of is not None:
             self.cache.fork(self._prompt_of)
             self._logits_RV = self._logits_RV[self._prompt_of]
@@ -90,11 +90,11 @@ class EagerLane(Lane):
             visibility=self._visibility,
         )
 
-    def _read(self, sequence: TokenSequence, last: int = 0) -> Tensor:
-        """Float32 logits (R, M, V) of what follows each row, or each of the last few."""
+    def _read(self, sequence: TokenSequence, rows: slice = slice(None)) -> Tensor:
+        """Float32 logits (R, M, V) of what follows each row, or some of them."""
         self.passes += 1
         hidden_RMD = self.network.hidden(sequence, self.cache)
-        return self.network.logits(hidden_RMD[:, -last:], self.task.vocabulary.ids[self.prompt.modality]).float()
+        return self.network.logits(hidden_RMD[:, rows], self.task.vocabulary.ids[self.prompt.modality]).float()
 
 
 def shares_prompts(device: torch.device) -> bool:
