@@ -26,7 +26,7 @@ from videogpt.sampling.lanes.jacobi import JacobiLane
 LANES = {"eager": EagerLane, "jacobi": JacobiLane}
 """Ways to advance, all of which draw the same codes for a seed."""
 MOST_IN_WINDOWS = 4
-"""Samples of a batch up to which the Jacobi lane is the faster one."""
+"""Samples of a batch up to which the Jacobi lane is the faster one (docs/log.md, 2026-11-29)."""
 
 
 class FrameSampler(Iterator[Tensor]):
