@@ -7,6 +7,7 @@ publish(report, args.output)
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import time
@@ -64,8 +65,16 @@ def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
         raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
+def peak_megabytes() -> float:
+    """Largest resident set of this process until now."""
+    status = Path("/proc/self/status")  # Linux counts what a parent held before it started us, elsewhere
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
 @contextmanager
-def leave_out(what: str, error: type[Exception] = RuntimeError) -> Iterator[None]:
+def leave_out(what: str, error: type[Exception] | tuple[type[Exception], ...] = RuntimeError) -> Iterator[None]:
     """Pass over what this machine cannot run, and say so on stderr."""
     try:
         yield
