@@ -1,7 +1,7 @@
 """Models of several sizes that draw alike: the shipped one, grown into larger shapes.
 
     saved = model_of("10M")                       # the shipped model's function in 10 million weights
-    saved = model_of("10M", random=True)
+    saved = model_of("10M-random")                # random weights
 
 Weights at random draw nearly any code after any other, and no draft of a clip comes true. So the larger models are the
 shipped one: `grown` puts its weights into a larger shape whose further channels, heads and layers add nothing. The work
@@ -34,15 +34,15 @@ SIZES = {
     "350M": VideoGPTConfig(width=1024, depth=24, heads=16, kv_heads=4, mlp_ratio=4.0),
     "1B": VideoGPTConfig(width=2048, depth=20, heads=32, kv_heads=8),
 }
-"""Shapes beside that of the shipped model, which is called 3M."""
-SHIPPED = "3M"
+"""Shapes beside that of the shipped model, which is called 3M, and random weights in one of them."""
+SHIPPED, RANDOM = "3M", "10M-random"
 
 
-def model_of(size: str, random: bool = False) -> SavedModel:
-    """The shipped model in a shape of this name, or with random weights, where and in the type that users have it."""
+def model_of(size: str) -> SavedModel:
+    """The shipped model in a shape of this name, or random weights, where and in the type that users have it."""
     saved, device = load_model("shapes"), find_device("auto")
     saved.tokenizer.to(device)
-    network = saved.network if size == SHIPPED and not random else _larger(saved, size, random)
+    network = saved.network if size == SHIPPED else _larger(saved, size)
     network.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     return dataclasses.replace(saved, network=network)
 
@@ -56,14 +56,14 @@ def shape_of(size: str) -> SavedModel:
 
 
 def _config(saved: SavedModel, size: str) -> VideoGPTConfig:
-    config = saved.network.config if size == SHIPPED else SIZES[size]
+    config = saved.network.config if size == SHIPPED else SIZES[size.partition("-")[0]]
     return dataclasses.replace(config, vocab_size=saved.task.vocabulary.size)
 
 
-def _larger(saved: SavedModel, size: str, random: bool) -> VideoGPT:
+def _larger(saved: SavedModel, size: str) -> VideoGPT:
     config = _config(saved, size)
     torch.manual_seed(0)
-    if random:
+    if size == RANDOM:
         return VideoGPT(config).eval()
     found, ids = grown(saved.network, config), torch.arange(8)[None]
     positions_1N3 = torch.arange(8)[None, :, None].expand(-1, -1, 3)
