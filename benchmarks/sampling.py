@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from _grown_models import RANDOM, SHIPPED, SIZES, model_of, shape_of
-from _program import command, leave_out, medians, options, peak_megabytes, publish
+from _program import command, keep, leave_out, medians, options, peak_megabytes, publish
 from _sampling_scene import Job, Ours, Shot, bits_per_code, bytes_per_pass, jobs, read_bandwidth
 
 from videogpt.evaluation.report import Report
@@ -299,6 +299,7 @@ def main() -> None:
     protocol["shapes"] = {size: asdict(shape_of(size).network.config) for size in sizes}
     protocol |= {"model": arguments.model, "prompt": PROMPT, "quick": quick}
     report = Report.start(command(), protocol)
+    keep(report, arguments.output)
     report.versions |= versions("transformers", "gguf", "ik-llama-cpp-python")
     if "user" in parts:
         what_a_user_waits_for(report, arguments.model, rounds)
