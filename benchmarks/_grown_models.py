@@ -48,11 +48,11 @@ def model_of(size: str) -> SavedModel:
 
 
 def shape_of(size: str) -> SavedModel:
-    """A model of this name whose weights take no memory, for who asks for its sizes alone."""
+    """For who asks for the sizes of a model of this name alone: the weights are still the shipped one's."""
     saved = load_model("shapes")
     saved.tokenizer.to(find_device("auto"))
-    with torch.device("meta"):
-        return dataclasses.replace(saved, network=VideoGPT(_config(saved, size)))
+    saved.network.config = _config(saved, size)
+    return saved
 
 
 def _config(saved: SavedModel, size: str) -> VideoGPTConfig:

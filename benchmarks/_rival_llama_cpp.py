@@ -10,6 +10,7 @@ joined here. ImportError without the packages; RuntimeError for a result that ma
 """
 
 import ctypes
+import dataclasses
 import os
 import time
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ class Way(NamedTuple):
     threads: int
     repacked: bool
     """Matrices laid out anew for several rows at once."""
+    together: bool
+    """All clips in one batch; else one clip after the other."""
 
 
 def write_gguf(path: Path, config: VideoGPTConfig, codes: int, rows: int, kind: Kind) -> None:
@@ -111,26 +114,33 @@ class LlamaCpp:
             write_gguf(self._path, saved.network.config, self._codes, self._room, kind)
         self._model: int | None = None
         self._context: int | None = None
-        self.way = Way(torch.get_num_threads(), repacked=True)
+        self.way = Way(torch.get_num_threads(), repacked=True, together=True)
 
     def prepare(self, job: Job) -> None:
         """Choose the fastest way for such jobs, and load the model for it."""
-        times = {}
-        for way in map(Way._make, product(range(1, torch.get_num_threads() + 1), (False, True))):
+        times, alone = {}, _clips_of(job)[0]
+        middle = job.latent_frames * self._saved.task.raster.frame_tokens // 2
+        together = (True, False) if len(job.texts) > 1 else (True,)
+        for way in map(Way._make, product(range(1, torch.get_num_threads() + 1), (False, True), together)):
+            part = job if way.together else alone
             try:
-                self._load(way, self._sequences(job))
-                self._draw(job, 4, None)
-                began = time.perf_counter()
-                self._draw(job, TRIED_CODES, None)
-                times[way] = time.perf_counter() - began
+                self._load(way, self._sequences(part))
+                times[way] = self._draw(part, TRIED_CODES, None, middle) / len(part.texts)
             except RuntimeError:
                 continue
         if not times:
             raise RuntimeError("llama.cpp runs this shape in no way")
         self.way = min(times, key=lambda way: times[way])
-        self._load(self.way, self._sequences(job))
+        self._load(self.way, self._sequences(job if self.way.together else alone))
 
     def __call__(self, job: Job) -> Shot:
+        if self.way.together:
+            return self._shot(job)
+        *others, last = [self._shot(part) for part in _clips_of(job)]
+        before, passes = sum(shot.whole for shot in others), sum(shot.passes for shot in [*others, last])
+        return Shot(before + last.first_frame, before + last.whole, passes)
+
+    def _shot(self, job: Job) -> Shot:
         if self._context is None:
             self._load(self.way, self._sequences(job))
         sink, codes = FrameSink(self._saved), job.latent_frames * self._saved.task.raster.frame_tokens
@@ -166,19 +176,21 @@ class LlamaCpp:
         if not self._context:
             raise RuntimeError("llama.cpp cannot run the model")
 
-    def _draw(self, job: Job, codes: int, sink: FrameSink | None) -> None:
+    def _draw(self, job: Job, codes: int, sink: FrameSink | None, before: int = 0) -> float:
+        """Draw codes, behind so many others that stand for those drawn before; seconds for all but the first."""
         sampling, count = job.sampling, len(job.texts)
         rows = [prompt_rows(self._saved, text) for text in job.texts]
         if sampling.guidance_scale != 1.0:
             rows += [EMPTY_PROMPT] * count
+        rows = [[*own, *[3] * before] for own in rows]
         C.llama_kv_cache_clear(self._context)
         batch = C.llama_batch_init(max(sum(map(len, rows)), len(rows)), 0, 1)
         last, held_R = _fill(batch, rows, [0] * len(rows)), [len(own) for own in rows]
         candidates = np.empty(self._codes, CANDIDATE)
         array = C.llama_token_data_array(data=candidates.ctypes.data_as(ctypes.POINTER(C.llama_token_data)))
-        numbers = np.arange(self._codes, dtype=np.int32)
+        numbers, began = np.arange(self._codes, dtype=np.int32), time.perf_counter()
         try:
-            for _ in range(codes):
+            for number in range(codes):
                 if C.llama_decode(self._context, batch):
                     raise RuntimeError("llama.cpp cannot decode")
                 pointers = (C.llama_get_logits_ith(self._context, index) for index in last)
@@ -199,6 +211,9 @@ class LlamaCpp:
                     sink.put(torch.tensor(drawn))
                 last = _fill(batch, [[code] for code in drawn] * (len(rows) // count), held_R)
                 held_R = [held + 1 for held in held_R]
+                if number == 0:
+                    began = time.perf_counter()
+            return time.perf_counter() - began
         finally:
             C.llama_batch_free(batch)
 
@@ -211,6 +226,12 @@ class LlamaCpp:
         if sampling.top_p is not None:
             C.llama_sample_top_p(self._context, pointer, sampling.top_p, 1)
         return C.llama_sample_token(self._context, pointer)
+
+
+def _clips_of(job: Job) -> list[Job]:
+    """A job for each clip."""
+    pairs = zip(job.texts, job.seeds, strict=True)
+    return [dataclasses.replace(job, texts=[text], seeds=[seed]) for text, seed in pairs]
 
 
 def _fill(batch: Any, rows: list[list[int]], held: list[int]) -> list[int]:

@@ -64,7 +64,8 @@ PROTOCOL = {
     "transformers": "float32; the fastest of dynamic and static cache, of guidance in one pass or two, and of thread "
     "counts",
     "llama.cpp": "ik_llama.cpp from its wheel; a 16-bit cache, no flash attention, guidance as two sequences of a "
-    "batch; the fastest of matrices as stored or repacked, and of thread counts",
+    "batch; the fastest of one batch or one clip after the other, of matrices as stored or repacked, "
+    "and of thread counts",
     "memory": "the largest resident set of a process that makes one latent frame of guided clips; torch and the video "
     "tokenizer are loaded in all; on a GPU the most of its memory",
 }
@@ -116,7 +117,7 @@ class Plan(NamedTuple):
 
 PLANS = {
     ("3M", 1): Plan(5, 9),
-    ("3M", 16): Plan(5, 3),
+    ("3M", 16): Plan(5, 2),
     ("10M", 1): Plan(5, 5),
     ("10M", 16): Plan(5, 2),
     (RANDOM, 1): Plan(5, 3),
@@ -216,11 +217,12 @@ def clips(report: Report, size: str, batch: int, guided: bool, bandwidth: float,
         report.add(f"{name}: {ours}, one pass", milliseconds, "ms")
         floor = 1e3 * bytes_per_pass(saved, todo[0]) / bandwidth
         report.add(f"{name}: {ours}, share of the floor", 100 * floor / milliseconds, "%", lower_is_better=False)
-        for who, rival_first in firsts.items():
-            if who in RIVALS:
-                versus = {"rival": who, "rival_value": rival_first}
-                report.add(f"{name}: {ours}, time to first frame", firsts[ours], "s", **versus)
-        if not any(who in RIVALS for who in firsts):
+        # A rival that makes one clip after the other shows the first frame of the last one late, and none waits for it.
+        compared = [who for who in firsts if who != ours and batch == 1]
+        for who in compared:
+            versus = {"rival": who, "rival_value": firsts[who]}
+            report.add(f"{name}: {ours}, time to first frame", firsts[ours], "s", **versus)
+        if not compared:
             report.add(f"{name}: {ours}, time to first frame", firsts[ours], "s")
     report.add(f"{name}: bits per code of what is drawn", bits_per_code(saved, todo[0]), "bits")
 
