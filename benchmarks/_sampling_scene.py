@@ -1,7 +1,7 @@
 """What sampling is timed on: jobs, our sampler, the clock that all contestants share, and what a pass has to read.
 
     job = jobs(batch=1, sampling=saved.sampling, latent_frames=5, count=1)[0]
-    shot = Ours(saved)(job)                       # seconds to the first frame and to the last, and passes
+    shot = Ours(saved, "eager")(job)                       # seconds to the first frame and to the last, and passes
 
 The clock runs from the prompts to decoded frames, for rivals too: they hand their codes to a `FrameSink`, which decodes
 every latent frame as soon as it is whole.
@@ -88,24 +88,30 @@ class FrameSink:
 
 
 class Ours:
-    """This project's sampler, through the pipeline that users call."""
+    """One lane of this project's sampler, through the pipeline that users call."""
 
-    def __init__(self, saved: SavedModel) -> None:
-        self._pipeline = Pipeline(saved)
+    def __init__(self, saved: SavedModel, lane: str) -> None:
+        self._saved, self._lane = saved, lane
 
     def prepare(self, job: Job) -> None:
         """Warm up memory and threads."""
         self(dataclasses.replace(job, latent_frames=1))
 
     def __call__(self, job: Job) -> Shot:
-        saved, ends = self._pipeline.model, []
-        frames = saved.tokenizer.num_frames(job.latent_frames)
+        pipeline, frames = Pipeline(self._saved, batch_size=len(job.texts)), []
+        length = self._saved.tokenizer.num_frames(job.latent_frames)
         pairs = zip(job.texts, job.seeds, strict=True)
-        requests = [Request(text=text, seed=seed, num_frames=frames) for text, seed in pairs]
+        requests = [Request(text=text, seed=seed, num_frames=length) for text, seed in pairs]
         began = time.perf_counter()
-        for _ in self._pipeline.stream(requests, sampling=job.sampling):
-            ends.append(time.perf_counter() - began)
-        return Shot(ends[0], ends[-1], job.latent_frames * saved.task.raster.frame_tokens)
+        samples = list(
+            pipeline.samples(
+                requests,
+                sampling=job.sampling,
+                lane=self._lane,
+                progress=lambda *_: frames.append(time.perf_counter() - began),
+            )
+        )
+        return Shot(frames[0], frames[-1], samples[0].passes)
 
 
 def prompt_rows(saved: SavedModel, text: str) -> list[int]:
