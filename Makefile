@@ -1,12 +1,14 @@
 # Everything a person or a machine runs here. `make` alone lists the targets.
 #   make setup PYTHON=python3.12      choose the interpreter of .venv (3.10 to 3.13)
 #   make test ARGS="-k tokenizer"     pass arguments to pytest
+#   make gpu BIN=/usr/bin BUDGET=300  by another Python as it is, without a network, in 300 seconds
 #   make oldest INSTEAD=torch=2.13.0  another version of a dependency, where its oldest cannot be installed
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BUDGET ?= 480
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
@@ -66,15 +68,9 @@ oldest: setup  ## a fast part of the tests on the oldest versions that pyproject
 bench: setup  ## run every benchmark in its quick form
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file --quick; done
 
-gpu: setup  ## on a machine with CUDA: the GPU tests, those of the kernels compiled, then every benchmark in full into benchmarks/results/
-	@set -e; \
-	name=$$($(BIN)/python -c 'import re, torch; print(re.sub(r"\W+", "-", torch.cuda.get_device_name().lower()))'); \
-	$(BIN)/python -m pytest -m gpu; \
-	$(BIN)/python -m pytest -m "not gpu" tests/kernels; \
-	mkdir -p benchmarks/results/$$name; \
-	for file in $(BENCHMARKS); do \
-		echo "== $$file"; $(BIN)/python $$file --output benchmarks/results/$$name/$$(basename $$file .py).json; \
-	done
+# Another Python (BIN=/usr/bin) is taken as it is: nothing is set up, nothing is downloaded.
+gpu: $(if $(filter $(VENV)/bin,$(BIN)),setup)  ## on a machine with CUDA: its tests and benchmarks within BUDGET seconds, into OUT
+	@$(BIN)/python3 benchmarks/_on_gpu.py --budget $(BUDGET) $(if $(OUT),--output $(OUT)) $(ARGS)
 
 clean:  ## remove caches, build output, .venv and what npm installed; runs/, data/ and samples/ are yours and stay
 	@rm -rf $(VENV) $(VENV)-oldest tokenizer/web/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

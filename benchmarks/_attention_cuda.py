@@ -6,11 +6,12 @@ the mask as a tensor. A rival that cannot run is left out, and said so on stderr
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from _program import command, leave_out, require_near
+from _program import command, keep, leave_out, require_near
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
@@ -60,9 +61,10 @@ def problems(quick: bool) -> Iterator[_Problem]:
     yield _Problem("prefix + last 4 of 63 frames, 64k", windowed, 1, 8, TEXT + 1 + 63 * frame)
 
 
-def measure(quick: bool) -> Report:
+def measure(quick: bool, output: Path | None) -> Report:
     """A row for every problem, width, direction and rival."""
     report = Report.start(command(), {"what": PROTOCOL.format(rows=CHECKED_ROWS)})
+    keep(report, output)
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     ceiling = matrix_ceiling()
     report.add("matrix product of 8192 x 8192, the ceiling", ceiling, "TFLOP/s", lower_is_better=False)

@@ -8,12 +8,13 @@ run is left out, and said so on stderr.
 
 import statistics
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from _decode_scene import FRAME, RIVALS, TEXT, Problem, Scene, check, rival_name, scene_of
-from _program import command, leave_out
+from _program import command, keep, leave_out
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -42,10 +43,11 @@ PROTOCOL = (
 )
 
 
-def measure(quick: bool) -> Report:
+def measure(quick: bool, output: Path | None) -> Report:
     """All figures."""
     rounds = 11 if quick else 51
     report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds)})
+    keep(report, output)
     with torch.inference_mode():
         ceiling = copy_bandwidth(rounds)
         report.add("copy of 1 GiB, the ceiling", ceiling / 1e9, "GB/s", lower_is_better=False)

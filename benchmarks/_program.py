@@ -3,10 +3,13 @@
 args = options(__doc__, quick="fewer rounds").parse_args()
 require_near(ours(), exact, 1e-5)
 time_of_ours, time_of_rival = medians([ours, rival], rounds=7)
+keep(report, args.output)                  # what there is, when the program is interrupted
 publish(report, args.output)
 """
 
 import argparse
+import resource
+import signal
 import statistics
 import sys
 import time
@@ -35,9 +38,20 @@ def command() -> str:
 
 def publish(report: Report, output: Path | None) -> None:
     """Print the table, and write the file if there is to be one."""
-    print(report.table())
+    print(report.table(), flush=True)
     if output:
         report.write(output)
+
+
+def keep(report: Report, output: Path | None) -> None:
+    """From now on, publish the rows that there are when the program is interrupted, and end it."""
+
+    def end(*_: object) -> None:
+        publish(report, output)
+        print("interrupted: rows are missing", file=sys.stderr)
+        raise SystemExit(130)
+
+    signal.signal(signal.SIGINT, end)
 
 
 def in_turns(
@@ -64,8 +78,16 @@ def require_near(found: Tensor, exact: Tensor, tolerance: float) -> None:
         raise SystemExit(f"wrong result: relative error {error:.2e} exceeds {tolerance:.0e}")
 
 
+def peak_megabytes() -> float:
+    """Largest resident set of this process until now."""
+    status = Path("/proc/self/status")  # Linux counts what a parent held before it started us, elsewhere
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
 @contextmanager
-def leave_out(what: str, error: type[Exception] = RuntimeError) -> Iterator[None]:
+def leave_out(what: str, error: type[Exception] | tuple[type[Exception], ...] = RuntimeError) -> Iterator[None]:
     """Pass over what this machine cannot run, and say so on stderr."""
     try:
         yield

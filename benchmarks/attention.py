@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _program import command, in_turns, options, publish, require_near
+from _program import command, in_turns, keep, options, publish, require_near
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -104,10 +104,11 @@ def decoding(report: Report, batch: int, dtype: torch.dtype, rounds: int) -> Non
     report.add(name, time_of_ours, "ms", rival=RIVAL, rival_value=time_of_rival)
 
 
-def on_cpu(quick: bool) -> Report:
+def on_cpu(quick: bool, output: Path | None) -> Report:
     torch.set_num_threads(1)
     rounds = 5 if quick else 15
     report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds), "threads": 1})
+    keep(report, output)
     for time_one, batches in ((training, [16]), (decoding, [2, 16])):
         for batch in batches if quick else [*batches, 32]:
             for dtype in (torch.float32, torch.bfloat16):
@@ -138,9 +139,9 @@ def main() -> None:
     if torch.cuda.is_available():
         import _attention_cuda as cuda
 
-        report = cuda.measure(args.quick)
+        report = cuda.measure(args.quick, args.output)
     else:
-        report = on_cpu(args.quick)
+        report = on_cpu(args.quick, args.output)
     publish(report, args.output)
     if args.plot:
         args.plot.write_text(plot(report), encoding="utf-8")

@@ -10,12 +10,13 @@ turns, so that a busy machine disturbs both alike. A ratio above 1 is in our fav
 
 import dataclasses
 import statistics
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from _decode_scene import RIVALS, Problem, check, rival_name, scene_of, step_of
-from _program import command, medians, options, publish
+from _program import command, keep, medians, options, publish
 from torch import Tensor
 
 from videogpt.evaluation.report import Report
@@ -152,10 +153,11 @@ def int8_error(cache: KVCache) -> float:
     return statistics.mean(errors)
 
 
-def on_cpu(quick: bool) -> Report:
+def on_cpu(quick: bool, output: Path | None) -> Report:
     torch.set_num_threads(min(2, torch.get_num_threads()))
     rounds = 7 if quick else 31
     report = Report.start(command(), {"what": PROTOCOL.format(rounds=rounds, threads=torch.get_num_threads())})
+    keep(report, output)
     with torch.inference_mode():
         attention_on_cpu(report, quick, rounds)
     steps_on_cpu(report, rounds)
@@ -169,9 +171,9 @@ def main() -> None:
     if torch.cuda.is_available():
         import _decode_cuda as cuda
 
-        report = cuda.measure(args.quick)
+        report = cuda.measure(args.quick, args.output)
     else:
-        report = on_cpu(args.quick)
+        report = on_cpu(args.quick, args.output)
     publish(report, args.output)
 
 

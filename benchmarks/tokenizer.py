@@ -15,7 +15,6 @@ import io
 import math
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from _code_prior import bits_per_code
-from _program import command, leave_out, medians, options, publish
+from _program import command, leave_out, medians, options, peak_megabytes, publish
 
 from videogpt.evaluation.reconstruction import find_clips, reconstruct_clip
 from videogpt.evaluation.report import Report
@@ -100,7 +99,7 @@ WAYS: dict[str, Callable[..., Runs]] = {
 }
 
 
-def peak_megabytes(tokenizer: str, frames: int) -> float:
+def megabytes_of(tokenizer: str, frames: int) -> float:
     """Largest resident set of a process that passes so many frames through, a chunk at a time."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_pass_through, (tokenizer, frames))
@@ -113,10 +112,7 @@ def _pass_through(name: str, frames: int) -> float:
     for start in range(0, frames, CHUNK):
         video_BCTHW = torch.rand(1, 3, min(CHUNK, frames - start), SIDE, SIDE) * 2 - 1
         stream.decode(stream.encode(video_BCTHW))
-    status = Path("/proc/self/status")  # Linux counts what a parent held before it started us, elsewhere
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return peak_megabytes()
 
 
 def codec_points(
@@ -262,7 +258,7 @@ def main() -> None:
     if "speed" in args.parts:
         speed(report, tokenizer, rounds, others)
     if "memory" in args.parts:
-        short, whole = (peak_megabytes(args.tokenizer, frames) for frames in (long // 100, long))
+        short, whole = (megabytes_of(args.tokenizer, frames) for frames in (long // 100, long))
         rival = f"{long // 100:,} frames"
         report.add(f"memory, {long:,} frames", whole, "MB", rival=rival, rival_value=short)
     if "pictures" in args.parts:
