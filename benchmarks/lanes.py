@@ -1,6 +1,7 @@
-"""Lanes of sampling against the eager one: the same codes? How many passes, how much time?
+"""Lanes and engines of sampling against the plain ones: the same codes? How many passes, how much time?
 
     python benchmarks/lanes.py [--quick] [--model shapes] [--clips 1000] [--batch 1] [--window 16] [--output FILE.json]
+    python benchmarks/lanes.py --ways jacobi/onnx jacobi/onnx-int8
 
 Clips are sampled with the model's own settings, guidance and filters included, without decoding them; clip k has seed
 k and one of a few captions. A ratio above 1 is in the lane's favour.
@@ -15,6 +16,7 @@ from _program import command, options, publish
 from videogpt.evaluation.report import Report
 from videogpt.layouts.task import Example
 from videogpt.pipeline.pipeline import Pipeline
+from videogpt.sampling.engines.engines import ENGINES
 from videogpt.sampling.sampler import LANES, sample_frames
 
 CAPTIONS = (
@@ -22,6 +24,8 @@ CAPTIONS = (
     "a large blue star spins on a grey background",
     "a small green square grows and a yellow triangle moves up",
 )
+PLAIN = "eager/torch"
+WAYS = (PLAIN, "jacobi/torch", "eager/onnx", "jacobi/onnx")
 
 
 def main() -> None:
@@ -30,26 +34,32 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="clips of each lane (100)")
     parser.add_argument("--batch", type=int, default=1, help="clips at once (1)")
     parser.add_argument("--window", type=int, help="places of a pass of the Jacobi lane (as many as pay)")
+    known = [f"{lane}/{engine}" for lane in LANES for engine in ENGINES]
+    about = "lane/engine, beside the plain ones; default those that draw the same codes"
+    parser.add_argument("--ways", nargs="+", choices=known, default=WAYS, metavar="WAY", help=about)
     arguments = parser.parse_args()
-    model = Pipeline.from_pretrained(arguments.model).model
+    ways = list(dict.fromkeys([PLAIN, *arguments.ways]))
+    pipeline = Pipeline.from_pretrained(arguments.model)
+    model = pipeline.model
     clips = 8 if arguments.quick else arguments.clips
-    frames, seconds = model.task.config.latent_frames, {name: [] for name in LANES}
-    passes, differ = {name: [] for name in LANES}, dict.fromkeys(LANES, 0)
+    frames, seconds = model.task.config.latent_frames, {way: [] for way in ways}
+    passes, differ = {way: [] for way in ways}, dict.fromkeys(ways, 0)
     for start in range(-arguments.batch, clips, arguments.batch):  # the first batch warms up
         seeds = [seed % 2**32 for seed in range(start, start + arguments.batch)]
         examples = [Example(model.text_tokenizer.encode(CAPTIONS[seed % len(CAPTIONS)])) for seed in seeds]
         codes = {}
-        for name in LANES:
+        for way in ways:
+            lane, engine = way.split("/")
+            asked = {"lane": lane, "engine": pipeline.engine(engine)}
+            if lane == "jacobi":
+                asked["window"] = arguments.window
             began = time.perf_counter()
-            window = arguments.window if name == "jacobi" else None
-            sampled = sample_frames(
-                model.network, model.task, model.sampling, examples, seeds, frames, lane=name, window=window
-            )
-            codes[name] = torch.stack(list(sampled), dim=1)
+            sampled = sample_frames(model.network, model.task, model.sampling, examples, seeds, frames, **asked)
+            codes[way] = torch.stack(list(sampled), dim=1)
             if start >= 0:
-                seconds[name].append(time.perf_counter() - began)
-                passes[name].append(sampled.lane.passes)
-                differ[name] += int((codes[name] != codes["eager"]).flatten(1).any(dim=1).sum())
+                seconds[way].append(time.perf_counter() - began)
+                passes[way].append(sampled.lane.passes)
+                differ[way] += int((codes[way] != codes[PLAIN]).flatten(1).any(dim=1).sum())
     protocol = {
         "clips": clips,
         "batch": arguments.batch,
@@ -58,11 +68,11 @@ def main() -> None:
         "order": "in turns",
     }
     report = Report.start(command(), {**protocol, "statistic": "median", "dtype": "float32"})
-    eager = statistics.median(seconds["eager"])
-    for name in (name for name in LANES if name != "eager"):
-        report.add(f"{name}: clips whose codes differ from eager", differ[name], "clips")
-        report.add(f"{name}: passes of a batch", statistics.mean(passes[name]), "passes (mean)")
-        report.add(f"{name}: a batch of codes", statistics.median(seconds[name]), "s", rival="eager", rival_value=eager)
+    plain = statistics.median(seconds[PLAIN])
+    for way in ways[1:]:
+        report.add(f"{way}: clips whose codes differ from {PLAIN}", differ[way], "clips")
+        report.add(f"{way}: passes of a batch", statistics.mean(passes[way]), "passes (mean)")
+        report.add(f"{way}: a batch of codes", statistics.median(seconds[way]), "s", rival=PLAIN, rival_value=plain)
     publish(report, arguments.output)
 
 

@@ -170,6 +170,10 @@ class Visibility:
         """The same visibility with its table on `device`."""
         return replace(self, documents_BK3=self.documents_BK3.to(device))
 
+    def of_sequences(self, sources: Sequence[int]) -> "Visibility":
+        """That of as many sequences as there are numbers, each as the sequence of that number here."""
+        return replace(self, documents_BK3=self.documents_BK3[list(sources)])
+
     def intervals(self, query_start: int, num_queries: int) -> Intervals:
         """Limits of `num_queries` rows from `query_start` on. `high` may lie beyond the keys that exist.
 

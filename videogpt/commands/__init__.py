@@ -50,6 +50,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Of commands that sample."""
+    names = ("auto", "torch", "torch-int8-cache", "onnx", "onnx-int8")
+    about = "who runs the network; those with int8 draw other codes (auto: the fastest exact one that can run here)"
+    parser.add_argument("--engine", choices=names, default="auto", help=about)
+
+
 def size(text: str) -> int | tuple[int, int]:
     """`64`, or height and width as `48x64`."""
     height, cross, width = text.partition("x")

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import sys
 
-from videogpt.commands import add_device
+from videogpt.commands import add_device, add_engine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
     about = "how codes are drawn; in float32 all draw the same (auto: the fastest that does here)"
     add("--lane", choices=("auto", "eager", "jacobi"), default="auto", help=about)
+    add_engine(parser)
     add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")
     add_device(parser)
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
             sampling=dataclasses.replace(pipeline.model.sampling, **given),
             progress=progress.update,
             lane=arguments.lane,
+            engine=arguments.engine,
         )
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         for sample in samples:

@@ -17,10 +17,10 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +30,8 @@ from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
+from videogpt.sampling.engines.engine import Engine
+from videogpt.sampling.engines.engines import find_engine
 from videogpt.sampling.sampler import FrameSampler, find_lane, sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
@@ -39,6 +41,13 @@ SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
 OnProgress = Callable[[int, int], None]
+
+
+class _Ways(NamedTuple):
+    """How to draw."""
+
+    lane: str
+    engine: Engine
 
 
 class Pipeline:
@@ -54,6 +63,7 @@ class Pipeline:
         self.model = model
         self.name = name
         self.batch_size = batch_size
+        self._engines: dict[str, tuple[Hashable, Engine]] = {}
         model.network.eval()
         model.tokenizer.eval()
 
@@ -100,6 +110,7 @@ class Pipeline:
         sampling: SamplingConfig | None = None,
         progress: OnProgress | None = None,
         lane: str = "auto",
+        engine: str = "auto",
         **asked: Any,
     ) -> Iterator[Sample]:
         """Sample clips batch by batch, in the order of the prompts; all is checked before this returns.
@@ -109,18 +120,26 @@ class Pipeline:
             sampling: How to draw; the model's own settings if None.
             progress: Called once a latent frame with the number of codes drawn so far and the number in all.
             lane: How codes are drawn, `eager`, `jacobi` or `auto`; in float32 all draw the same, see `find_lane`.
+            engine: Who runs the network, a name in `ENGINES` or `auto`, the fastest exact one; see `find_engine`.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
-            ValueError: see `make_requests`; also a number of frames that the model cannot make, or an unknown lane.
+            ValueError: see `make_requests`; also a number of frames that the model cannot make, an unknown lane, or an
+                engine that is unknown or cannot run here.
         """
         requests = make_requests(prompts, **asked)
         latents = [self._latent_frames(request.num_frames) for request in requests]
-        find_lane(lane, self.model.network)  # refuses an unknown one before anything is drawn
-        return self._sample_batches(requests, latents, sampling or self.model.sampling, lane, progress)
+        ways = self._ways(lane, engine)
+        return self._sample_batches(requests, latents, sampling or self.model.sampling, ways, progress)
 
     def stream(
-        self, prompts: Prompts, *, sampling: SamplingConfig | None = None, lane: str = "auto", **asked: Any
+        self,
+        prompts: Prompts,
+        *,
+        sampling: SamplingConfig | None = None,
+        lane: str = "auto",
+        engine: str = "auto",
+        **asked: Any,
     ) -> Iterator[list[Clip]]:
         """Sample all clips in one batch, and yield their frames as they are decoded; for the arguments see `samples`.
 
@@ -135,7 +154,17 @@ class Pipeline:
         latents = {self._latent_frames(request.num_frames) for request in requests}
         if len(latents) > 1:
             raise ValueError("clips of different lengths are asked for: stream those of one length together")
-        return self._decoded(self._frames(requests, latents.pop(), sampling or self.model.sampling, lane))
+        ways = self._ways(lane, engine)
+        return self._decoded(self._frames(requests, latents.pop(), sampling or self.model.sampling, ways))
+
+    def engine(self, name: str = "auto") -> Engine:
+        """Who runs the network, see `find_engine`; made ready once, and again when the weights have changed."""
+        weights = [*self.model.network.parameters()]
+        state = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+        known = self._engines.get(name)
+        if known is None or known[0] != state:
+            known = self._engines[name] = (state, find_engine(name, self.model.network))
+        return known[1]
 
     def describe(self) -> dict[str, Any]:
         """What a sample's record should say of the model and the machine; JSON types only."""
@@ -156,12 +185,18 @@ class Pipeline:
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def _ways(self, lane: str, engine: str) -> _Ways:
+        """Refuses unknown ones before anything is drawn."""
+        ways = _Ways(lane, self.engine(engine))
+        find_lane(lane, self.model.network, ways.engine)
+        return ways
+
     def _sample_batches(
         self,
         requests: list[Request],
         latents: list[int],
         sampling: SamplingConfig,
-        lane: str,
+        ways: _Ways,
         progress: OnProgress | None,
     ) -> Iterator[Sample]:
         frame_tokens = self.model.task.raster.frame_tokens
@@ -172,7 +207,7 @@ class Pipeline:
                 batch = alike[start : start + self.batch_size]
                 began = time.perf_counter()
                 pieces: list[list[Clip]] = []
-                frames = self._frames(batch, latent_frames, sampling, lane)
+                frames = self._frames(batch, latent_frames, sampling, ways)
                 for piece in self._decoded(frames):
                     pieces.append(piece)
                     done += len(batch) * frame_tokens
@@ -187,17 +222,18 @@ class Pipeline:
                         batch_seconds=seconds,
                         samples_in_batch=len(batch),
                         lane=frames.lane.name,
+                        engine=frames.lane.engine.name,
                         passes=frames.lane.passes,
                         codes=latent_frames * frame_tokens,
                     )
 
     def _frames(
-        self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig, lane: str
+        self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig, ways: _Ways
     ) -> FrameSampler:
         model = self.model
         examples = [Example(self._ids(request.text)) for request in requests]
         seeds = [request.seed for request in requests]
-        return sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames, lane=lane)
+        return sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames, **ways._asdict())
 
     def _decoded(self, frames: FrameSampler) -> Iterator[list[Clip]]:
         model = self.model

@@ -48,6 +48,8 @@ class Sample:
     samples_in_batch: int
     lane: str = "eager"
     """Which way the codes were drawn; see `videogpt.sampling.sampler`."""
+    engine: str = "torch"
+    """Who ran the network; see `videogpt.sampling.engines.engines`."""
     passes: int = 0
     """Forward passes of the network for the whole batch."""
     codes: int = 0

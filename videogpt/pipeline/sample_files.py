@@ -95,7 +95,12 @@ class SampleWriter:
             "width": sample.clip.width,
             "fps": sample.clip.fps,
             "sampling": dataclasses.asdict(sample.sampling),
-            "decoding": {"lane": sample.lane, "passes": sample.passes, "codes": sample.codes},
+            "decoding": {
+                "lane": sample.lane,
+                "engine": sample.engine,
+                "passes": sample.passes,
+                "codes": sample.codes,
+            },
             "timings": {
                 "batch_seconds": round(sample.batch_seconds, 3),
                 "samples_in_batch": sample.samples_in_batch,

@@ -18,6 +18,8 @@ from videogpt.layouts.task import Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import Draw
+from videogpt.sampling.engines.engine import Engine
+from videogpt.sampling.engines.torch_engine import TorchEngine
 from videogpt.sampling.lanes.eager import EagerLane
 from videogpt.sampling.lanes.jacobi import JacobiLane
 
@@ -25,8 +27,6 @@ from videogpt.sampling.lanes.jacobi import JacobiLane
 
 LANES = {"eager": EagerLane, "jacobi": JacobiLane}
 """Ways to advance, all of which draw the same codes for a seed."""
-MOST_IN_WINDOWS = 4
-"""Samples of a batch up to which the Jacobi lane is the faster one (docs/log.md, 2026-11-29)."""
 
 
 class FrameSampler(Iterator[Tensor]):
@@ -61,6 +61,7 @@ def sample_frames(
     latent_frames: int,
     *,
     lane: str = "auto",
+    engine: Engine | None = None,
     window: int | None = None,
 ) -> FrameSampler:
     """Draw one video for each example, which does not depend on the others of its batch.
@@ -70,6 +71,7 @@ def sample_frames(
         seeds: One for each example, 0 to 2**32 - 1.
         latent_frames: 1 to the layout's number; a shorter video is the beginning of a longer one.
         lane: A name in `LANES`, or "auto", see `find_lane`.
+        engine: Runs the network, see `find_engine`; None: PyTorch does.
         window: Places of a pass of the Jacobi lane; None: as many as pay.
 
     Raises:
@@ -78,20 +80,21 @@ def sample_frames(
     layout = task.config
     assert len(examples) == len(seeds) and 1 <= latent_frames <= layout.latent_frames
     draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, network.embedding.weight.device)
-    kind = LANES[find_lane(lane, network, len(examples))]
+    engine = TorchEngine(network) if engine is None else engine
+    kind = LANES[find_lane(lane, network, engine, len(examples) * (2 if draw.guided else 1))]
     if window is not None and kind is not JacobiLane:
         raise ValueError(f"window is {window}, but lane {kind.name} has none: choose lane jacobi, or leave window out")
     options = {} if window is None else {"window": window}
-    return FrameSampler(kind(network, task, examples, latent_frames, draw, **options), latent_frames)
+    return FrameSampler(kind(network, task, examples, latent_frames, draw, engine, **options), latent_frames)
 
 
-def find_lane(name: str, network: VideoGPT, batch: int = 1) -> str:
+def find_lane(name: str, network: VideoGPT, engine: Engine, sequences: int = 1) -> str:
     """The name of a lane; "auto" is the fastest that draws the codes of the eager one in the network's precision.
 
     In less than float32 rounding alone makes the codes of windows others, so that a seed would mean something else.
-    In large batches the samples' windows cost more than they bring.
+    Of many sequences windows cost more than they bring.
     """
     if name != "auto" and name not in LANES:
         raise ValueError(f"lane is {name!r}; choose auto, {', '.join(LANES)}")
     exact = network.embedding.weight.dtype.itemsize >= torch.float32.itemsize
-    return name if name != "auto" else "jacobi" if exact and batch <= MOST_IN_WINDOWS else "eager"
+    return name if name != "auto" else "jacobi" if exact and engine.paying_window(sequences) > 1 else "eager"

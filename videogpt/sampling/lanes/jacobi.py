@@ -15,16 +15,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from videogpt.layouts.sequence import TokenSequence
 from videogpt.layouts.task import Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
+from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.lanes.eager import EagerLane
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of a window
 
-WIDEST = 16
-"""Places of a window at most, where none is asked for. On a CPU a wider one costs more than it brings."""
+NARROW = 4
+"""Places of a window that is tried again, and the least that the widest has."""
 RETRY = 16
 """Windows of one place after which a wider one is tried again."""
 
@@ -41,13 +41,15 @@ class JacobiLane(EagerLane):
         examples: Sequence[Example],
         latent_frames: int,
         draw: Draw,
+        engine: Engine,
         window: int | None = None,
     ) -> None:
         """`window` is the number of places of a pass; None: as many as pay, by how many of the last ones were kept."""
-        super().__init__(network, task, examples, latent_frames, draw)
+        super().__init__(network, task, examples, latent_frames, draw, engine)
         if window is not None and window < 1:
             raise ValueError(f"window is {window}; it must be 1 or more, for example 16")
-        self._window, self._kept, self._narrow = window, WIDEST / 4, 0
+        self._widest = max(self.engine.paying_window(self.rows), NARROW)
+        self._window, self._kept, self._narrow = window, self._widest / 4, 0
         self._tokens: list[list[int]] = [[] for _ in examples]
         """Of each sample: those that it has, then guesses."""
         self._known = [0] * len(examples)
@@ -79,7 +81,7 @@ class JacobiLane(EagerLane):
         starts_B = [min(known - 1, total - 1 - rows) for known in self._known]
         for tokens, start in zip(self._tokens, starts_B, strict=True):
             tokens.extend(self._guess(tokens, number) for number in range(len(tokens), start + rows))
-        logits_RMV = self._read(self._rows(starts_B, rows))
+        logits_RMV = self._read_windows(starts_B, rows)
         places_BM = [[self.prompt.places[number + 1] for number in range(start, start + rows)] for start in starts_B]
         drawn_BM, unfinished = self.draw(logits_RMV, places_BM).tolist(), [k for k in self._known if k < total]
         before = sum(self._known)
@@ -103,26 +105,16 @@ class JacobiLane(EagerLane):
         known = earlier >= 0 and self.prompt.places[number - self.task.raster.frame_tokens] == earlier
         return tokens[number - self.task.raster.frame_tokens] if known else tokens[-1]
 
-    def _rows(self, starts_B: list[int], rows: int) -> TokenSequence:
-        """The tokens from `starts_B` on, in every row of the network's batch; the cache forgets what it had of them."""
-        too_many_B = [
-            held - self.cache.prompt_rows - start
-            for held, start in zip(self.cache.lengths, starts_B * self.copies, strict=True)
-        ]
-        if any(too_many_B):
-            self.cache.rewind(too_many_B)
-        ids_BM = [tokens[start : start + rows] for tokens, start in zip(self._tokens, starts_B, strict=True)]
-        ids_RM = torch.tensor(ids_BM * self.copies, device=self.device)
-        starts_R = torch.tensor(starts_B * self.copies, device=self.device)
-        numbers_RM = starts_R[:, None] + torch.arange(rows, device=self.device)
-        return TokenSequence(
-            ids_BN=self.task.vocabulary.ids[self.prompt.modality].start + ids_RM,
-            positions_BN3=self._positions_1M3[0, numbers_RM],
-            visibility=self._visibility,
-        )
+    def _read_windows(self, starts_B: list[int], rows: int) -> Tensor:
+        """Logits behind the tokens from `starts_B` on, in every row of the network's batch."""
+        tokens_BM = [tokens[start : start + rows] for tokens, start in zip(self._tokens, starts_B, strict=True)]
+        tokens_RM = torch.tensor(tokens_BM * self.copies, device=self.device)
+        starts_R = starts_B * self.copies
+        numbers_RM = torch.tensor(starts_R, device=self.device)[:, None] + torch.arange(rows, device=self.device)
+        return self._read(tokens_RM, self._positions_1M3[0, numbers_RM], starts_R)
 
     def _paying(self) -> int:
         """The widest where windows bring several places; where they bring one each, a wider try now and then."""
-        width = WIDEST if self._kept > 2 else 4 if self._kept > 1.25 else 1
+        width = self._widest if self._kept > 2 else NARROW if self._kept > 1.25 else 1
         self._narrow = self._narrow + 1 if width == 1 else 0
-        return 4 if self._narrow % RETRY == RETRY - 1 else width
+        return NARROW if self._narrow % RETRY == RETRY - 1 else width

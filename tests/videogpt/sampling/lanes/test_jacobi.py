@@ -9,6 +9,7 @@ from torch import Tensor
 from videogpt.commands.sample import add_arguments
 from videogpt.layouts.task import Example
 from videogpt.sampling.config import SamplingConfig
+from videogpt.sampling.engines.torch_engine import TorchEngine
 from videogpt.sampling.lanes.jacobi import JacobiLane
 from videogpt.sampling.sampler import LANES, FrameSampler, find_lane, sample_frames
 
@@ -82,8 +83,9 @@ def test_the_command_line_knows_every_lane() -> None:
 
 def test_lanes_by_name(tiny_model) -> None:
     network = tiny_model.network
-    assert find_lane("auto", network) == "jacobi" and find_lane("auto", network, batch=16) == "eager"
-    assert find_lane("eager", network) == "eager"
+    engine = TorchEngine(network)
+    assert find_lane("auto", network, engine) == "jacobi" and find_lane("auto", network, engine, 32) == "eager"
+    assert find_lane("eager", network, engine) == "eager"
     with pytest.raises(ValueError, match="lane is 'fast'; choose auto, eager, jacobi"):
         sample_frames(network, tiny_model.task, SamplingConfig(), [Example([])], [0], 1, lane="fast")
     with pytest.raises(ValueError, match="window is 4, but lane eager has none"):
@@ -91,6 +93,6 @@ def test_lanes_by_name(tiny_model) -> None:
     with pytest.raises(ValueError, match="window is 0"):
         lane(tiny_model, SETTINGS[0], window=0)
     try:
-        assert find_lane("auto", network.bfloat16()) == "eager", "a seed means the same codes"
+        assert find_lane("auto", network.bfloat16(), engine) == "eager", "a seed means the same codes"
     finally:
         network.float()
