@@ -52,8 +52,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Of commands that sample."""
-    names = ("auto", "torch", "torch-int8-cache", "onnx", "onnx-int8")
-    about = "who runs the network; those with int8 draw other codes (auto: the fastest exact one that can run here)"
+    names = ("auto", "torch", "torch-int8-cache", "onnx", "onnx-int8", "compiled")
+    about = "who runs the network; those with int8 draw other codes, compiled takes minutes the first time (auto: the "
+    about += "fastest exact one that can run here)"
     parser.add_argument("--engine", choices=names, default="auto", help=about)
 
 

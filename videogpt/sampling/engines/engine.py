@@ -11,6 +11,7 @@ An exact engine computes what `VideoGPT.hidden` does, up to float32 rounding. He
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from videogpt.layouts.sequence import TokenSequence
@@ -55,3 +56,11 @@ class Engine(Protocol):
             sources: Go on with as many sequences as this has numbers, each a copy of that one; None: with those given.
         """
         ...
+
+
+def limits_of(given: TokenSequence, rows: int) -> Tensor:
+    """(R, 4, rows) int64: the keys that rows 0 to rows-1 of each whole sequence see, as `Visibility.intervals_of`."""
+    visibility = given.visibility
+    assert visibility.tile_window is None, "two ranges of keys cannot tell tiles"
+    every = torch.arange(rows, dtype=torch.int32, device=visibility.device)
+    return torch.stack(visibility.intervals_of(every), dim=1).long()

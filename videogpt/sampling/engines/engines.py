@@ -6,6 +6,8 @@
 An engine of 8 bits is an approximation, whose cost in bits `videogpt evaluate --engine` prints.
 """
 
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 
@@ -31,14 +33,23 @@ def _onnx(bits: int) -> Callable[[VideoGPT], Engine]:
     return make
 
 
+def _compiled(network: VideoGPT) -> Engine:
+    if network.embedding.weight.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise ValueError("engine compiled needs a C++ compiler, and there is no g++: install one, or choose another")
+    from videogpt.sampling.engines.compiled_engine import CompiledEngine
+
+    return CompiledEngine(network)
+
+
 ENGINES: dict[str, Callable[[VideoGPT], Engine]] = {
     "torch": TorchEngine,
     "torch-int8-cache": lambda network: TorchEngine(network, torch.int8),
     "onnx": _onnx(32),
     "onnx-int8": _onnx(8),
+    "compiled": _compiled,
 }
 """Who can run the network."""
-EXACT = ("torch", "onnx")
+EXACT = ("torch", "onnx", "compiled")
 """Those that draw the same codes for a seed in float32."""
 
 

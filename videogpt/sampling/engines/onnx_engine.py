@@ -20,6 +20,7 @@ from torch import Tensor
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.network import VideoGPT
 from videogpt.model.onnx_step import IR_VERSION, OPSET, onnx_step, step_inputs, step_outputs
+from videogpt.sampling.engines.engine import limits_of
 
 # L layers, R sequences, M rows of a call, N rows there is room for, G key/value heads, D channels of a head, W width
 
@@ -57,12 +58,11 @@ class OnnxDecoding:
     """Sequences with their keys and values; see `Decoding`."""
 
     def __init__(self, engine: OnnxEngine, given: TokenSequence, rows: int, sources: Sequence[int] | None) -> None:
-        assert given.visibility.tile_window is None, "two ranges of keys cannot tell tiles"
         self._session, config = engine.session, engine.config
         self._width, self._layers = config.width, config.depth
         batch, self._given_rows = given.ids_BN.shape
         most = self._given_rows + rows
-        self._limits_R4N = _limits(given, most)
+        self._limits_R4N = limits_of(given, most).numpy()
         sizes = (config.depth, batch, config.kv_heads)
         room = min(-(-self._given_rows // ROOM) * ROOM, most)
         self._keys_LRGDN = np.zeros((*sizes, config.head_dim, room), np.float32)
@@ -160,10 +160,3 @@ def _check_products() -> None:
     (sums,) = session.run(None, {"given": largest})
     if not np.array_equal(np.asarray(sums), largest.astype(np.int32) @ ones):
         raise ValueError("this processor's products of 8 bits overflow: choose engine onnx or torch")
-
-
-def _limits(given: TokenSequence, rows: int) -> np.ndarray:
-    """(R, 4, rows) int64: which keys each row of the whole sequences sees."""
-    every = torch.arange(rows, dtype=torch.int32)
-    limits = torch.stack(given.visibility.intervals_of(every), dim=1)
-    return limits.to(torch.int64).numpy()

@@ -16,13 +16,14 @@ from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.sampling.config import SamplingConfig
-from videogpt.sampling.engines import onnx_engine
+from videogpt.sampling.engines import compiled_engine, onnx_engine
 from videogpt.sampling.engines.engines import ENGINES, EXACT, find_engine
 from videogpt.sampling.sampler import LANES, sample_frames
 
 # R sequences, M rows of a call, D width
 
-OTHERS = [name for name in ENGINES if name != "torch"]
+OTHERS = [name for name in ENGINES if name not in ("torch", "compiled")]
+"""What is compiled takes its time, and has a test of its own."""
 SCHEDULE = ((1, (0, 0, 0)), (4, (1, 1, 1)), (3, (2, 5, 3)), (1, (4, 6, 6)), (10, (5, 7, 7)), (1, (15, 9, 12)))
 """Rows of each pass, and the first of them of sequences in turn."""
 EXAMPLES = [Example([7, 8, 9]), Example([]), Example([20 + i for i in range(13)])]
@@ -43,6 +44,7 @@ def model(**changes) -> tuple[VideoGPT, TextToVideo]:
 def states(name: str, network: VideoGPT, task: TextToVideo, sources: list[int] | None = None) -> list[Tensor]:
     """Hidden states of a schedule with windows, unequal starts, and rows read again."""
     prompt, generator = task.prompt(EXAMPLES, 3), torch.Generator().manual_seed(0)
+    device = network.embedding.weight.device
     decoding = find_engine(name, network).start(prompt.given, 17, sources)
     sequences = len(EXAMPLES) if sources is None else len(sources)
     found = [decoding.hidden_RMD]
@@ -51,7 +53,8 @@ def states(name: str, network: VideoGPT, task: TextToVideo, sources: list[int] |
         tokens_RM = torch.randint(75, (sequences, rows), generator=generator)
         numbers_RM = torch.tensor(starts_R)[:, None] + torch.arange(rows)
         positions_RM3 = prompt.positions_1M3[0, numbers_RM]
-        found.append(decoding.step(task.vocabulary.ids["video"].start + tokens_RM, positions_RM3, starts_R).clone())
+        ids_RM = task.vocabulary.ids["video"].start + tokens_RM
+        found.append(decoding.step(ids_RM.to(device), positions_RM3.to(device), starts_R).clone())
     return found
 
 
@@ -146,7 +149,9 @@ def test_the_fastest_exact_engine_is_chosen() -> None:
     assert find_engine("auto", network.bfloat16()).name == "torch"
     with pytest.raises(ValueError, match="engine onnx runs on a CPU in float32, and the model is on cpu in bfloat16"):
         find_engine("onnx", network)
-    with pytest.raises(ValueError, match="engine is 'fast'; choose auto, torch, torch-int8-cache, onnx, onnx-int8"):
+    with pytest.raises(
+        ValueError, match="engine is 'fast'; choose auto, torch, torch-int8-cache, onnx, onnx-int8, compiled"
+    ):
         find_engine("fast", network)
 
 
@@ -184,3 +189,30 @@ def test_the_command_line_knows_every_engine() -> None:
     add_engine(parser)
     (choices,) = [action.choices for action in parser._actions if action.dest == "engine"]
     assert list(choices) == ["auto", *ENGINES]
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="engine compiled needs a C"):
+        find_engine("compiled", model()[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sources", [None, [2, 0, 0, 1, 2]])
+def test_graphs_of_a_gpu_compute_what_the_network_does(sources: list[int] | None) -> None:
+    network, task = model(width=256)
+    expected = states("torch", network, task, sources)
+    found = states("compiled", network.cuda(), task, sources)
+    assert difference([x.cpu() for x in found], expected) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sources", [None, [2, 0, 0, 1, 2]])
+def test_what_is_compiled_computes_what_the_network_does(sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all passes filled up to one width: each width takes a while."""
+    monkeypatch.setattr(compiled_engine, "WIDTHS", (16,))
+    monkeypatch.setattr(compiled_engine, "WORTH_TELLING", 0.0)
+    network, task = model(depth=1, rules={"window_frames": 2})
+    with pytest.warns(UserWarning, match="compiling a pass of 16 rows"):
+        found = states("compiled", network, task, sources)
+    assert difference(found, states("torch", network, task, sources)) < NEAR["onnx"]
