@@ -9,6 +9,7 @@ for by name and cannot run, with the reason.
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from videogpt_kernels.visibility import Visibility
@@ -42,3 +43,11 @@ def takes_triton(impl: str, device_type: str, why_not: Callable[[], str | None])
     if reason and impl == "triton":
         raise ValueError(f"impl is 'triton', which cannot run here: {reason}; choose auto")
     return not reason
+
+
+def wants_backward(*tensors: Tensor) -> bool:
+    """Whether eager autograd will ask for gradients, so that a backward pass written by hand saves time.
+
+    A compiler fuses the plain operations by itself.
+    """
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and any(x.requires_grad for x in tensors)
