@@ -29,6 +29,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt.sampling.config import SamplingConfig
+from videogpt.training.blocks import BlocksConfig, prepare_blocks
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
@@ -65,6 +66,7 @@ class VideoGPTTraining(lightning.LightningModule):
         task: str = "text_to_video",
         rules: LayoutRules | None = None,
         without_padding: bool = False,
+        blocks: BlocksConfig | None = None,
     ) -> None:
         """
         Args:
@@ -76,6 +78,7 @@ class VideoGPTTraining(lightning.LightningModule):
             task: what is given and what is predicted: the name of a file in videogpt/layouts.
             rules: who sees whom, beyond what the task says.
             without_padding: train on a batch as documents of one sequence, one after the other, without padding.
+            blocks: compiled, or with less memory; the losses are the same up to rounding.
         """
         super().__init__()
         self.tokenizer_folder = tokenizer
@@ -83,6 +86,7 @@ class VideoGPTTraining(lightning.LightningModule):
         self.text_config = text or TextConfig()
         self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
         self.sample_config = samples or SampleLogConfig()
+        self.blocks_config = blocks or BlocksConfig()
         self.task_kind, self.rules, self.without_padding = find_task(task), rules or LayoutRules(), without_padding
         if self.rules.bidirectional_prefix and self.text_config.loss_weight:
             raise ValueError(
@@ -143,6 +147,7 @@ class VideoGPTTraining(lightning.LightningModule):
             )
         self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
         self.average = averaged(self.model, self.optimizer_config.ema_decay)
+        prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
         self.saved = SavedModel(
