@@ -9,6 +9,8 @@ sampled from and saved is the moving average of the weights.
 
 import dataclasses
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +54,8 @@ class VideoGPTTraining(lightning.LightningModule):
     The network is made when the data are known (`configure_model`): their manifest gives grid and vocabulary.
     """
 
+    making_network: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    """The network is made within: a dry run has it made without memory."""
     model: VideoGPT
     task: Task
     saved: SavedModel
@@ -145,8 +149,9 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"model.vocab_size is {self.model_config.vocab_size}, and text and video have {vocab_size} tokens: "
                 "leave it out"
             )
-        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
-        self.average = averaged(self.model, self.optimizer_config.ema_decay)
+        with self.making_network():
+            self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
+            self.average = averaged(self.model, self.optimizer_config.ema_decay)
         prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
@@ -158,6 +163,11 @@ class VideoGPTTraining(lightning.LightningModule):
             fps=manifest.fps,
             sampling=self.sample_config.sampling,
         )
+
+    def sizes(self, batch: TrainingSequence) -> dict[str, int]:
+        """What a batch holds, by name."""
+        rows, video = batch.ids_BN.numel(), batch.ids_BN[:, batch.rows_of("video")].numel()
+        return {"video tokens": video, "rows with captions and padding": rows}
 
     def losses(self, network: VideoGPT, sequence: TrainingSequence) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats of a batch: the mean over all rows by their weight, which training makes small, and by modality."""
