@@ -4,9 +4,9 @@
 
 The rival of a step is transformers' Llama of the same width, depth, heads, feed-forward width and vocabulary, on the
 same rows in the same types, with torch's attention: forward, loss, backward, clipping and fused AdamW of both; ours
-also averages its weights. It comes with `pip install -e '.[rivals]'` and is left out where it is not installed. Choices are
-compared with the plain step. The dry run is told before, and what is measured is a fit of some steps, in processes of
-their own. A ratio above 1 is in our favour; that of the dry run is measured over told.
+also averages its weights. It comes with `pip install -e '.[rivals]'` and is left out where it is not installed. Choices
+are compared with the plain step. The dry run is told before, and what is measured is a fit of some steps, in processes
+of their own. A ratio above 1 is in our favour; that of the dry run is measured over told.
 """
 
 import copy

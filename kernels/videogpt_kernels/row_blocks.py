@@ -47,13 +47,26 @@ def row_blocks_attention(
 
     def build() -> list[KeyBias]:
         counts = {start: min(BLOCK_ROWS, rows - start) for start in range(0, rows, BLOCK_ROWS)}
-        return [KeyBias.build(visibility, query_start + start, n, keys, dtype) for start, n in counts.items()]
+        found = [KeyBias.build(visibility, query_start + start, n, keys, dtype) for start, n in counts.items()]
+        # Of several documents, a block sees few: which, is in the table, and that can be read here.
+        reads = visibility.common_body_start is None and not torch.compiler.is_compiling()
+        return [_seen(bias) for bias in found] if reads else found
 
     biases = visibility.once("row blocks", (query_start, rows, keys, dtype), build)
     if wants_backward(q_BHMD, k_BGND, v_BGND):
         return _RowBlocks.apply(q_BHMD, k_BGND, v_BGND, biases, scale)
     blocks = zip(q_BHMD.split(BLOCK_ROWS, dim=2), biases, strict=True)
     return torch.cat([_attend(q, k_BGND, v_BGND, bias, scale)[0] for q, bias in blocks], dim=2)
+
+
+def _seen(bias: KeyBias) -> KeyBias:
+    """The same without the first and the last keys that no row sees."""
+    (keys,) = bias.keys
+    seen = (bias.bias_B1MS == 0).flatten(0, 2).any(dim=0).nonzero()
+    first, last = int(seen[0]), int(seen[-1])
+    return KeyBias(
+        (slice(keys.start + first, keys.start + last + 1),), bias.bias_B1MS[..., first : last + 1].contiguous()
+    )
 
 
 def _attend(

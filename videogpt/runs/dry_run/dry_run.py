@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -28,12 +28,14 @@ from torch._subclasses.fake_tensor import (
     FakeTensor,
     FakeTensorMode,
     UnsupportedFakeTensorException,
+    unset_fake_temporarily,
 )
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from videogpt.runs.dry_run.recorder import Call, Recorder, fake_tensors
 from videogpt.runs.dry_run.replay import seconds_of_calls
 from videogpt.runs.dry_run.schedule import Schedule, schedule_of
+from videogpt_kernels import Visibility
 from videogpt_tokenizer.optim.precision import bfloat16_is_fast
 
 SECONDS_OF_TIMING = 20.0
@@ -215,7 +217,7 @@ def _step(trainer: Trainer, module: LightningModule, batch: Any, fakes: FakeTens
     module.log = module.log_dict = _ignore  # type: ignore[method-assign]
     static = {x.untyped_storage()._cdata: x.nbytes for x in (*module.parameters(), *module.buffers())}
     phases: list[Counter[Call]] = [Counter(), Counter(), Counter()]
-    with _plainly(), fakes, Recorder() as recorder:
+    with _plainly(), _real_masks(), fakes, Recorder() as recorder:
         configured: Any = module.configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         for _ in range(2):
@@ -267,6 +269,25 @@ def _plainly() -> Iterator[None]:
         torch.compiler.set_stance("force_eager")
         yield
         torch.compiler.set_stance("default")
+
+
+@contextmanager
+def _real_masks() -> Iterator[None]:
+    """With what attention derives of a batch made of its numbers: they are there, and decide which keys are read."""
+    once = Visibility.once
+
+    def with_numbers(self: Visibility, kind: str, key: Hashable, build: Callable[[], Any]) -> Any:
+        def outside() -> Any:
+            with unset_fake_temporarily():
+                return build()
+
+        return once(self, kind, key, outside)
+
+    Visibility.once = with_numbers  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Visibility.once = once  # type: ignore[method-assign]
 
 
 def _bytes(count: float) -> str:
