@@ -7,10 +7,13 @@ Importing this needs no Triton, and what cannot be imported is a reason like oth
 for by name and cannot run, with the reason.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from videogpt_kernels.visibility import Visibility
 
@@ -48,6 +51,19 @@ def takes_triton(impl: str, device_type: str, why_not: Callable[[], str | None])
 def wants_backward(*tensors: Tensor) -> bool:
     """Whether eager autograd will ask for gradients, so that a backward pass written by hand saves time.
 
-    A compiler fuses the plain operations by itself.
+    A compiler fuses the plain operations by itself, and torch.func differentiates them as often as it is asked to.
     """
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and any(x.requires_grad for x in tensors)
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def by_hand(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """For the backward pass of an autograd.Function: refuses gradients of gradients, and knows its dtypes itself."""
+
+    @functools.wraps(backward)
+    def without_autocast(ctx: Any, grad: Tensor) -> Any:
+        with torch.autocast(grad.device.type, enabled=False):
+            return backward(ctx, grad)
+
+    return once_differentiable(without_autocast)

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from videogpt_kernels.dispatch import takes_triton, wants_backward, why_not_float32_triton
+from videogpt_kernels.dispatch import by_hand, takes_triton, wants_backward, why_not_float32_triton
 from videogpt_kernels.reference import SHORTEST, reference_qk_rope
 
 # B sequences, N rows, H heads (of queries and keys side by side), D channels of a head
@@ -72,7 +71,7 @@ class _QkRope(torch.autograd.Function):
         return _turned(scaled_BNHD, cos_BN1D, sin_BN1D).to(qk_BNHD.dtype)
 
     @staticmethod
-    @once_differentiable
+    @by_hand
     def backward(ctx: Any, grad_BNHD: Tensor) -> tuple[Tensor, Tensor, None, None]:
         qk_BNHD, length_BNH1, unit_BNH1, gain_H, cos_BN1D, sin_BN1D = ctx.saved_tensors
         back_BNHD = _turned(grad_BNHD, cos_BN1D, -sin_BN1D).to(qk_BNHD.dtype)

@@ -10,23 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from videogpt_kernels.dispatch import wants_backward
-from videogpt_kernels.reference import SHORTEST
+from videogpt_kernels.dispatch import by_hand, wants_backward
+from videogpt_kernels.reference import SHORTEST, reference_rms_norm
 
 
 def rms_norm(x: Tensor) -> Tensor:
     """Scale the last axis to a root mean square of 1; rows of zeros stay zero."""
     if wants_backward(x):
         return _RMSNorm.apply(x)
-    return x * _scale(x)[0]
-
-
-def _scale(x: Tensor) -> tuple[Tensor, Tensor]:  # what rows are multiplied by, and their lengths
-    exact = torch.promote_types(x.dtype, torch.float32)
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-    return (x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)).to(x.dtype), length
+    return reference_rms_norm(x)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -34,13 +27,15 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        scale, length = _scale(x)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
+        scale = (x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)).to(x.dtype)
         y = x * scale
         ctx.save_for_backward(y, scale, length)
         return y
 
     @staticmethod
-    @once_differentiable
+    @by_hand
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         y, scale, length = ctx.saved_tensors
         # Along the row itself nothing changes, unless the row is too short to be scaled up any more.

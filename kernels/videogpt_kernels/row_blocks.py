@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from videogpt_kernels.dispatch import wants_backward
+from videogpt_kernels.dispatch import by_hand, wants_backward
 from videogpt_kernels.key_bias import KeyBias
 from videogpt_kernels.visibility import Visibility
 
@@ -101,9 +100,8 @@ class _RowBlocks(torch.autograd.Function):
     ) -> Tensor:
         k_BGND, v_BGND = k_BGND.contiguous(), v_BGND.contiguous()
         # Rows before heads, as the projection that follows reads them.
-        out_BHMD = rearrange(
-            torch.empty_like(rearrange(q_BHMD, "b h m d -> b m h d").contiguous()), "b m h d -> b h m d"
-        )
+        batch, heads, count, width = q_BHMD.shape
+        out_BHMD = rearrange(q_BHMD.new_empty(batch, count, heads, width), "b m h d -> b h m d")
         kept = []
         for start, bias in zip(range(0, q_BHMD.shape[2], BLOCK_ROWS), biases, strict=True):
             rows = slice(start, start + BLOCK_ROWS)
@@ -114,11 +112,12 @@ class _RowBlocks(torch.autograd.Function):
         return out_BHMD
 
     @staticmethod
-    @once_differentiable
+    @by_hand
     def backward(ctx: Any, grad_BHMD: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q_BHMD, k_BGND, v_BGND, *kept = ctx.saved_tensors
         key_heads = k_BGND.shape[1]
-        of_q_BHMD, of_k_BGND, of_v_BGND = torch.empty_like(q_BHMD), torch.zeros_like(k_BGND), torch.zeros_like(v_BGND)
+        of_q_BHMD = q_BHMD.new_empty(q_BHMD.shape)
+        of_k_BGND, of_v_BGND = torch.zeros_like(k_BGND), torch.zeros_like(v_BGND)
         of_k_XND, of_v_XND = of_k_BGND.flatten(0, 1), of_v_BGND.flatten(0, 1)
         for index, (bias, weights_BHMS) in enumerate(zip(ctx.biases, kept, strict=True)):
             rows = slice(index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS)

@@ -11,19 +11,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from videogpt_kernels.dispatch import wants_backward
+from videogpt_kernels.dispatch import by_hand, wants_backward
+from videogpt_kernels.reference import reference_swiglu
 
 # D channels of a half, C = 2 D: first the gates, then what they gate
 
 
 def swiglu(x_C: Tensor) -> Tensor:
-    """silu(first half) * second half, over the last axis."""
+    """silu(first half) * second half, over the last axis, whose length is even."""
+    if x_C.shape[-1] % 2:
+        raise ValueError(f"x has {x_C.shape[-1]} channels: give an even number, gates and what they gate")
     if wants_backward(x_C):
         return _SwiGLU.apply(x_C)
-    gate_D, value_D = x_C.chunk(2, dim=-1)
-    return F.silu(gate_D) * value_D
+    return reference_swiglu(x_C)
 
 
 class _SwiGLU(torch.autograd.Function):
@@ -36,7 +37,7 @@ class _SwiGLU(torch.autograd.Function):
         return F.silu(gate_D).mul_(value_D)
 
     @staticmethod
-    @once_differentiable
+    @by_hand
     def backward(ctx: Any, grad_D: Tensor) -> Tensor:
         (x_C,) = ctx.saved_tensors
         gate_D, value_D = x_C.chunk(2, dim=-1)
