@@ -16,7 +16,7 @@ from videogpt.runs import cli
 from videogpt.runs.cli import run
 from videogpt.runs.dry_run import dry_run as module_of_dry_run
 from videogpt.runs.dry_run.recorder import Call, Recorder, fake_tensors
-from videogpt.runs.dry_run.replay import seconds_of_calls
+from videogpt.runs.dry_run.replay import seconds_between_calls, seconds_of_calls
 from videogpt.runs.dry_run.schedule import Schedule, schedule_of
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.writer import write_world
@@ -117,8 +117,7 @@ def test_it_refuses_what_a_fit_refuses_in_the_same_words(wrong, material, capsys
     assert said[0] == said[1] and len(said[0]) == 1
 
 
-def test_only_a_fit_can_be_tried(material, tmp_path, capsys):
-    (tmp_path / "half.ckpt").touch()
+def test_only_a_fit_can_be_tried(material, capsys):
     args = ["validate", *arguments("videogpt", material, "--dry-run")[1:]]
     assert main(args) == 2
     assert "dry_run is true, and validate trains nothing: leave it out, or run fit" in capsys.readouterr().err
@@ -186,6 +185,10 @@ def test_every_kind_of_call_is_timed_and_larger_ones_take_longer():
         assert all(value > 0 for value in seconds.values())
         times.append(sum(seconds.values()))
     assert times[1] > 5 * times[0]
+
+
+def test_between_operations_there_is_some_time_and_little():
+    assert 1e-7 < seconds_between_calls() < 1e-3
 
 
 def test_without_a_budget_larger_calls_are_reckoned_from_small_ones():

@@ -33,7 +33,7 @@ from torch._subclasses.fake_tensor import (
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from videogpt.runs.dry_run.recorder import Call, Recorder, fake_tensors
-from videogpt.runs.dry_run.replay import seconds_of_calls
+from videogpt.runs.dry_run.replay import seconds_between_calls, seconds_of_calls
 from videogpt.runs.dry_run.schedule import Schedule, schedule_of
 from videogpt_kernels import Visibility
 from videogpt_tokenizer.optim.precision import bfloat16_is_fast
@@ -239,7 +239,9 @@ def _step(trainer: Trainer, module: LightningModule, batch: Any, fakes: FakeTens
             x.nbytes for kept in optimizer.state.values() for x in kept.values() if isinstance(x, Tensor)
         )
     seconds = seconds_of_calls({*phases[0], *phases[1], *phases[2]}, SECONDS_OF_TIMING)
-    forward, backward, update = (sum(seconds[call] * count for call, count in each.items()) for each in phases)
+    # A GPU computes meanwhile.
+    between = seconds_between_calls() if trainer.strategy.root_device.type == "cpu" else 0.0
+    forward, backward, update = (sum((seconds[call] + between) * n for call, n in each.items()) for each in phases)
     times = plan.batches_per_step
     return Step(
         flops=of_batch * times + recorder.flops - of_batch,

@@ -1,32 +1,36 @@
 """How long recorded operations take on this machine, each run by itself on numbers of no meaning.
 
     seconds = seconds_of_calls(calls, budget=20.0)
-    total = sum(seconds[call] * count for call, count in calls.items())
+    between = seconds_between_calls()
+    total = sum((seconds[call] + between) * count for call, count in calls.items())
 
 Every kind of operation is timed with the very shapes and strides of the step, the shortest first, until the budget is
 spent; what is longer is reckoned from the longest of its kind. Lists of tensors, as optimisers give them, are cut short
 and reckoned by their numbers. Each run has inputs of its own, and results stay until the last: a step, too, reads and
-writes memory that no cache holds.
+writes memory that no cache holds. What Python and autograd take from one operation to the next is that of a network
+which computes next to nothing.
 """
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from videogpt.runs.dry_run.recorder import Call, TensorSpec
+from videogpt.runs.dry_run.recorder import Call, Recorder, TensorSpec
 
-_MOST_BYTES = 2**30
+_MOST_BYTES = 2**28
 _MOST_LISTED = 2**26
 _REPEATS = 3
+_SMALL_STEPS = 30
 
 
 def seconds_of_calls(calls: Iterable[Call], budget: float) -> dict[Call, float]:
-    """Seconds of each, asking for about `budget` seconds of the machine and a few GiB of its memory."""
+    """Seconds of each, asking for about `budget` seconds of the machine and 2 GiB of its memory."""
     found: dict[Call, float] = {}
     known: dict[Any, tuple[int, float]] = {}  # of each operation the size and the seconds of the longest that was timed
     rate = math.inf  # bytes a second of the longest that computes next to nothing
@@ -47,6 +51,23 @@ def seconds_of_calls(calls: Iterable[Call], budget: float) -> dict[Call, float]:
             expected = call.num_bytes / rate
         found[call] = expected if timed is None else timed
     return found
+
+
+def seconds_between_calls() -> float:
+    """What a step takes for an operation beside computing it: modules of Python, nodes of autograd."""
+    layers = (layer for _ in range(16) for layer in (nn.Linear(8, 8), nn.SiLU(), nn.LayerNorm(8)))
+    network, x = nn.Sequential(*layers), torch.ones(4, 8)
+    calls: Counter[Call] = Counter()
+    with Recorder() as recorder, recorder.calls_into(calls):
+        network(x).sum().backward()
+    times = []
+    for _ in range(_SMALL_STEPS):
+        start = time.perf_counter()
+        network(x).sum().backward()
+        times.append(time.perf_counter() - start)
+    alone = seconds_of_calls(calls, budget=1.0)
+    computing = sum(alone[call] * count for call, count in calls.items())
+    return max(0.0, median(times) - computing) / calls.total()
 
 
 def _size(call: Call) -> int:
