@@ -9,6 +9,7 @@ for by name and cannot run, with the reason.
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -63,7 +64,9 @@ def by_hand(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(backward)
     def without_autocast(ctx: Any, grad: Tensor) -> Any:
-        with torch.autocast(grad.device.type, enabled=False):
+        kind = grad.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if autocast else nullcontext():
             return backward(ctx, grad)
 
     return once_differentiable(without_autocast)

@@ -165,6 +165,13 @@ def test_compiled_it_is_the_same(run: Run, shape: tuple[int, ...]):
     )
 
 
+@pytest.mark.parametrize("run", [rms_norm, swiglu])
+def test_tensors_without_memory_have_gradients(run: Run):
+    x = torch.ones(3, 8, device="meta", requires_grad=True)
+    run(x).sum().backward()
+    assert x.grad is not None and x.grad.shape == x.shape
+
+
 def test_an_odd_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="x has 5 channels: give an even number"):
         swiglu(torch.ones(2, 5))
