@@ -14,6 +14,8 @@ from videogpt_kernels.attention import attention
 from videogpt_kernels.decode import decode_attention
 from videogpt_kernels.pool import LayerPool, Step
 from videogpt_kernels.qk_rope import qk_rope
+from videogpt_kernels.rms_norm import rms_norm
+from videogpt_kernels.swiglu import swiglu
 from videogpt_kernels.tile_window import TileWindow, from_tile_order, to_tile_order
 from videogpt_kernels.visibility import Document, Visibility
 from videogpt_kernels.write_cache import store_rows, write_cache
@@ -28,7 +30,9 @@ __all__ = [
     "decode_attention",
     "from_tile_order",
     "qk_rope",
+    "rms_norm",
     "store_rows",
+    "swiglu",
     "to_tile_order",
     "write_cache",
 ]

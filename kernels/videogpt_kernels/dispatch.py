@@ -7,9 +7,14 @@ Importing this needs no Triton, and what cannot be imported is a reason like oth
 for by name and cannot run, with the reason.
 """
 
+import functools
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from videogpt_kernels.visibility import Visibility
 
@@ -42,3 +47,26 @@ def takes_triton(impl: str, device_type: str, why_not: Callable[[], str | None])
     if reason and impl == "triton":
         raise ValueError(f"impl is 'triton', which cannot run here: {reason}; choose auto")
     return not reason
+
+
+def wants_backward(*tensors: Tensor) -> bool:
+    """Whether eager autograd will ask for gradients, so that a backward pass written by hand saves time.
+
+    A compiler fuses the plain operations by itself, and torch.func differentiates them as often as it is asked to.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def by_hand(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """For the backward pass of an autograd.Function: refuses gradients of gradients, and knows its dtypes itself."""
+
+    @functools.wraps(backward)
+    def without_autocast(ctx: Any, grad: Tensor) -> Any:
+        kind = grad.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if autocast else nullcontext():
+            return backward(ctx, grad)
+
+    return once_differentiable(without_autocast)

@@ -1,16 +1,18 @@
 """What the kernels compute, written out in PyTorch. All other implementations are held against it.
 
 `reference_attention` needs memory for B * H * M * N scores, and computes in float32, or in float64 for float64
-inputs, whatever the inputs' own precision. `reference_qk_rope` is what runs wherever the kernel does not.
+inputs, whatever the inputs' own precision. The others are what runs wherever a kernel or a backward pass written by
+hand does not.
 """
 
 import torch
+import torch.nn.functional as F
 from einops import einsum, rearrange
 from torch import Tensor
 
 from videogpt_kernels.visibility import Visibility
 
-# B batch, H query heads, G key heads, R = H / G, M query rows, N key rows, D head dimension
+# B batch, H query heads, G key heads, R = H / G, M query rows, N key rows, D head dimension, C channels
 
 SHORTEST = 1e-6
 """Vectors below this length are too close to zero to be scaled up."""
@@ -40,3 +42,16 @@ def reference_qk_rope(qk_BNHD: Tensor, gain_H: Tensor, cos_BN1D: Tensor, sin_BN1
     first, second = scaled_BNHD.chunk(2, dim=-1)
     turned_BNHD = torch.addcmul(scaled_BNHD * cos_BN1D, torch.cat([second, first], dim=-1), sin_BN1D)
     return turned_BNHD.to(qk_BNHD.dtype)
+
+
+def reference_rms_norm(x: Tensor) -> Tensor:
+    """As `videogpt_kernels.rms_norm`."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
+    return x * (x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)).to(x.dtype)
+
+
+def reference_swiglu(x_C: Tensor) -> Tensor:
+    """As `videogpt_kernels.swiglu`."""
+    gate, value = x_C.chunk(2, dim=-1)
+    return F.silu(gate) * value

@@ -168,7 +168,13 @@ class Visibility:
 
     def to(self, device: torch.device | str) -> "Visibility":
         """The same visibility with its table on `device`."""
-        return replace(self, documents_BK3=self.documents_BK3.to(device))
+        return replace(
+            self, documents_BK3=self.documents_BK3.to(device, non_blocking=torch.device(device).type == "cuda")
+        )
+
+    def pin_memory(self) -> "Visibility":
+        """The same with its table where a GPU can fetch it by itself."""
+        return replace(self, documents_BK3=self.documents_BK3.pin_memory())
 
     def of_sequences(self, sources: Sequence[int]) -> "Visibility":
         """That of as many sequences as there are numbers, each as the sequence of that number here."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from videogpt_kernels import Document, TileWindow, Visibility, attention
 from videogpt_kernels.attention import _report
@@ -311,6 +312,19 @@ def test_compiles_for_windows_of_several_tiles():
         qkv, visibility = given("triton", "prefix", 45, **tiles(tile_tokens, 2, 1, reach=(0, 0)))
         exact = attention(*qkv, visibility, impl="reference")
         torch.testing.assert_close(compiled(*qkv, visibility, impl="triton"), exact)
+
+
+def test_row_blocks_of_packed_documents_read_no_others():
+    flops = {}
+    for name, visibility in {
+        "packed": Visibility.packed([[Document(20, 236)] * 6]),
+        "one": Visibility.packed([[Document(20, 6 * 256 - 20)]]),
+    }.items():
+        qkv = [torch.randn(1, 1, 6 * 256, 16, requires_grad=True) for _ in range(3)]
+        with FlopCounterMode(display=False) as counter:
+            attention(*qkv, visibility, impl="row_blocks").sum().backward()
+        flops[name] = counter.get_total_flops()
+    assert flops["packed"] < 0.3 * flops["one"]
 
 
 def test_activation_checkpointing_changes_nothing():

@@ -8,8 +8,9 @@ modality, or nothing.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,10 +52,22 @@ class TokenSequence:
         return torch.cat([torch.arange(0), *rows]).to(self.ids_BN.device)
 
     def to(self: AnySequence, device: torch.device | str) -> AnySequence:
-        """The same on another device."""
+        """The same on another device; from pinned memory to a GPU nobody waits."""
+        asynchronous = torch.device(device).type == "cuda"
+
+        def moved(value: Any) -> Any:
+            return value.to(device, non_blocking=asynchronous) if isinstance(value, Tensor) else value.to(device)
+
+        return self._with(moved)
+
+    def pin_memory(self: AnySequence) -> AnySequence:
+        """The same where a GPU can fetch it by itself: the data loader asks for this."""
+        return self._with(lambda value: value.pin_memory())
+
+    def _with(self: AnySequence, change: Callable[[Any], Any]) -> AnySequence:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        moved = {name: value.to(device) for name, value in fields.items() if hasattr(value, "to")}
-        return dataclasses.replace(self, **moved)
+        changed = {name: change(value) for name, value in fields.items() if hasattr(value, "to")}
+        return dataclasses.replace(self, **changed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,23 +18,21 @@ from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.rotary import Rotation, rotation_at
-from videogpt_kernels import LayerPool, Step, Visibility, attention, decode_attention, qk_rope, store_rows, write_cache
-from videogpt_kernels.reference import SHORTEST
+from videogpt_kernels import (
+    LayerPool,
+    Step,
+    Visibility,
+    attention,
+    decode_attention,
+    qk_rope,
+    rms_norm,
+    store_rows,
+    swiglu,
+    write_cache,
+)
 
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads
-
-
-def rms_norm(x: Tensor) -> Tensor:
-    """Scale the last axis to a root mean square of 1.
-
-    There is no gain per channel, because the projection after a norm can hold it. Without one, and written out,
-    forward and backward take two thirds of the time of nn.RMSNorm on a CPU.
-    """
-    exact = torch.promote_types(x.dtype, torch.float32)
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-    scale = x.shape[-1] ** 0.5 / length.clamp(min=SHORTEST)
-    return x * scale.to(x.dtype)
 
 
 Cached = tuple[LayerPool, Step] | None
@@ -77,8 +75,7 @@ class _FeedForward(nn.Module):
         self.out = nn.Linear(config.mlp_width, config.width, bias=False)
 
     def forward(self, x_BMD: Tensor) -> Tensor:
-        gate, value = self.gate_and_value(x_BMD).chunk(2, dim=-1)
-        return self.out(F.silu(gate) * value)
+        return self.out(swiglu(self.gate_and_value(x_BMD)))
 
 
 class _Block(nn.Module):

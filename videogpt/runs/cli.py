@@ -14,6 +14,7 @@
 
 import logging
 import re
+import sys
 import textwrap
 import threading
 import warnings
@@ -92,6 +93,7 @@ class _RunCLI(LightningCLI):
         self._checkpoint: Path | None = None
         self._stored: dict[str, Any] = {}  # the checkpoint, as it was when chosen
         self._news: list[str] = []  # to say of it, once it is known to be of the right kind
+        self._done = 0  # steps that it has been trained for
         self._differences: list[str] = []  # between these and the settings of the model that is made
         super().__init__(
             save_config_callback=None,  # BeginRun writes it, once a step has succeeded
@@ -114,6 +116,15 @@ class _RunCLI(LightningCLI):
             help="auto: go on from the run's last checkpoint if there is one; must: fail if there is none; "
             "never: fail if there is one (fit only)",
         )
+        parser.add_argument(
+            "--dry_run",
+            "--dry-run",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="tell parameters, tokens, FLOPs, memory and time of the run, and begin nothing (fit only)",
+        )
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -127,11 +138,13 @@ class _RunCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Choose the checkpoint and say which. Lightning would also put its settings in place of the user's."""
         config, fits = self.config[self._command], self._command == "fit"
+        if config.dry_run and not fits:
+            raise ValueError(f"dry_run is true, and {self._command} trains nothing: leave it out, or run fit")
         root = Path(config.trainer.default_root_dir) if config.trainer.default_root_dir else None
         if fits:
             if root and not config.trainer.fast_dev_run:
                 check_writable(root)
-                if is_first_process():  # for the run's other processes, too
+                if is_first_process() and not config.dry_run:  # for the run's other processes, too
                     self._held.enter_context(only_fit_in(root))
             self._checkpoint, reason = choose_start(root, config.resume, config.ckpt_path)
         else:
@@ -141,7 +154,7 @@ class _RunCLI(LightningCLI):
             say(reason)
             return
         self._stored = read_training(self._checkpoint)
-        step = self._stored.get("global_step", 0)
+        step = self._done = self._stored.get("global_step", 0)
         self._news = [f"{reason}, trained for {step} steps"]
         if fits and 0 < config.trainer.max_steps <= step:
             self._news.append(f"nothing is left to train: trainer.max_steps is {config.trainer.max_steps}")
@@ -228,7 +241,13 @@ class _RunCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), **start}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train, then write `pretrained/` of the run folder."""
+        """Train, then write `pretrained/` of the run folder; or tell what that would take."""
+        if self.config[self._command].dry_run:
+            from videogpt.runs.dry_run.dry_run import dry_run
+
+            outlook = dry_run(self.trainer, self.model, self.datamodule, self._done)
+            sys.stdout.write(outlook.text() + "\n")
+            return
         try:
             self.trainer.fit(**kwargs)
         except SIGTERMException:
@@ -263,6 +282,7 @@ def _quieten() -> None:
     for name in ("fabric.utilities.seed", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"):
         logging.getLogger(f"lightning.{name}").addFilter(_is_news)
     warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=r"Accessing the data pointer of FakeTensor")  # copied in a dry run
     warnings.filterwarnings("ignore", message=r"\s*skip_none parameter was deprecated")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # the averaged ones
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")

@@ -9,6 +9,8 @@ sampled from and saved is the moving average of the weights.
 
 import dataclasses
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.sample_files import contact_sheet
 from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt.sampling.config import SamplingConfig
+from videogpt.training.blocks import BlocksConfig, prepare_blocks
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
@@ -51,6 +54,8 @@ class VideoGPTTraining(lightning.LightningModule):
     The network is made when the data are known (`configure_model`): their manifest gives grid and vocabulary.
     """
 
+    making_network: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    """The network is made within: a dry run has it made without memory."""
     model: VideoGPT
     task: Task
     saved: SavedModel
@@ -65,6 +70,7 @@ class VideoGPTTraining(lightning.LightningModule):
         task: str = "text_to_video",
         rules: LayoutRules | None = None,
         without_padding: bool = False,
+        blocks: BlocksConfig | None = None,
     ) -> None:
         """
         Args:
@@ -76,6 +82,7 @@ class VideoGPTTraining(lightning.LightningModule):
             task: what is given and what is predicted: the name of a file in videogpt/layouts.
             rules: who sees whom, beyond what the task says.
             without_padding: train on a batch as documents of one sequence, one after the other, without padding.
+            blocks: compiled, or with less memory; the losses are the same up to rounding.
         """
         super().__init__()
         self.tokenizer_folder = tokenizer
@@ -83,6 +90,7 @@ class VideoGPTTraining(lightning.LightningModule):
         self.text_config = text or TextConfig()
         self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
         self.sample_config = samples or SampleLogConfig()
+        self.blocks_config = blocks or BlocksConfig()
         self.task_kind, self.rules, self.without_padding = find_task(task), rules or LayoutRules(), without_padding
         if self.rules.bidirectional_prefix and self.text_config.loss_weight:
             raise ValueError(
@@ -141,8 +149,10 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"model.vocab_size is {self.model_config.vocab_size}, and text and video have {vocab_size} tokens: "
                 "leave it out"
             )
-        self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
-        self.average = averaged(self.model, self.optimizer_config.ema_decay)
+        with self.making_network():
+            self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
+            self.average = averaged(self.model, self.optimizer_config.ema_decay)
+        prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
         averaged_model = self.average.module
         assert isinstance(averaged_model, VideoGPT)
         self.saved = SavedModel(
@@ -153,6 +163,11 @@ class VideoGPTTraining(lightning.LightningModule):
             fps=manifest.fps,
             sampling=self.sample_config.sampling,
         )
+
+    def sizes(self, batch: TrainingSequence) -> dict[str, int]:
+        """What a batch holds, by name."""
+        rows, video = batch.ids_BN.numel(), batch.ids_BN[:, batch.rows_of("video")].numel()
+        return {"video tokens": video, "rows with captions and padding": rows}
 
     def losses(self, network: VideoGPT, sequence: TrainingSequence) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats of a batch: the mean over all rows by their weight, which training makes small, and by modality."""

@@ -105,6 +105,21 @@ def test_a_long_text_is_cut_with_a_warning() -> None:
     assert cut.visibility.prefix_B.tolist() == [12, 3]
 
 
+def test_a_batch_is_pinned_with_all_its_tensors(monkeypatch) -> None:
+    pinned: list[int] = []
+
+    def pin(x: Tensor) -> Tensor:  # where there is no GPU, nothing can be pinned
+        pinned.append((copy := x.clone()).data_ptr())
+        return copy
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    sequence = TASK.pack(examples([[1]], codes(1)))
+    found = sequence.pin_memory()
+    tensors = [found.ids_BN, found.positions_BN3, found.targets_BN, found.loss_weight_BN]
+    assert {x.data_ptr() for x in [*tensors, found.visibility.documents_BK3]} == set(pinned)
+    assert found.spans == sequence.spans
+
+
 def test_to_moves_every_tensor() -> None:
     moved = TASK.pack(examples([[1]], codes(1))).to("meta")
     tensors = [moved.ids_BN, moved.positions_BN3, moved.targets_BN, moved.loss_weight_BN]

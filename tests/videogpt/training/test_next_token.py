@@ -18,6 +18,7 @@ from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.keep_pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
+from videogpt.training.blocks import BlocksConfig
 from videogpt.training.captions import TextConfig
 from videogpt.training.next_token import VideoGPTTraining
 from videogpt.worlds.writer import write_world
@@ -129,10 +130,11 @@ def test_settings_under_which_rows_would_see_what_they_predict_are_refused(mater
         training(material, settings={"task": "text_to_smell"})
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind):
-    """To the weight, in the middle of an epoch, with captions dropped at random."""
-    whole, first, second = (training(material, kind, dropout=0.5) for _ in range(3))
+@pytest.mark.parametrize(("kind", "checkpointed"), [("adamw", False), ("muon", False), ("adamw", True)])
+def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind, checkpointed):
+    """To the weight, in the middle of an epoch, with captions dropped at random; checkpointed blocks change nothing."""
+    settings = [{}, {"blocks": BlocksConfig(checkpointed=checkpointed)}, {}]
+    whole, first, second = (training(material, kind, settings=each, dropout=0.5) for each in settings)
     half = tmp_path / "half.ckpt"
     for name, module, start in (("whole", whole, None), ("half", first, None), ("half", second, half)):
         lightning.seed_everything(1, verbose=False)

@@ -8,6 +8,7 @@ Puts together what others do: `ClipFolder` finds the clips, `split_by_name` deci
 `ClipDataset` cuts a window out of each, `ResumableLoader` orders them.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -112,6 +113,24 @@ class ClipDataModule(lightning.LightningDataModule):
     def shapes(self) -> list[tuple[int, int, int]]:
         """Frames, height and width of the clips that it gives. Opens none."""
         return [(self.training_window.num_frames, *self.training_window.size_HW)]
+
+    def of_few_clips(self) -> "ClipDataModule":
+        """The same with a batch of clips to train on and to validate on: for a look at what it gives."""
+        few = copy.copy(self)
+        vars(few).pop("training", None)
+        vars(few).pop("validation", None)
+        vars(few)["_sides"] = tuple(side[: self.batch_size] for side in self._sides)
+        return few
+
+    def batches_per_epoch(self) -> tuple[int, int]:
+        """Batches to train on and to validate on, in one process, if every clip can be decoded. Opens none."""
+        training, validation = (-(-len(side) // self.batch_size) for side in self._sides)
+        return training, validation
+
+    def memory_bytes(self, few: "ClipDataModule") -> int:
+        """What its decoded clips will take, if they are as long as the few."""
+        looked_at = zip(self._sides, (few.training, few.validation), strict=True)
+        return sum(len(records) * clips.memory_bytes // len(clips) for records, clips in looked_at)
 
     def captions(self) -> list[str]:
         """Captions of the training clips, to train a text tokenizer on. Opens no clip."""

@@ -91,6 +91,7 @@ class ResumableLoader:
             batch_sampler=self._next_batches(length),
             num_workers=self.num_workers,
             collate_fn=self.collate_fn or default_collate,
+            pin_memory=torch.cuda.is_available(),  # a step that is under way is not waited for
             # Its own generator: loading draws no number from the one that the model uses.
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -46,6 +46,19 @@ class ClipMixture(lightning.LightningDataModule):
         """Frames, height and width of the clips of each part."""
         return [shape for part in self.parts for shape in part.shapes()]
 
+    def of_few_clips(self) -> "ClipMixture":
+        """The same with a batch of clips of each part: for a look at what it gives."""
+        return ClipMixture([part.of_few_clips() for part in self.parts], self.weights)
+
+    def batches_per_epoch(self) -> tuple[int, int]:
+        """Batches to train on and to validate on, in one process, if every clip can be decoded. Opens none."""
+        parts = [part.batches_per_epoch() for part in self.parts]
+        return sum(training for training, _ in parts), parts[0][1]
+
+    def memory_bytes(self, few: "ClipMixture") -> int:
+        """What its decoded clips will take, if they are as long as the few."""
+        return sum(part.memory_bytes(of_few) for part, of_few in zip(self.parts, few.parts, strict=True))
+
     def captions(self) -> list[str]:
         """Captions of all training clips."""
         return [caption for part in self.parts for caption in part.captions()]
