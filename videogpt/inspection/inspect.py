@@ -105,6 +105,7 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], Describe], ...] = (
 )
 _MANIFESTS: dict[str, Describe] = {  # by the format that manifest.json states
     "videogpt-tokenizer-export": describe_export,
+    "videogpt-model-export": describe_export,
     "videogpt-clip-codes": describe_clip_codes,
     "videogpt-token-shards": describe_token_shards,
 }

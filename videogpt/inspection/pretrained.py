@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from videogpt.inspection import Inspection
+from videogpt.pipeline.exported_model import EXPORT_FORMAT as MODEL_EXPORT
 from videogpt.pipeline.saved_model import load_model
 from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.files.json_files import parse_json
@@ -62,16 +63,22 @@ def describe_export(path: Path) -> Inspection:
     """A folder that `videogpt export` has written. A file that is missing or altered is a fault."""
     manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
     try:
-        tokenizer, sums = manifest["tokenizer"], {name: file["sha256"] for name, file in manifest["files"].items()}
+        sums = {name: file["sha256"] for name, file in manifest["files"].items()}
+        if manifest["format"] == MODEL_EXPORT:
+            what, fingerprint = f"language model exported as {manifest['kind']}", manifest["model"]["tokenizer"]
+        else:
+            tokenizer = manifest["tokenizer"]
+            what, fingerprint = f"video tokenizer exported as {manifest['kind']}", tokenizer["fingerprint"]
+            what += f", {tokenizer['codebook_size']} codes"
         lines = [
-            f"{path}: video tokenizer exported as {manifest['kind']}, {tokenizer['codebook_size']} codes",
+            f"{path}: {what}",
             f"files: {', '.join(sums)}",
-            f"fingerprint of its video tokenizer: {tokenizer['fingerprint']}",
+            f"fingerprint of its video tokenizer: {fingerprint}",
         ]
         if any(Path(name).name != name for name in sums):
             raise ValueError("it names files elsewhere")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'manifest.json'} is not complete ({error}): export the tokenizer again") from error
+        raise ValueError(f"{path / 'manifest.json'} is not complete ({error}): export it again") from error
     missing = [name for name in sums if not (path / name).is_file()]
     altered = [name for name, sum_ in sums.items() if name not in missing and sha256_of(path / name) != sum_]
     faults = [f"{path / name} is missing" for name in missing]

@@ -11,7 +11,7 @@ It ends at the hidden states, from which the head of `VideoGPT` makes logits.
     limits (R, 4, M)    int64, `Visibility.intervals_of`: prefix start and end, low and high of each row
     starts (R)          int64, rows before the first one here; keys from there on are not looked at
     keys_L (R, G, D, N), values_L (R, G, N, D)                     float32, of layer L, N at least all starts
-    -> hidden (R, M, W), new_keys_L (R, G, D, M), new_values_L (R, G, M, D)
+    -> hidden (R, M, W), new_keys_L (R, G, D, M), new_values_L (R, G, M, D), and logits (R, M, V) where asked for
 
 Keys lie with their rows last, which is how the product with queries reads them. `RMSNormalization` takes opset 23.
 Refuses a network of more weights than a file of this format holds.
@@ -55,12 +55,13 @@ def _names(layers: int, *kinds: str) -> list[str]:
 
 
 @torch.no_grad()
-def onnx_step(network: VideoGPT, bits: int = 32) -> onnx.ModelProto:
+def onnx_step(network: VideoGPT, bits: int = 32, ids: range | None = None) -> onnx.ModelProto:
     """The graph of this file's docstring.
 
     Args:
         bits: 32, or 8 for the matrices of the layers: a scale for each output channel, and one for each row that they
             are multiplied with, which is rounded to 8 bits, too. Sums are whole numbers.
+        ids: Give logits over these ids, too.
 
     Raises:
         ValueError: more weights than one file holds.
@@ -68,14 +69,14 @@ def onnx_step(network: VideoGPT, bits: int = 32) -> onnx.ModelProto:
     weights = sum(parameter.numel() for parameter in network.parameters())
     if weights * bits // 8 > MOST_BYTES:
         raise ValueError(f"{weights:,} weights of {bits} bits are more than an ONNX file holds: run it in torch")
-    return _StepGraph(network, bits).model()
+    return _StepGraph(network, bits, ids).model()
 
 
 class _StepGraph:
     """Nodes and constants of the graph, in the order of computing."""
 
-    def __init__(self, network: VideoGPT, bits: int) -> None:
-        self._network, self._bits, self._config = network, bits, network.config
+    def __init__(self, network: VideoGPT, bits: int, ids: range | None) -> None:
+        self._network, self._bits, self._ids, self._config = network, bits, ids, network.config
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._known: dict[tuple[Any, ...], str] = {}
@@ -89,7 +90,17 @@ class _StepGraph:
         for layer, block in enumerate(self._network.blocks):
             x = self._op("Add", x, self._attention(layer, block, self._norm(x, c.width), rotation, bias))
             x = self._op("Add", x, self._feed_forward(block.feed_forward, self._norm(x, c.width)))
-        self._op("Identity", self._norm(x, c.width), to="hidden")
+        hidden = self._op("Identity", self._norm(x, c.width), to="hidden")
+        outputs = step_outputs(c.depth)
+        if self._ids is not None:
+            every_channel_DD = torch.eye(c.width).to(self._network.embedding.weight)
+            self._op(
+                "MatMul",
+                hidden,
+                self._constant(_numbers(self._network.logits(every_channel_DD, self._ids))),
+                to="logits",
+            )
+            outputs.append("logits")
         whole, real = TensorProto.INT64, TensorProto.FLOAT
         shapes = {
             "ids": (whole, ["R", "M"]),
@@ -99,6 +110,7 @@ class _StepGraph:
             "keys": (real, ["R", c.kv_heads, c.head_dim, "N"]),
             "values": (real, ["R", c.kv_heads, "N", c.head_dim]),
             "hidden": (real, ["R", "M", c.width]),
+            "logits": (real, ["R", "M", len(self._ids or ())]),
             "new_keys": (real, ["R", c.kv_heads, c.head_dim, "M"]),
             "new_values": (real, ["R", c.kv_heads, "M", c.head_dim]),
         }
@@ -108,9 +120,7 @@ class _StepGraph:
                 helper.make_tensor_value_info(name, *shapes[name.rstrip("0123456789").rstrip("_")]) for name in names
             ]
 
-        graph = helper.make_graph(
-            self._nodes, "step", infos(step_inputs(c.depth)), infos(step_outputs(c.depth)), self._constants
-        )
+        graph = helper.make_graph(self._nodes, "step", infos(step_inputs(c.depth)), infos(outputs), self._constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="videogpt-lm")
 

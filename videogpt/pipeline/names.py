@@ -48,6 +48,11 @@ def find_tokenizer(name_or_path: str | Path) -> Path:
     return inside if (inside / CONFIG_NAME).is_file() else folder
 
 
+def is_model(name_or_path: str | Path) -> bool:
+    """Whether this is a model, in which a tokenizer is found. Raises ValueError as `find_tokenizer`."""
+    return find_tokenizer(name_or_path) != find_folder(name_or_path, "tokenizer", shipped())
+
+
 def load_tokenizer(name_or_path: str | Path, device: str = "auto") -> VideoTokenizer:
     """Load a tokenizer of this project in float32; see `find_device`.
 

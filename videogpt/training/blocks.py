@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from videogpt.model.compiler import check_compiler
 from videogpt.model.network import VideoGPT
 
 _MOST_SHAPES = 64
@@ -31,7 +32,7 @@ class BlocksConfig:
 def prepare_blocks(network: VideoGPT, config: BlocksConfig) -> None:
     """Have the blocks run so. ValueError: there is no compiler."""
     if config.compiled:
-        check_compiler()
+        check_compiler("model.blocks.compiled is true")
         # Batches differ in the rows of their longest caption, and each kind of batch is a shape of its own.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
     for block in network.blocks:
@@ -42,17 +43,3 @@ def prepare_blocks(network: VideoGPT, config: BlocksConfig) -> None:
             forward = partial(checkpoint, forward, use_reentrant=False)
         if config.compiled or config.checkpointed:
             block.forward = forward
-
-
-def check_compiler() -> None:
-    """ValueError where torch.compile would find no C++ compiler."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler as error:
-        raise ValueError(
-            "model.blocks.compiled is true, and there is no C++ compiler here: install g++, name one in the "
-            "environment (CXX), or leave it out"
-        ) from error

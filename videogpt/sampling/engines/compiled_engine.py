@@ -19,10 +19,10 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from videogpt.layouts.sequence import TokenSequence
-from videogpt.model.network import VideoGPT, rms_norm
+from videogpt.model.network import VideoGPT
 from videogpt.model.rotary import rotation_at
 from videogpt.sampling.engines.engine import limits_of
-from videogpt_kernels import qk_rope
+from videogpt_kernels import qk_rope, rms_norm
 
 # L layers, R sequences, M rows of a call, N rows there is room for, H query heads, G key/value heads, A = H + 2 G,
 # D width of the model, or of a head where there are heads

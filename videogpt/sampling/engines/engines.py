@@ -6,13 +6,12 @@
 An engine of 8 bits is an approximation, whose cost in bits `videogpt evaluate --engine` prints.
 """
 
-import os
-import shutil
 import warnings
 from collections.abc import Callable
 
 import torch
 
+from videogpt.model.compiler import check_compiler
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.engines.torch_engine import TorchEngine
@@ -34,8 +33,8 @@ def _onnx(bits: int) -> Callable[[VideoGPT], Engine]:
 
 
 def _compiled(network: VideoGPT) -> Engine:
-    if network.embedding.weight.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise ValueError("engine compiled needs a C++ compiler, and there is no g++: install one, or choose another")
+    if network.embedding.weight.device.type == "cpu":
+        check_compiler("engine is compiled")
     from videogpt.sampling.engines.compiled_engine import CompiledEngine
 
     return CompiledEngine(network)

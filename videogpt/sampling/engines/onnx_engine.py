@@ -30,6 +30,14 @@ PAYING_ROWS = 16
 """Rows of a pass up to which windows pay (docs/log.md, 2026-11-29)."""
 
 
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """A session on the CPU with as many threads as PyTorch has."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxEngine:
     """A network as a session of onnxruntime. It holds the weights as they are now."""
 
@@ -37,13 +45,9 @@ class OnnxEngine:
         """`bits` of the layers' weights: 32 or 8."""
         self.name = "onnx" if bits == 32 else f"onnx-int{bits}"
         self.config = network.config
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.inter_op_num_threads = 1
         if bits == 8:
             _check_products()
-        model = onnx_step(network, bits).SerializeToString()
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = open_session(onnx_step(network, bits).SerializeToString())
 
     def paying_window(self, sequences: int) -> int:
         """See `Engine.paying_window`. Up to so many rows a pass is hardly slower than over one."""
