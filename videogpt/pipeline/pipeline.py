@@ -177,7 +177,7 @@ class Pipeline:
     def fingerprint(self) -> str:
         """SHA-256 over configurations, weights and both tokenizers: equal ones sample the same codes."""
         model = self.model
-        configs = [model.task.config.settings(), dataclasses.asdict(model.network.config)]
+        configs = [model.task.config.settings(), model.network.config.settings()]
         digest = hashlib.sha256(json.dumps(configs, sort_keys=True).encode())
         digest.update(f"{model.tokenizer.fingerprint()} {model.text_tokenizer.fingerprint()}".encode())
         for name, tensor in sorted(model.network.state_dict().items()):
