@@ -70,7 +70,7 @@ class LevelHead(nn.Module):
     def logits(self, hidden_BMD: Tensor, digits_BMK: Tensor) -> Tensor:
         """Logits (B, M, V) of the digit that follows these: of level 0 where K is 0."""
         level = digits_BMK.shape[-1]
-        earlier_BME = one_hot(digits_BMK, self.code_levels[:level]) if level else None
+        earlier_BME = one_hot(digits_BMK, self.code_levels[:level]).to(hidden_BMD.dtype) if level else None
         return self.levels[level](hidden_BMD, earlier_BME)
 
     def nats(self, hidden_BMD: Tensor, codes_BM: Tensor) -> Tensor:

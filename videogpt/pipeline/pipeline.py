@@ -12,7 +12,6 @@ by rounding at most. Refuses frame counts that the tokenizer cannot make or the 
 those that it can. A prompt of more tokens than the model takes is cut, with a warning.
 """
 
-import dataclasses
 import hashlib
 import json
 import time

@@ -78,13 +78,15 @@ class EagerLane(Lane):
         return self._read(tokens_R1, self._positions_1M3[:, last : last + 1], [last] * self.rows)
 
     def _read(self, tokens_RM: Tensor, positions_RM3: Tensor, starts_R: Sequence[int]) -> Tensor:
-        """Logits of what follows each of these tokens, of which each sequence's first has a number of its own."""
+        """What draws are made from behind each of these tokens, of which each sequence's first has its own number."""
         ids_RM = self.task.vocabulary.ids[self.prompt.modality].start + tokens_RM
         return self._logits(self._decoding.step(ids_RM, positions_RM3, starts_R))
 
     def _logits(self, hidden_RMD: Tensor) -> Tensor:
-        """Float32 logits (R, M, V) from what a pass of the network has made."""
+        """Float32 logits (R, M, V) from what a pass of the network has made; for a head by level the states alone."""
         self.passes += 1
+        if self.draw.head is not None:
+            return hidden_RMD
         return self.network.logits(hidden_RMD, self.task.vocabulary.ids[self.prompt.modality]).float()
 
 
