@@ -24,7 +24,7 @@ import torch
 from _program import command, options, publish
 
 from videogpt.evaluation.report import Report
-from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.config import LayoutConfig, LayoutRules
 from videogpt.layouts.sequence import TrainingSequence
 from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.layouts.vocabulary import Vocabulary
@@ -98,9 +98,11 @@ class Training:
     def bits(self, unseen: Iterable[TrainingSequence]) -> float:
         """Bits per code of the averaged weights."""
         nats, codes = 0.0, 0
-        self.average.eval()
+        network = self.average.module
+        assert isinstance(network, VideoGPT)
+        network.eval()
         for batch in unseen:
-            nats_BM = row_nats(self.average.module, batch, self.vocabulary)[:, batch.rows_of("video")]
+            nats_BM = row_nats(network, batch, self.vocabulary)[:, batch.rows_of("video")]
             nats, codes = nats + float(nats_BM.double().sum()), codes + nats_BM.numel()
         return nats / codes / math.log(2)
 
@@ -145,7 +147,7 @@ def compare(args: argparse.Namespace, tokenizer: VideoTokenizer) -> Report:
     time_, height, width = data.manifest.grid
     sizes = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
     grid = {"latent_frames": time_, "latent_height": height, "latent_width": width}
-    task = TextToVideo(LayoutConfig(**sizes, **grid))
+    task = TextToVideo(LayoutConfig(**sizes, **grid, rules=LayoutRules()))
     pack = partial(pack_rows, task=task, text_tokenizer=text_tokenizer, text=TextConfig())
     levels = levels_of(tokenizer.config.quantizer, tokenizer.codebook_size)
     codes = {

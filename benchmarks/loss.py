@@ -116,7 +116,8 @@ def measure(report: Report, rows: int, codes: int, dtype: torch.dtype, rounds: i
             print(f"{name}, {kind}, left out: {error}", file=sys.stderr)
             continue
         report.add(f"{kind}: peak memory", own_peak, "MiB", rival=name, rival_value=peak_megabytes(name, *sizes))
-        runs = [partial(gradients, way, inputs) for way in (cross_entropy, WAYS[name])]
+        ways = (cross_entropy, WAYS[name])
+        runs: list[Callable[[], object]] = [partial(gradients, way, inputs) for way in ways]
         own, other = medians(runs, 1 if name == CHUNKED else rounds)
         report.add(f"{kind}: time", own, "ms", rival=name, rival_value=other)
 

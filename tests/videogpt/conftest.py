@@ -64,7 +64,7 @@ def _tiny_model(make_tokenizer: Callable[..., VideoTokenizer], **network_setting
     with torch.no_grad():  # sharper opinions than random weights have, so that prompts and settings matter
         network.get_parameter("head.weight").mul_(3)
         for level in () if network.level_head is None else network.level_head.levels:
-            level.values.weight.mul_(6)
+            level.get_parameter("values.weight").mul_(6)
     return SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=network, fps=8.0)
 
 
