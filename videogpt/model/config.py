@@ -36,8 +36,8 @@ class VideoGPTConfig:
     embedding: Literal["table", "levels"] = "table"
     """How codes are embedded. table: a vector for each; levels: the sum of vectors of its digits."""
     code_levels: tuple[int, ...] = ()
-    """Values of each digit of a code, the lowest first, for `levels` alone. None: training takes the levels of a
-    finite scalar quantizer, the stages of a residual one, and two factors of any other size."""
+    """Values of each digit of a code, the lowest first, for `levels` alone. Empty: training takes the levels of a
+    finite scalar quantizer, the stages of a residual one, bits by three, and two factors of any other size."""
     code_start: int = 0
     """The id of code 0, for `levels` alone; training knows it."""
     dropout: float = 0.0

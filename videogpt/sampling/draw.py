@@ -23,7 +23,7 @@ from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.filters import filter_logits
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of each sample,
-# V ids, L places of a line, D width, K levels
+# V ids, L places of a line, D width, K levels, X ids, or width for a head by level
 
 SEED_LIMIT = 2**32
 """Seeds are below this: the CPU's generator looks at no more than 32 bits of them."""

@@ -71,7 +71,7 @@ def test_a_digit_is_foreseen_from_those_before_it() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss) == pytest.approx(math.log(4), abs=0.05), "of three digits only the first is unknown"
+    assert loss.item() == pytest.approx(math.log(4), abs=0.05), "of three digits only the first is unknown"
 
 
 @torch.no_grad()
