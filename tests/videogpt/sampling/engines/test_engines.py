@@ -99,9 +99,10 @@ def test_room_grows_with_the_rows(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if name in EXACT])
 @pytest.mark.parametrize("lane", LANES)
-def test_an_exact_engine_draws_the_same_codes(name: str, lane: str, tiny_model) -> None:
-    config = SamplingConfig(temperature=0.8, guidance_scale=2.0, top_p=0.9)
-    network, task = tiny_model.network, tiny_model.task
+@pytest.mark.parametrize("model", ["tiny_model", "tiny_model_by_level"])
+def test_an_exact_engine_draws_the_same_codes(name: str, lane: str, model: str, request) -> None:
+    config, saved = SamplingConfig(temperature=0.8, guidance_scale=2.0, top_p=0.9), request.getfixturevalue(model)
+    network, task = saved.network, saved.task
     found = []
     for engine in ("torch", name):
         asked = {"lane": lane, "engine": find_engine(engine, network)}
