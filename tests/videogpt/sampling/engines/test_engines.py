@@ -166,6 +166,19 @@ def test_without_the_package_torch_draws_and_says_so(monkeypatch: pytest.MonkeyP
         find_engine("onnx", network)
 
 
+def test_vectors_that_no_file_holds_are_refused_also_where_they_are_made_of_few(
+    tiny_model_by_level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tiny_model_by_level.network
+    layers = sum(parameter.numel() for parameter in network.blocks.parameters())
+    needed = 4 * (network.config.vocab_size * network.config.width + layers)
+    monkeypatch.setattr("videogpt.model.onnx_step.MOST_BYTES", needed)
+    assert find_engine("onnx", network).name == "onnx"
+    monkeypatch.setattr("videogpt.model.onnx_step.MOST_BYTES", needed - 1)
+    with pytest.raises(ValueError, match="weights are more than an ONNX file holds: run it in torch"):
+        find_engine("onnx", network)
+
+
 def test_products_that_overflow_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     network, _ = model()
     monkeypatch.setattr(onnx_engine.np, "array_equal", lambda *_: False)
