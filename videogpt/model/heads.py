@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videogpt_kernels import swiglu
 from videogpt_tokenizer.quantizers.config import QuantizerConfig
 from videogpt_tokenizer.quantizers.finite_scalar import strides_of
 
@@ -52,8 +53,7 @@ class _Level(nn.Module):
         inner = self.hidden(hidden_BMD)
         if self.earlier is not None:
             inner = inner + self.earlier(earlier_BME)
-        gate, value = inner.chunk(2, dim=-1)
-        return self.values(F.silu(gate) * value)
+        return self.values(swiglu(inner))
 
 
 class LevelHead(nn.Module):
