@@ -23,6 +23,7 @@ SMALLER = {
     "tokenizer/large": {"data.init_args.size": "64", "model.init_args.tokenizer.autoencoder.widths": "[32,64]"},
     "tokenizer/films-4k": {"data.init_args.validation_column": "caption"},
     "videogpt/base": {"model.init_args.model.depth": "2"},
+    "videogpt/natural": {"data.init_args.validation_folder": "null"},
     "videogpt/large": {"model.init_args.model.depth": "1"},
 }
 

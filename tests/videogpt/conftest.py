@@ -4,6 +4,7 @@ them, for all tests."""
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,41 @@ def tokenizer(make_tokenizer: Callable[..., VideoTokenizer]) -> VideoTokenizer:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(make_tokenizer: Callable[..., VideoTokenizer]) -> SavedModel:
-    """1 + 4k frames up to 9 of 16 x 24 pixels: 3 latent frames of 2 x 3 codes out of 75. Leave it so."""
+def make_tiny_model(make_tokenizer: Callable[..., VideoTokenizer]) -> Callable[..., SavedModel]:
+    """Makes tiny models with random weights; settings of the network are given by name.
+
+    1 + 4k frames up to 9 of 16 x 24 pixels: 3 latent frames of 2 x 3 codes out of 75.
+    """
+    return partial(_tiny_model, make_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_tiny_model: Callable[..., SavedModel]) -> SavedModel:
+    """See `make_tiny_model`. Leave it so."""
+    return make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_by_level(make_tiny_model: Callable[..., SavedModel]) -> SavedModel:
+    """The same whose head and embedding are by level. Leave it so."""
+    return make_tiny_model(head="levels", embedding="levels")
+
+
+def _tiny_model(make_tokenizer: Callable[..., VideoTokenizer], **network_settings: Any) -> SavedModel:
     torch.manual_seed(0)
     text_tokenizer = TextTokenizer.train(["a red circle moves left", "a blue star spins"], vocab_size=300)
     tokenizer = make_tokenizer(levels=(5, 5, 3))
     sizes = {"max_text_tokens": 32, "latent_frames": 3, "latent_height": 2, "latent_width": 3}
     ids = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
     task = TextToVideo(LayoutConfig(**ids, **sizes))
-    network = VideoGPT(VideoGPTConfig(vocab_size=task.vocabulary.size, width=32, depth=2, heads=4, kv_heads=2)).eval()
+    if network_settings:
+        network_settings |= {"code_levels": (5, 5, 3), "code_start": task.vocabulary.ids["video"].start}
+    config = {"vocab_size": task.vocabulary.size, "width": 32, "depth": 2, "heads": 4, "kv_heads": 2}
+    network = VideoGPT(VideoGPTConfig(**config, **network_settings)).eval()
     with torch.no_grad():  # sharper opinions than random weights have, so that prompts and settings matter
         network.get_parameter("head.weight").mul_(3)
+        for level in () if network.level_head is None else network.level_head.levels:
+            level.get_parameter("values.weight").mul_(6)
     return SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=network, fps=8.0)
 
 

@@ -47,13 +47,15 @@ def describe_text_tokenizer(path: Path) -> Inspection:
 def describe_model(path: Path) -> Inspection:
     """A folder with a language model and its two tokenizers."""
     model = load_model(path)
-    layout = model.task.config
+    layout, config = model.task.config, model.network.config
+    parts = [part for part in ("head", "embedding") if getattr(config, part) == "levels"]
     frames = model.tokenizer.num_frames(layout.latent_frames)
     width, height = (n * model.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
     lines = [
         f"{path}: model, {_parameters(model.network)}; all checksums are right, all parts fit",
         f"clips: {frames} frames of {width}x{height} pixels at {model.fps:g} a second",
         f"vocabulary: {model.text_tokenizer.vocab_size} for text, {model.tokenizer.codebook_size} for video",
+        *([f"by levels {config.code_levels}: {' and '.join(parts)}"] if parts else []),
         f"fingerprint of its video tokenizer: {model.tokenizer.fingerprint()}",
     ]
     return Inspection(lines)

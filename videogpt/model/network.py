@@ -4,6 +4,7 @@
     logits_BNV = network(sequence)                                          # over the joint vocabulary
     logits_BMV = network(next_rows, cache)                                  # of rows that follow those in a cache
     logits_BMV = network.logits(hidden_BMD, task.vocabulary.ids["video"])   # over codes alone
+    nats_BM = network.nats(hidden_BMD, codes_BM, task.vocabulary.ids["video"])
 
 A plain pre-norm transformer: RMSNorm, SwiGLU, grouped-query attention with QK-norm, rotary positions in three
 axes. It knows ids, positions and visibility, and nothing of what they mean: no files, no tasks, no sampling.
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
 from videogpt.model.config import VideoGPTConfig
+from videogpt.model.cross_entropy import cross_entropy
+from videogpt.model.heads import LevelEmbedding, LevelHead
 from videogpt.model.rotary import Rotation, rotation_at
 from videogpt_kernels import (
     LayerPool,
@@ -34,6 +37,9 @@ from videogpt_kernels import (
 # B sequences, N rows of whole sequences, M rows of this call (all, or those that follow the cache), V ids,
 # H query heads, G key/value heads, A = H + 2 G, D width of the model, or of a head where there are heads
 
+
+MOST_LOGITS = 2**25
+"""More than these, 128 MiB of float32, are never in memory together where nothing but their cross-entropy is wanted."""
 
 Cached = tuple[LayerPool, Step] | None
 """What a layer keeps of earlier rows and where the new ones go, if there is a cache."""
@@ -100,10 +106,20 @@ class VideoGPT(nn.Module):
         if config.vocab_size < 1:
             raise ValueError(f"vocab_size is {config.vocab_size}; give that of the layout, Vocabulary.size")
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self._code_ids, levels = config.code_ids, config.code_levels
+        if config.by_levels and not levels:
+            raise ValueError(
+                "code_levels is empty; give the values of each digit of a code, whose product is all codes"
+            )
+        if config.embedding == "levels":
+            self.embedding: nn.Embedding = LevelEmbedding(config.vocab_size, config.width, self._code_ids, levels)
+        else:
+            self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
-        self.head = None if config.tie_head else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.level_head = LevelHead(levels, config.width) if config.head == "levels" else None
+        flat_ids = config.vocab_size - (len(self._code_ids) if self.level_head else 0)
+        self.head = None if config.tie_head else nn.Linear(config.width, flat_ids, bias=False)
         self._initialize()
 
     def forward(self, sequence: TokenSequence, cache: KVCache | None = None) -> Tensor:
@@ -133,16 +149,44 @@ class VideoGPT(nn.Module):
         return rms_norm(x_BMD)
 
     def logits(self, hidden_BMD: Tensor, ids: range | None = None) -> Tensor:
-        """Logits over some ids, or over all. Each modality has a softmax of its own, over its ids."""
-        weight_VD = self.embedding.weight if self.head is None else self.head.weight
-        if ids is not None:
-            weight_VD = weight_VD[ids.start : ids.stop]
-        return F.linear(hidden_BMD, weight_VD)
+        """Logits over some ids, or over all. Each modality has a softmax of its own, over its ids.
+
+        ValueError: codes are among them, and the head predicts codes by level; see `level_head`.
+        """
+        return F.linear(hidden_BMD, self._head_weight(ids))
+
+    def nats(self, hidden_BMD: Tensor, targets_BM: Tensor, ids: range) -> Tensor:
+        """Cross-entropy (B, M) float32 of targets among some ids, counted from the first of them."""
+        if self.level_head is not None and ids == self._code_ids:
+            return self.level_head.nats(hidden_BMD, targets_BM)
+        targets_R = targets_BM.flatten()
+        if targets_R.numel() * len(ids) > MOST_LOGITS:
+            return cross_entropy(hidden_BMD.flatten(0, 1), self._head_weight(ids), targets_R).view(targets_BM.shape)
+        logits_BMV = self.logits(hidden_BMD, ids).float()
+        # Rows of logits side by side: over the classes of a (B, V, M) view it takes four times as long on a CPU.
+        return F.cross_entropy(logits_BMV.flatten(0, 1), targets_R, reduction="none").view(targets_BM.shape)
+
+    @property
+    def outer_matrices(self) -> list[Tensor]:
+        """Those that read or write ids or digits, and belong to no layer."""
+        layers = {id(parameter) for parameter in self.blocks.parameters()}
+        return [p for p in self.parameters() if id(p) not in layers]
 
     @property
     def num_parameters(self) -> int:
         """Number of weights; a tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def _head_weight(self, ids: range | None) -> Tensor:
+        """The rows of the flat head that belong to ids."""
+        weight_VD, codes = self.embedding.weight if self.head is None else self.head.weight, self._code_ids
+        ids = range(self.config.vocab_size) if ids is None else ids
+        if self.level_head is None:
+            return weight_VD[ids.start : ids.stop]
+        if ids.start < codes.stop and codes.start < ids.stop:
+            raise ValueError(f"ids {ids.start}..{ids.stop - 1} hold codes, of which a head of levels has no logits")
+        missing = len(codes) if ids.start >= codes.stop and len(weight_VD) < self.config.vocab_size else 0
+        return weight_VD[ids.start - missing : ids.stop - missing]
 
     def _initialize(self) -> None:
         """Matrices that keep the scale of what they read; what the layers add up to has it, too."""

@@ -66,9 +66,10 @@ def onnx_step(network: VideoGPT, bits: int = 32, ids: range | None = None) -> on
     Raises:
         ValueError: more weights than one file holds.
     """
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    if weights * bits // 8 > MOST_BYTES:
-        raise ValueError(f"{weights:,} weights of {bits} bits are more than an ONNX file holds: run it in torch")
+    vectors = network.config.vocab_size * network.config.width  # one for each id, whatever it is made of
+    layers = sum(parameter.numel() for parameter in network.blocks.parameters())
+    if 4 * vectors + layers * bits // 8 > MOST_BYTES:
+        raise ValueError(f"{vectors + layers:,} weights are more than an ONNX file holds: run it in torch")
     return _StepGraph(network, bits, ids).model()
 
 

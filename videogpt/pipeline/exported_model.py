@@ -57,6 +57,11 @@ def export_model(model: SavedModel, folder: Path) -> Verification:
         from videogpt.sampling.engines.onnx_engine import open_session
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'videogpt-lm[export]'") from error
+    if model.network.level_head is not None:
+        raise ValueError(
+            "the model predicts codes by level, and a step with logits of whole codes is all that is exported: export "
+            "its tokenizer alone, in the folder tokenizer of the model's"
+        )
     video = model.task.vocabulary.ids["video"]
     (folder / STEP_NAME).write_bytes(onnx_step(model.network, ids=video).SerializeToString())
     model.text_tokenizer.save(folder / TEXT_NAME)

@@ -12,7 +12,6 @@ by rounding at most. Refuses frame counts that the tokenizer cannot make or the 
 those that it can. A prompt of more tokens than the model takes is cut, with a warning.
 """
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -177,7 +176,7 @@ class Pipeline:
     def fingerprint(self) -> str:
         """SHA-256 over configurations, weights and both tokenizers: equal ones sample the same codes."""
         model = self.model
-        configs = [model.task.config.settings(), dataclasses.asdict(model.network.config)]
+        configs = [model.task.config.settings(), model.network.config.settings()]
         digest = hashlib.sha256(json.dumps(configs, sort_keys=True).encode())
         digest.update(f"{model.tokenizer.fingerprint()} {model.text_tokenizer.fingerprint()}".encode())
         for name, tensor in sorted(model.network.state_dict().items()):

@@ -79,6 +79,11 @@ class SavedModel:
                 raise ValueError(
                     f"the layout's {key} is {expected}, the {owner}'s is {found}: take both from one model"
                 )
+        config, ids = self.network.config, self.task.vocabulary.ids["video"]
+        if config.by_levels and config.code_ids != ids:
+            raise ValueError(
+                f"the network's codes are the ids {config.code_ids}, the layout's {ids}: take both from one model"
+            )
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}; it must be above 0")
 
@@ -143,7 +148,7 @@ def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "fl
         "fps": model.fps,
         "task": model.task.name,
         "layout": dataclasses.asdict(model.task.config),
-        "model": dataclasses.asdict(model.network.config),
+        "model": model.network.config.settings(),
         "sampling": dataclasses.asdict(model.sampling),
         "sha256": {TOKENIZER_NAME: model.tokenizer.fingerprint(), TEXT_NAME: model.text_tokenizer.fingerprint()},
     }
@@ -171,7 +176,8 @@ def _refuse_other_files(folder: Path) -> None:
 def _build_network(config: VideoGPTConfig, weights: dict[str, Tensor], folder: Path) -> VideoGPT:
     source, last = str(folder / WEIGHTS_NAME), f"blocks.{config.depth - 1}.feed_forward.out.weight"
     # These bound all others, and are asked for before any memory is taken.
-    sizes = {"embedding.weight": (config.vocab_size, config.width), last: (config.width, config.mlp_width)}
+    vectors = config.vocab_size - (len(config.code_ids) if config.embedding == "levels" else 0)
+    sizes = {"embedding.weight": (vectors, config.width), last: (config.width, config.mlp_width)}
     largest = {name: torch.empty(size, device="meta") for name, size in sizes.items()}
     check_tensors({name: weights[name] for name in sizes if name in weights}, largest, source)
     with float32_by_default():

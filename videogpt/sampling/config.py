@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
-    """Settings of one sampling run, the same for all its samples. Seeds are none: they belong to each sample."""
+    """Settings of one sampling run, the same for all its samples. Seeds are none: they belong to each sample.
+
+    Where the model predicts codes by level (`model.head`), "code" below is a digit of a code: temperature, filters and
+    guidance act on each among its own few values, so the same top_p leaves out more of what is unlikely as a whole.
+    """
 
     temperature: float = 1.0
     """Divides the logits: below 1 safer, above 1 more varied, 0 always takes the most likely code."""

@@ -3,20 +3,27 @@
     draw = Draw(SamplingConfig(top_p=0.9), seeds=[0, 1], codebook_size=1000, line=8, device=device)
     codes_BM = draw(logits_RMV, [[0], [0]])              # of one place of each sample
 
+    draw = Draw(..., head=network.level_head)
+    codes_BM = draw(hidden_RMD, [[0], [0]])              # of a head that predicts codes by level
+
 The argmax of logits plus Gumbel noise is a draw from their softmax. As the noise of a place is fixed, lanes that
 compute the same logits in another order draw the same tokens. Noise is made on the CPU, whatever the device.
+By level every value of every digit has its noise, and a digit is drawn once those before it are: guided and filtered
+among its own values.
 """
 
 from collections.abc import Sequence
 
 import torch
+from einops import repeat
 from torch import Tensor
 
+from videogpt.model.heads import LevelHead, codes_of
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.filters import filter_logits
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of each sample,
-# V ids, L places of a line
+# V ids, L places of a line, D width, K levels, X ids, or width for a head by level
 
 SEED_LIMIT = 2**32
 """Seeds are below this: the CPU's generator looks at no more than 32 bits of them."""
@@ -67,18 +74,41 @@ class Draw:
     """Draws tokens of a batch of samples, each with its seed; `line` is the number of places in a line of the grid."""
 
     def __init__(
-        self, config: SamplingConfig, seeds: Sequence[int], codebook_size: int, line: int, device: torch.device
+        self,
+        config: SamplingConfig,
+        seeds: Sequence[int],
+        codebook_size: int,
+        line: int,
+        device: torch.device,
+        head: LevelHead | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.head = config, head
         self.guided = config.guidance_scale != 1.0
         """Whether logits come twice: with what is given, then without its text."""
-        self.noise = PlaceNoise(seeds, codebook_size, line, device) if config.temperature > 0.0 else None
+        numbers = codebook_size if head is None else sum(head.code_levels)
+        self.noise = PlaceNoise(seeds, numbers, line, device) if config.temperature > 0.0 else None
 
-    def __call__(self, logits_RMV: Tensor, places_BM: Sequence[Sequence[int]]) -> Tensor:
-        """Tokens (B, M), those of `places_BM`: draws, or the likeliest at temperature 0."""
+    def __call__(self, found_RMX: Tensor, places_BM: Sequence[Sequence[int]]) -> Tensor:
+        """Tokens (B, M), those of `places_BM`: draws, or the likeliest at temperature 0.
+
+        Takes logits (R, M, V), or hidden states (R, M, D) where there is a head by level.
+        """
+        noise_BMV = None if self.noise is None else self.noise.of(places_BM)
+        if self.head is None:
+            return self._choose(found_RMX, noise_BMV)
+        digits_RMK, first = torch.empty(*found_RMX.shape[:2], 0, dtype=torch.long, device=found_RMX.device), 0
+        for values in self.head.code_levels:
+            logits_RMV = self.head.logits(found_RMX, digits_RMK).float()
+            digit_BM = self._choose(logits_RMV, None if noise_BMV is None else noise_BMV[..., first : first + values])
+            digit_RM1 = repeat(digit_BM, "b m -> (copies b) m 1", copies=len(digits_RMK) // len(digit_BM))
+            digits_RMK, first = torch.cat([digits_RMK, digit_RM1], dim=-1), first + values
+        return codes_of(digits_RMK[: len(places_BM)], self.head.code_levels)
+
+    def _choose(self, logits_RMV: Tensor, noise_BMV: Tensor | None) -> Tensor:
+        """One of V for each place of each sample, (B, M)."""
         logits_BMV = logits_RMV
         if self.guided:
             prompted_BMV, free_BMV = logits_RMV.chunk(2)
             logits_BMV = torch.lerp(free_BMV, prompted_BMV, self.config.guidance_scale)
         logits_BMV = filter_logits(logits_BMV.flatten(0, 1), self.config).view(logits_BMV.shape)
-        return (logits_BMV if self.noise is None else logits_BMV + self.noise.of(places_BM)).argmax(dim=-1)
+        return (logits_BMV if noise_BMV is None else logits_BMV + noise_BMV).argmax(dim=-1)

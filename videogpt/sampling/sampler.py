@@ -79,7 +79,8 @@ def sample_frames(
     """
     layout = task.config
     assert len(examples) == len(seeds) and 1 <= latent_frames <= layout.latent_frames
-    draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, network.embedding.weight.device)
+    device = network.embedding.weight.device
+    draw = Draw(config, seeds, layout.codebook_size, layout.latent_width, device, network.level_head)
     engine = TorchEngine(network) if engine is None else engine
     kind = LANES[find_lane(lane, network, engine, len(examples) * (2 if draw.guided else 1))]
     if window is not None and kind is not JacobiLane:

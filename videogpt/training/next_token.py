@@ -24,6 +24,7 @@ from videogpt.layouts.config import LayoutConfig, LayoutRules
 from videogpt.layouts.sequence import TrainingSequence
 from videogpt.layouts.task import Task, find_task
 from videogpt.model.config import VideoGPTConfig
+from videogpt.model.heads import levels_of
 from videogpt.model.likelihood import row_nats
 from videogpt.model.network import VideoGPT
 from videogpt.pipeline.names import load_tokenizer
@@ -36,6 +37,7 @@ from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenize
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
 from videogpt_tokenizer.optim.precision import check_precision, fast_autocast
+from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +151,9 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"model.vocab_size is {self.model_config.vocab_size}, and text and video have {vocab_size} tokens: "
                 "leave it out"
             )
+        config = dataclasses.replace(self.model_config, vocab_size=vocab_size)
         with self.making_network():
-            self.model = VideoGPT(dataclasses.replace(self.model_config, vocab_size=vocab_size))
+            self.model = VideoGPT(self._with_levels(config, tokenizer) if config.by_levels else config)
             self.average = averaged(self.model, self.optimizer_config.ema_decay)
         prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
         averaged_model = self.average.module
@@ -168,6 +171,17 @@ class VideoGPTTraining(lightning.LightningModule):
         """What a batch holds, by name."""
         rows, video = batch.ids_BN.numel(), batch.ids_BN[:, batch.rows_of("video")].numel()
         return {"video tokens": video, "rows with captions and padding": rows}
+
+    def _with_levels(self, config: VideoGPTConfig, tokenizer: VideoTokenizer) -> VideoGPTConfig:
+        """The digits of this tokenizer's codes, and where the codes begin."""
+        start, size = self.task.vocabulary.ids["video"].start, tokenizer.codebook_size
+        levels = config.code_levels or levels_of(tokenizer.config.quantizer, size)
+        if math.prod(levels) != size or config.code_start not in (0, start):
+            raise ValueError(
+                f"model.code_levels {levels} from id {config.code_start or start} on are not the {size} codes from id "
+                f"{start} on: leave code_levels and code_start out"
+            )
+        return dataclasses.replace(config, code_levels=levels, code_start=start)
 
     def losses(self, network: VideoGPT, sequence: TrainingSequence) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats of a batch: the mean over all rows by their weight, which training makes small, and by modality."""
@@ -217,8 +231,7 @@ class VideoGPTTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         total_steps = self.trainer.estimated_stepping_batches
-        outer = [self.model.embedding.weight, *([] if self.model.head is None else [self.model.head.weight])]
-        optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps, outer)
+        optimizer, scheduler = configure(self.model, self.optimizer_config, total_steps, self.model.outer_matrices)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videogpt.inspection.inspect import inspect_path
+from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
@@ -33,6 +34,14 @@ def test_a_video_tokenizer_and_an_altered_one(tokenizer: VideoTokenizer, tmp_pat
 def test_a_text_tokenizer(tmp_path: Path) -> None:
     TextTokenizer.train(["a red circle"], vocab_size=270).save(tmp_path / "text.model")
     assert "text tokenizer, 2" in inspect_path(tmp_path / "text.model").lines[0]
+
+
+def test_a_model_by_level(tiny_model_by_level: SavedModel, tiny_model: SavedModel, tmp_path: Path) -> None:
+    for name, model in (("levels", tiny_model_by_level), ("flat", tiny_model)):
+        save_model(tmp_path / name, model)
+    assert "by levels (5, 5, 3): head and embedding" in inspect_path(tmp_path / "levels").lines
+    assert not any("by levels" in line for line in inspect_path(tmp_path / "flat").lines)
+    assert f"{tiny_model_by_level.network.num_parameters:,} parameters" in inspect_path(tmp_path / "levels").lines[0]
 
 
 def test_an_export_is_no_tokenizer_and_is_called_so(tmp_path: Path, videogpt) -> None:

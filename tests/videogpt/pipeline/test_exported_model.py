@@ -92,3 +92,14 @@ def test_a_missing_package_is_named(tiny_model, tmp_path: Path, monkeypatch) -> 
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ValueError, match="is not installed: pip install"):
         export_model(tiny_model, tmp_path)
+
+
+def test_a_head_by_level_has_no_logits_to_export(tiny_model, tmp_path: Path) -> None:
+    import dataclasses
+
+    from videogpt.model.network import VideoGPT
+
+    by_level = dataclasses.replace(tiny_model.network.config, head="levels", code_levels=(5, 5, 3))
+    model = dataclasses.replace(tiny_model, network=VideoGPT(by_level).eval())
+    with pytest.raises(ValueError, match="predicts codes by level"):
+        export_model(model, tmp_path)

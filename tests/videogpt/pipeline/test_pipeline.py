@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from videogpt.model.config import VideoGPTConfig
 from videogpt.pipeline.names import load_tokenizer
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.saved_model import MODEL_FILES, SavedModel, load_model, save_model
@@ -158,6 +159,32 @@ def test_an_edited_config_and_sizes_that_are_not_of_the_weights_are_refused(fold
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=said):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("code_levels", [5, 3, 5], r"levels\.\d\.values\.weight is .* is wanted"),
+        ("code_levels", [5, 5], "embedding.weight is .* is wanted"),
+        ("code_levels", 75, "model is wrong"),
+        ("code_start", 3, "the network's codes are the ids .* take both from one model"),
+        ("head", "flat", "head.weight is .* is wanted|level_head.* is not known"),
+        ("embedding", "table", "embedding.weight is .* is wanted"),
+    ],
+)
+def test_levels_that_are_not_of_the_weights_are_refused(tiny_model_by_level, tmp_path: Path, key, value, said) -> None:
+    save_model(tmp_path / "model", tiny_model_by_level)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["model"][key] = value
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=said):
+        load_model(tmp_path / "model")
+
+
+def test_a_flat_model_is_saved_as_it_ever_was(folder: Path) -> None:
+    """So that earlier versions read it, and its fingerprint stays."""
+    saved = json.loads((folder / "config.json").read_text())["model"]
+    assert saved.keys() == VideoGPTConfig().settings().keys() and "head" not in saved
 
 
 def test_a_run_is_no_model_but_holds_one(folder: Path, tmp_path: Path) -> None:

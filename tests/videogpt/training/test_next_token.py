@@ -39,12 +39,17 @@ def material(tmp_path_factory, make_tokenizer):
     return root
 
 
-def training(material, kind: Literal["adamw", "muon"] = "adamw", settings=None, **text) -> VideoGPTTraining:
+BY_LEVEL = {"head": "levels", "embedding": "levels"}
+
+
+def training(
+    material, kind: Literal["adamw", "muon"] = "adamw", settings=None, network=None, **text
+) -> VideoGPTTraining:
     torch.manual_seed(0)
     return VideoGPTTraining(
         **(settings or {}),
         tokenizer=str(material / "tokenizer"),
-        model=VideoGPTConfig(width=32, depth=2, heads=2, kv_heads=1),
+        model=VideoGPTConfig(width=32, depth=2, heads=2, kv_heads=1, **(network or {})),
         text=TextConfig(vocab_size=300, **text),
         optimizer=OptimizerConfig(kind=kind, learning_rate=5e-3, warmup_steps=2, ema_decay=0.9),
     )
@@ -64,8 +69,9 @@ def after_step(number: int, do: Callable[[lightning.Trainer], None]) -> lightnin
     return LambdaCallback(on_train_batch_end=lambda trainer, *_: do(trainer) if trainer.global_step == number else None)
 
 
-def test_bits_fall_below_those_of_uniform_codes(material, tmp_path):
-    module = training(material)
+@pytest.mark.parametrize("network", [{}, BY_LEVEL], ids=["flat", "by level"])
+def test_bits_fall_below_those_of_uniform_codes(network, material, tmp_path):
+    module = training(material, network=network)
     run = trainer(tmp_path, 60)
     run.fit(module, data(material))
     bits = run.validate(module, data(material), verbose=False)[0]["val/bits_per_video_token"]
@@ -130,11 +136,14 @@ def test_settings_under_which_rows_would_see_what_they_predict_are_refused(mater
         training(material, settings={"task": "text_to_smell"})
 
 
-@pytest.mark.parametrize(("kind", "checkpointed"), [("adamw", False), ("muon", False), ("adamw", True)])
-def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind, checkpointed):
+@pytest.mark.parametrize(
+    ("kind", "network", "checkpointed"),
+    [("adamw", {}, False), ("muon", {}, False), ("muon", BY_LEVEL, False), ("adamw", {}, True)],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind, network, checkpointed):
     """To the weight, in the middle of an epoch, with captions dropped at random; checkpointed blocks change nothing."""
     settings = [{}, {"blocks": BlocksConfig(checkpointed=checkpointed)}, {}]
-    whole, first, second = (training(material, kind, settings=each, dropout=0.5) for each in settings)
+    whole, first, second = (training(material, kind, network=network, settings=each, dropout=0.5) for each in settings)
     half = tmp_path / "half.ckpt"
     for name, module, start in (("whole", whole, None), ("half", first, None), ("half", second, half)):
         lightning.seed_everything(1, verbose=False)
@@ -157,6 +166,29 @@ def test_the_saved_folder_samples_and_holds_the_average_and_the_rules_of_the_lay
     averaged = module.average.module.state_dict()
     assert all(torch.equal(tensor, averaged[name]) for name, tensor in pipeline.model.network.state_dict().items())
     assert len(pipeline("a red circle", seed=1)[0]) == 5
+
+
+def test_a_network_by_level_takes_the_digits_of_its_tokenizer(material, tmp_path):
+    module = training(material, network=BY_LEVEL)
+    trainer(tmp_path, 1).fit(module, data(material))
+    config, codes = module.model.config, module.task.vocabulary.ids["video"]
+    assert config.code_levels == (4, 4) and config.code_ids == codes
+    other = training(material, network=BY_LEVEL | {"code_levels": (8, 2)})
+    trainer(tmp_path, 1).fit(other, data(material))
+    assert other.model.config.code_levels == (8, 2)
+    for wrong in ({"code_levels": (4, 3)}, {"code_start": 5}):
+        with pytest.raises(ValueError, match="are not the 16 codes from id .* leave code_levels and code_start out"):
+            trainer(tmp_path, 1).fit(training(material, network=BY_LEVEL | wrong), data(material))
+
+
+def test_a_model_by_level_is_saved_whole_and_samples(material, tmp_path):
+    module = training(material, network=BY_LEVEL)
+    trainer(tmp_path, 2).fit(module, data(material))
+    module.save_pretrained(tmp_path / "pretrained")
+    pipeline, trained = Pipeline.from_pretrained(tmp_path / "pretrained"), Pipeline(module.saved)
+    assert pipeline.model.network.config == module.model.config and pipeline.fingerprint() == trained.fingerprint()
+    (found,), (expected,) = pipeline("a red circle", seed=1), trained("a red circle", seed=1)
+    assert len(found) == 5 and (found.frames_THWC == expected.frames_THWC).all()
 
 
 def test_a_run_that_breaks_after_a_validation_leaves_a_folder_that_samples(material, tmp_path):

@@ -16,7 +16,7 @@ from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.lanes.lane import Lane
 
 # B samples, R rows of the network's batch (2B under guidance, those with prompts first), M tokens to draw, V ids,
-# D width
+# D width, X what a draw is made from: ids, or width for a head by level
 
 
 class EagerLane(Lane):
@@ -46,7 +46,7 @@ class EagerLane(Lane):
         self._prompt_of = [different.index(first) for first in first_of] if len(different) < self.rows else None
         self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
         self._tokens_MB: list[Tensor] = []
-        self._logits_RV: Tensor | None = None
+        self._found_RX: Tensor | None = None
         self.passes = 0
 
     @property
@@ -56,15 +56,15 @@ class EagerLane(Lane):
     def start(self) -> None:
         follow = len(self.prompt.places) - 1  # nothing follows the last token
         self._decoding = self.engine.start(self.prompt.given, follow, self._prompt_of)
-        self._logits_RV = self._logits(self._decoding.hidden_RMD[:, -1:])[:, 0]
+        self._found_RX = self._found(self._decoding.hidden_RMD[:, -1:])[:, 0]
         if self._prompt_of is not None:
-            self._logits_RV = self._logits_RV[self._prompt_of]
+            self._found_RX = self._found_RX[self._prompt_of]
 
     def step(self) -> None:
-        logits_RV = self._after_the_last()[:, 0] if self._logits_RV is None else self._logits_RV
+        found_RX = self._after_the_last()[:, 0] if self._found_RX is None else self._found_RX
         place = self.prompt.places[self.drawn]
-        self._tokens_MB.append(self.draw(logits_RV[:, None], [[place]] * (self.rows // self.copies))[:, 0])
-        self._logits_RV = None
+        self._tokens_MB.append(self.draw(found_RX[:, None], [[place]] * (self.rows // self.copies))[:, 0])
+        self._found_RX = None
         if self.draw.noise is not None:
             self.draw.noise.done(place)
 
@@ -78,13 +78,15 @@ class EagerLane(Lane):
         return self._read(tokens_R1, self._positions_1M3[:, last : last + 1], [last] * self.rows)
 
     def _read(self, tokens_RM: Tensor, positions_RM3: Tensor, starts_R: Sequence[int]) -> Tensor:
-        """Logits of what follows each of these tokens, of which each sequence's first has a number of its own."""
+        """What draws are made from behind each of these tokens, of which each sequence's first has its own number."""
         ids_RM = self.task.vocabulary.ids[self.prompt.modality].start + tokens_RM
-        return self._logits(self._decoding.step(ids_RM, positions_RM3, starts_R))
+        return self._found(self._decoding.step(ids_RM, positions_RM3, starts_R))
 
-    def _logits(self, hidden_RMD: Tensor) -> Tensor:
-        """Float32 logits (R, M, V) from what a pass of the network has made."""
+    def _found(self, hidden_RMD: Tensor) -> Tensor:
+        """Float32 logits (R, M, V) from what a pass of the network has made; for a head by level the states alone."""
         self.passes += 1
+        if self.draw.head is not None:
+            return hidden_RMD
         return self.network.logits(hidden_RMD, self.task.vocabulary.ids[self.prompt.modality]).float()
 
 

@@ -21,7 +21,8 @@ from videogpt.sampling.draw import Draw
 from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.lanes.eager import EagerLane
 
-# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of a window
+# B samples, R rows of the network's batch (2B under guidance, those with prompts first), M places of a window,
+# X what a draw is made from: ids, or width for a head by level
 
 NARROW = 4
 """Places of a window that is tried again, and the least that the widest has."""
@@ -63,11 +64,11 @@ class JacobiLane(EagerLane):
 
     def step(self) -> None:
         before = self.drawn
-        if self._logits_RV is not None:
+        if self._found_RX is not None:
             places_BM = [[self.prompt.places[0]]] * len(self._tokens)
-            self._tokens = self.draw(self._logits_RV[:, None], places_BM).tolist()
+            self._tokens = self.draw(self._found_RX[:, None], places_BM).tolist()
             self._known = [1] * len(self._tokens)
-            self._logits_RV = None
+            self._found_RX = None
         else:
             self._advance()
         if self.draw.noise is not None:
@@ -81,9 +82,9 @@ class JacobiLane(EagerLane):
         starts_B = [min(known - 1, total - 1 - rows) for known in self._known]
         for tokens, start in zip(self._tokens, starts_B, strict=True):
             tokens.extend(self._guess(tokens, number) for number in range(len(tokens), start + rows))
-        logits_RMV = self._read_windows(starts_B, rows)
+        found_RMX = self._read_windows(starts_B, rows)
         places_BM = [[self.prompt.places[number + 1] for number in range(start, start + rows)] for start in starts_B]
-        drawn_BM, unfinished = self.draw(logits_RMV, places_BM).tolist(), [k for k in self._known if k < total]
+        drawn_BM, unfinished = self.draw(found_RMX, places_BM).tolist(), [k for k in self._known if k < total]
         before = sum(self._known)
         for sample, (start, drawn) in enumerate(zip(starts_B, drawn_BM, strict=True)):
             self._keep(sample, start + 1, drawn)

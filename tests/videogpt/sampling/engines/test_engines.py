@@ -99,9 +99,10 @@ def test_room_grows_with_the_rows(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if name in EXACT])
 @pytest.mark.parametrize("lane", LANES)
-def test_an_exact_engine_draws_the_same_codes(name: str, lane: str, tiny_model) -> None:
-    config = SamplingConfig(temperature=0.8, guidance_scale=2.0, top_p=0.9)
-    network, task = tiny_model.network, tiny_model.task
+@pytest.mark.parametrize("model", ["tiny_model", "tiny_model_by_level"])
+def test_an_exact_engine_draws_the_same_codes(name: str, lane: str, model: str, request) -> None:
+    config, saved = SamplingConfig(temperature=0.8, guidance_scale=2.0, top_p=0.9), request.getfixturevalue(model)
+    network, task = saved.network, saved.task
     found = []
     for engine in ("torch", name):
         asked = {"lane": lane, "engine": find_engine(engine, network)}
@@ -162,6 +163,19 @@ def test_without_the_package_torch_draws_and_says_so(monkeypatch: pytest.MonkeyP
     with pytest.warns(UserWarning, match=r"not installed: pip install 'videogpt-lm\[export\]'; until then torch"):
         assert find_engine("auto", network).name == "torch"
     with pytest.raises(ValueError, match="not installed"):
+        find_engine("onnx", network)
+
+
+def test_vectors_that_no_file_holds_are_refused_also_where_they_are_made_of_few(
+    tiny_model_by_level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tiny_model_by_level.network
+    layers = sum(parameter.numel() for parameter in network.blocks.parameters())
+    needed = 4 * (network.config.vocab_size * network.config.width + layers)
+    monkeypatch.setattr("videogpt.model.onnx_step.MOST_BYTES", needed)
+    assert find_engine("onnx", network).name == "onnx"
+    monkeypatch.setattr("videogpt.model.onnx_step.MOST_BYTES", needed - 1)
+    with pytest.raises(ValueError, match="weights are more than an ONNX file holds: run it in torch"):
         find_engine("onnx", network)
 
 
