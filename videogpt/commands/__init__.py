@@ -50,8 +50,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to run (auto)")
 
 
-def add_engine(parser: argparse.ArgumentParser) -> None:
+def add_ways(parser: argparse.ArgumentParser) -> None:
     """Of commands that sample."""
+    names = ("auto", "eager", "jacobi", "next-row", "diagonal")
+    about = "how codes are drawn; next-row and diagonal draw other codes (auto: the fastest exact one)"
+    parser.add_argument("--lane", choices=names, default="auto", help=about)
     names = ("auto", "torch", "torch-int8-cache", "onnx", "onnx-int8", "compiled")
     about = "who runs the network; those with int8 draw other codes, compiled takes minutes the first time (auto: the "
     about += "fastest exact one that can run here)"

@@ -8,7 +8,7 @@ Prints the figures as a table. The file of --output also says how, where and wit
 import argparse
 import sys
 
-from videogpt.commands import add_device, add_max_bad_share, new_output
+from videogpt.commands import add_device, add_max_bad_share, add_ways, new_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="S", help="seed of the samples (0)")
     add_max_bad_share(parser, "may be unreadable or too short")
     add_device(parser)
+    add_ways(parser)
     add("--output", metavar="FILE.json", help="write the figures with command, hardware and protocol")
 
 
@@ -39,6 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             max_bad_share=arguments.max_bad_share,
             device=arguments.device,
+            lane=arguments.lane,
+            engine=arguments.engine,
             command=arguments.command,
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )

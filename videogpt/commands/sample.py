@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import sys
 
-from videogpt.commands import add_device, add_engine
+from videogpt.commands import add_device, add_ways
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="draw from the likeliest codes that add up to P")
     add("--min-p", type=float, metavar="P", help="draw from codes at least P times as likely as the likeliest")
     add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
-    about = "how codes are drawn; in float32 all draw the same (auto: the fastest that does here)"
-    add("--lane", choices=("auto", "eager", "jacobi"), default="auto", help=about)
-    add_engine(parser)
+    add_ways(parser)
     add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
     add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")
     add_device(parser)
@@ -52,7 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
         )
-    pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device)
+    ways = {"lane": arguments.lane, "engine": arguments.engine}
+    pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device, **ways)
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
@@ -61,8 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
             num_samples=arguments.num_samples,
             sampling=dataclasses.replace(pipeline.model.sampling, **given),
             progress=progress.update,
-            lane=arguments.lane,
-            engine=arguments.engine,
         )
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         for sample in samples:

@@ -21,8 +21,9 @@ import torch
 
 from videogpt.evaluation.caption_following import caption_following, find_world
 from videogpt.evaluation.report import Report
-from videogpt.evaluation.scores import bits_per_clip, encode_and_measure
+from videogpt.evaluation.scores import bits_by_engine, bits_per_clip, encode_and_measure
 from videogpt.pipeline.pipeline import Pipeline
+from videogpt.sampling.engines.engines import EXACT
 from videogpt.worlds.shapes.world import ShapesWorld
 from videogpt.worlds.world import Split, World
 from videogpt.worlds.writer import CRF, write_world
@@ -47,6 +48,8 @@ def evaluate(
     seed: int = 0,
     max_bad_share: float = MAX_BAD_SHARE,
     device: str = "auto",
+    lane: str = "auto",
+    engine: str = "auto",
     command: str = "videogpt evaluate",
     say: Say = lambda _: None,
 ) -> Report:
@@ -58,6 +61,8 @@ def evaluate(
         num_clips: clips of each set that are measured and captions that are sampled, the first of the folder.
         seed: of the first sample; sample i has seed + i.
         max_bad_share: share of the clips that may be left out, since they are unreadable or too short.
+        lane: how samples are drawn.
+        engine: who runs the network for samples, and, where it is not exact, for bits beside those of the network.
         command: what the report says it came from.
         say: told what is being measured.
 
@@ -69,7 +74,7 @@ def evaluate(
         raise ValueError(f"clips is {num_clips}; it must be 1 or more")
     if sheets is not None and data is None:
         raise ValueError(f"sheets is {sheets}, but no data is given: name a folder of sprite clips as data, too")
-    pipeline = Pipeline.from_pretrained(model, device=device)
+    pipeline = Pipeline.from_pretrained(model, device=device, lane=lane, engine=engine)
     protocol = {
         "model": pipeline.describe()["model"],
         "data": str(data) if data is not None else f"shapes world, seed {WORLD_SEED}, H.264 crf {CRF}",
@@ -77,6 +82,8 @@ def evaluate(
         "frames": pipeline.max_frames,
         "fps": pipeline.model.fps,
         "sampling": asdict(pipeline.model.sampling),
+        "lane": lane,
+        "engine": pipeline.engine().name,
         "seeds": f"{seed} + index of the clip",
         "psnr": "mean of the clips' PSNR, pixels in [0, 1], all frames",
         "SSIM": SSIM_PROTOCOL,
@@ -98,6 +105,10 @@ def evaluate(
         report.add(f"{name}: codebook perplexity", use.perplexity, "codes")
         bits = bits_per_clip(pipeline, clips)
         report.add(f"{name}: bits per video token", bits / clips.codes_BTHW[0].numel(), "bits")
+        if pipeline.engine().name not in EXACT:
+            row = f"{name}: bits per video token by engine {pipeline.engine().name}"
+            rival = {"rival": "the network", "rival_value": bits / clips.codes_BTHW[0].numel()}
+            report.add(row, bits_by_engine(pipeline, clips) / clips.codes_BTHW[0].numel(), "bits", **rival)
         report.add(f"{name}: bits per pixel", bits / clips.pixels_per_clip, "bits")
         if world is not None:
             say(f"sampling {len(clips.records)} captions: {name}")

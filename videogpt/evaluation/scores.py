@@ -69,16 +69,43 @@ def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: S
 @torch.inference_mode()
 def bits_per_clip(pipeline: Pipeline, clips: MeasuredClips) -> float:
     """Mean length of a clip's codes under the model, given their caption, without guidance."""
-    model, nats = pipeline.model, 0.0
-    examples = [
-        Example(model.text_tokenizer.encode(record.caption), codes_THW)
-        for record, codes_THW in zip(clips.records, clips.codes_BTHW, strict=True)
-    ]
+    model, nats, examples = pipeline.model, 0.0, _examples(pipeline, clips)
     for start in range(0, len(examples), BATCH):
         sequence = model.task.pack(examples[start : start + BATCH]).to(pipeline.device)
         nats_BN = row_nats(model.network, sequence, model.task.vocabulary)
         nats += float(nats_BN[:, sequence.rows_of("video")].double().sum())
     return nats / math.log(2) / len(examples)
+
+
+@torch.inference_mode()
+def bits_by_engine(pipeline: Pipeline, clips: MeasuredClips) -> float:
+    """The same by the pipeline's engine, as in sampling: what is given, then a latent frame of codes in each pass."""
+    model, engine, nats, examples = pipeline.model, pipeline.engine(), 0.0, _examples(pipeline, clips)
+    video, raster = model.task.vocabulary.ids["video"], model.task.raster
+    for start in range(0, len(examples), BATCH):
+        batch = examples[start : start + BATCH]
+        codes_BTHW = torch.stack([example.codes_THW for example in batch if example.codes_THW is not None])
+        prompt = model.task.prompt(batch, codes_BTHW.shape[1])
+        codes_BM = raster.flatten(codes_BTHW)[:, torch.tensor(prompt.places, device=codes_BTHW.device)]
+        decoding = engine.start(prompt.given, len(prompt.places) - 1)
+        hidden_BMD, first = decoding.hidden_RMD[:, -1:], 0
+        while first < len(prompt.places):
+            rows = slice(first, first + hidden_BMD.shape[1])
+            nats += float(model.network.nats(hidden_BMD, codes_BM[:, rows], video).double().sum())
+            last = first = rows.stop
+            read = slice(last - 1, last - 1 + raster.frame_tokens)
+            if last < len(prompt.places):
+                ids_BM = video.start + codes_BM[:, read][:, : len(prompt.places) - last]
+                positions_1M3 = prompt.positions_1M3[:, read][:, : ids_BM.shape[1]].to(ids_BM.device)
+                hidden_BMD = decoding.step(ids_BM, positions_1M3, [last - 1] * len(batch))
+    return nats / math.log(2) / len(examples)
+
+
+def _examples(pipeline: Pipeline, clips: MeasuredClips) -> list[Example]:
+    return [
+        Example(pipeline.model.text_tokenizer.encode(record.caption), codes_THW)
+        for record, codes_THW in zip(clips.records, clips.codes_BTHW, strict=True)
+    ]
 
 
 def _read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:

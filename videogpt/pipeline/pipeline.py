@@ -30,7 +30,7 @@ from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, sa
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.engines.engine import Engine
-from videogpt.sampling.engines.engines import find_engine
+from videogpt.sampling.engines.engines import EXACT, find_engine
 from videogpt.sampling.sampler import FrameSampler, find_lane, sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
@@ -52,28 +52,46 @@ class _Ways(NamedTuple):
 class Pipeline:
     """A video tokenizer, a text tokenizer and a language model that belong together."""
 
-    def __init__(self, model: SavedModel, *, name: str = "unnamed", batch_size: int = 16) -> None:
+    def __init__(
+        self,
+        model: SavedModel,
+        *,
+        name: str = "unnamed",
+        batch_size: int = 16,
+        lane: str = "auto",
+        engine: str = "auto",
+    ) -> None:
         """Take a model as it is, each part on its device and in its type, and put it into evaluation mode.
 
-        `describe` calls it `name`. More samples than `batch_size` are made one batch after another.
+        Args:
+            name: What `describe` calls it.
+            batch_size: More samples than these are made one batch after another.
+            lane: How codes are drawn, a name in `LANES` or `auto`; in float32 exact ones draw the same, see
+                `find_lane`.
+            engine: Who runs the network, a name in `ENGINES` or `auto`, the fastest exact one; see `find_engine`.
+
+        Raises:
+            ValueError: batch_size is below 1. A lane or engine is refused when it is to sample.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         self.model = model
         self.name = name
         self.batch_size = batch_size
+        self.lane, self.engine_name = lane, engine
         self._engines: dict[str, tuple[Hashable, Engine]] = {}
         model.network.eval()
         model.tokenizer.eval()
 
     @classmethod
-    def from_pretrained(cls, folder_or_name: str | Path, device: str = "auto", *, batch_size: int = 16) -> "Pipeline":
+    def from_pretrained(cls, folder_or_name: str | Path, device: str = "auto", **options: Any) -> "Pipeline":
         """Load a model folder, or a shipped model by its name.
 
         The network runs in float32 on a CPU, in bfloat16 on a GPU; the video tokenizer always in float32.
 
         Args:
             device: See `find_device`.
+            options: `batch_size`, `lane` and `engine`, as for the class.
 
         Raises:
             ValueError: no such model or device, or a folder that is incomplete, altered or of two models.
@@ -82,7 +100,7 @@ class Pipeline:
         model = load_model(folder_or_name)
         model.network.to(target, torch.bfloat16 if target.type == "cuda" else torch.float32)
         model.tokenizer.to(target)
-        return cls(model, name=Path(folder_or_name).resolve().name, batch_size=batch_size)
+        return cls(model, name=Path(folder_or_name).resolve().name, **options)
 
     def save_pretrained(self, folder: str | Path, dtype: StoredType = "float32") -> None:
         """See `videogpt.pipeline.saved_model.save_model`."""
@@ -108,8 +126,8 @@ class Pipeline:
         *,
         sampling: SamplingConfig | None = None,
         progress: OnProgress | None = None,
-        lane: str = "auto",
-        engine: str = "auto",
+        lane: str | None = None,
+        engine: str | None = None,
         **asked: Any,
     ) -> Iterator[Sample]:
         """Sample clips batch by batch, in the order of the prompts; all is checked before this returns.
@@ -118,8 +136,8 @@ class Pipeline:
             prompts: One or more, strings or requests.
             sampling: How to draw; the model's own settings if None.
             progress: Called once a latent frame with the number of codes drawn so far and the number in all.
-            lane: How codes are drawn, `eager`, `jacobi` or `auto`; in float32 all draw the same, see `find_lane`.
-            engine: Who runs the network, a name in `ENGINES` or `auto`, the fastest exact one; see `find_engine`.
+            lane: How codes are drawn; the pipeline's own if None.
+            engine: Who runs the network; the pipeline's own if None.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
@@ -136,8 +154,8 @@ class Pipeline:
         prompts: Prompts,
         *,
         sampling: SamplingConfig | None = None,
-        lane: str = "auto",
-        engine: str = "auto",
+        lane: str | None = None,
+        engine: str | None = None,
         **asked: Any,
     ) -> Iterator[list[Clip]]:
         """Sample all clips in one batch, and yield their frames as they are decoded; for the arguments see `samples`.
@@ -156,8 +174,9 @@ class Pipeline:
         ways = self._ways(lane, engine)
         return self._decoded(self._frames(requests, latents.pop(), sampling or self.model.sampling, ways))
 
-    def engine(self, name: str = "auto") -> Engine:
-        """Who runs the network, see `find_engine`; made ready once, and again when the weights have changed."""
+    def engine(self, name: str | None = None) -> Engine:
+        """Who runs the network, by name or the pipeline's own; made ready once, and again after the weights change."""
+        name = self.engine_name if name is None else name
         weights = [*self.model.network.parameters()]
         state = tuple((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
         known = self._engines.get(name)
@@ -184,10 +203,10 @@ class Pipeline:
             digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _ways(self, lane: str, engine: str) -> _Ways:
+    def _ways(self, lane: str | None, engine: str | None) -> _Ways:
         """Refuses unknown ones before anything is drawn."""
-        ways = _Ways(lane, self.engine(engine))
-        find_lane(lane, self.model.network, ways.engine)
+        ways = _Ways(self.lane if lane is None else lane, self.engine(engine))
+        find_lane(ways.lane, self.model.network, ways.engine)
         return ways
 
     def _sample_batches(
@@ -222,6 +241,7 @@ class Pipeline:
                         samples_in_batch=len(batch),
                         lane=frames.lane.name,
                         engine=frames.lane.engine.name,
+                        exact=frames.lane.exact and frames.lane.engine.name in EXACT,
                         passes=frames.lane.passes,
                         codes=latent_frames * frame_tokens,
                     )

@@ -50,6 +50,8 @@ class Sample:
     """Which way the codes were drawn; see `videogpt.sampling.sampler`."""
     engine: str = "torch"
     """Who ran the network; see `videogpt.sampling.engines.engines`."""
+    exact: bool = True
+    """Whether lane and engine draw the codes of the plain ones for the seed, where the network runs in float32."""
     passes: int = 0
     """Forward passes of the network for the whole batch."""
     codes: int = 0

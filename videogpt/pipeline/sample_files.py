@@ -98,6 +98,7 @@ class SampleWriter:
             "decoding": {
                 "lane": sample.lane,
                 "engine": sample.engine,
+                "exact": sample.exact,
                 "passes": sample.passes,
                 "codes": sample.codes,
             },

@@ -10,6 +10,7 @@ codes. Only codes can be drawn, and exactly as many as the frames hold.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +23,12 @@ from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.engines.torch_engine import TorchEngine
 from videogpt.sampling.lanes.eager import EagerLane
 from videogpt.sampling.lanes.jacobi import JacobiLane
+from videogpt.sampling.lanes.unverified import DiagonalLane, NextRowLane
 
 # B samples, H/W latent grid
 
-LANES = {"eager": EagerLane, "jacobi": JacobiLane}
-"""Ways to advance, all of which draw the same codes for a seed."""
+LANES: dict[str, type[EagerLane]] = {lane.name: lane for lane in (EagerLane, JacobiLane, NextRowLane, DiagonalLane)}
+"""Ways to advance. Those that are not `exact` draw other codes for a seed, and have to be asked for."""
 
 
 class FrameSampler(Iterator[Tensor]):
@@ -85,7 +87,7 @@ def sample_frames(
     kind = LANES[find_lane(lane, network, engine, len(examples) * (2 if draw.guided else 1))]
     if window is not None and kind is not JacobiLane:
         raise ValueError(f"window is {window}, but lane {kind.name} has none: choose lane jacobi, or leave window out")
-    options = {} if window is None else {"window": window}
+    options: dict[str, Any] = {} if window is None else {"window": window}
     return FrameSampler(kind(network, task, examples, latent_frames, draw, engine, **options), latent_frames)
 
 

@@ -99,7 +99,8 @@ def test_a_head_by_level_has_no_logits_to_export(tiny_model, tmp_path: Path) -> 
 
     from videogpt.model.network import VideoGPT
 
-    by_level = dataclasses.replace(tiny_model.network.config, head="levels", code_levels=(5, 5, 3))
+    start = tiny_model.task.vocabulary.ids["video"].start
+    by_level = dataclasses.replace(tiny_model.network.config, head="levels", code_levels=(5, 5, 3), code_start=start)
     model = dataclasses.replace(tiny_model, network=VideoGPT(by_level).eval())
     with pytest.raises(ValueError, match="predicts codes by level"):
         export_model(model, tmp_path)

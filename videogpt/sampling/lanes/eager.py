@@ -23,6 +23,7 @@ class EagerLane(Lane):
     """Draws one token of every sample at each step."""
 
     name = "eager"
+    exact = True
 
     def __init__(
         self,

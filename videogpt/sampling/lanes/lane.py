@@ -21,6 +21,8 @@ class Lane(Protocol):
 
     name: str
     """As `--lane` takes it."""
+    exact: bool
+    """Whether it draws, for a seed, the codes of the eager lane, in float32."""
     prompt: Prompt
     """What is given and what is to be drawn."""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from videogpt.commands import add_engine
+from videogpt.commands import add_ways
 from videogpt.layouts.config import LayoutConfig, LayoutRules
 from videogpt.layouts.task import Example
 from videogpt.layouts.text_to_video import TextToVideo
@@ -200,7 +200,7 @@ def test_a_pipeline_notices_other_weights(tiny_model, monkeypatch: pytest.Monkey
 
 def test_the_command_line_knows_every_engine() -> None:
     parser = ArgumentParser()
-    add_engine(parser)
+    add_ways(parser)
     (choices,) = [action.choices for action in parser._actions if action.dest == "engine"]
     assert list(choices) == ["auto", *ENGINES]
 

@@ -86,7 +86,7 @@ def test_lanes_by_name(tiny_model) -> None:
     engine = TorchEngine(network)
     assert find_lane("auto", network, engine) == "jacobi" and find_lane("auto", network, engine, 32) == "eager"
     assert find_lane("eager", network, engine) == "eager"
-    with pytest.raises(ValueError, match="lane is 'fast'; choose auto, eager, jacobi"):
+    with pytest.raises(ValueError, match="lane is 'fast'; choose auto, eager, jacobi, next-row, diagonal"):
         sample_frames(network, tiny_model.task, SamplingConfig(), [Example([])], [0], 1, lane="fast")
     with pytest.raises(ValueError, match="window is 4, but lane eager has none"):
         lane(tiny_model, SETTINGS[0], name="eager", window=4)
