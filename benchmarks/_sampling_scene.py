@@ -1,7 +1,7 @@
 """What sampling is timed on: jobs, our sampler, the clock that all contestants share, and what a pass has to read.
 
     job = jobs(batch=1, sampling=saved.sampling, latent_frames=5, count=1)[0]
-    shot = Ours(saved, "eager")(job)                       # seconds to the first frame and to the last, and passes
+    shot = Ours(saved, "eager", "torch")(job)              # seconds to the first frame and to the last, and passes
 
 The clock runs from the prompts to decoded frames, for rivals too: they hand their codes to a `FrameSink`, which decodes
 every latent frame as soon as it is whole.
@@ -88,26 +88,26 @@ class FrameSink:
 
 
 class Ours:
-    """One lane of this project's sampler, through the pipeline that users call."""
+    """One lane and engine of this project's sampler, through the pipeline that users call."""
 
-    def __init__(self, saved: SavedModel, lane: str) -> None:
-        self._saved, self._lane = saved, lane
+    def __init__(self, saved: SavedModel, lane: str, engine: str) -> None:
+        self._saved, self._pipeline = saved, Pipeline(saved, batch_size=1024, lane=lane, engine=engine)
+        self._pipeline.engine()
 
     def prepare(self, job: Job) -> None:
         """Warm up memory and threads."""
         self(dataclasses.replace(job, latent_frames=1))
 
     def __call__(self, job: Job) -> Shot:
-        pipeline, frames = Pipeline(self._saved, batch_size=len(job.texts)), []
+        frames: list[float] = []
         length = self._saved.tokenizer.num_frames(job.latent_frames)
         pairs = zip(job.texts, job.seeds, strict=True)
         requests = [Request(text=text, seed=seed, num_frames=length) for text, seed in pairs]
         began = time.perf_counter()
         samples = list(
-            pipeline.samples(
+            self._pipeline.samples(
                 requests,
                 sampling=job.sampling,
-                lane=self._lane,
                 progress=lambda *_: frames.append(time.perf_counter() - began),
             )
         )

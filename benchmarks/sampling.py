@@ -34,7 +34,7 @@ from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.saved_model import SavedModel
 from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
-from videogpt.sampling.sampler import LANES, sample_frames
+from videogpt.sampling.sampler import sample_frames
 
 # N rows, 1 one sample, H/W latent grid
 
@@ -100,12 +100,25 @@ def _transformers(saved: SavedModel, _: Path) -> _Contestant:
     return Transformers(saved)
 
 
-def _lane(name: str) -> Callable[[SavedModel, Path], _Contestant]:
-    return lambda saved, _: Ours(saved, name)
+PLAIN = "eager/torch"
+"""Lane and engine that all others are held to."""
+ROUNDED = "onnx-int8"
+"""Worth its price from some size on: `LARGE`."""
+LARGE = ("38M", "100M", "350M", "1B")
 
 
-EAGER = "eager lane"
-OURS = {f"{name} lane": _lane(name) for name in LANES}
+def our_ways(size: str, batch: int) -> list[str]:
+    """Lanes and engines that are timed."""
+    if torch.cuda.is_available():
+        return [PLAIN, "jacobi/torch", "eager/compiled", "jacobi/compiled"]
+    ways = [PLAIN, "jacobi/torch", "jacobi/onnx"] if batch == 1 else [PLAIN, "eager/onnx"]
+    return ways + [f"{ways[-1].partition('/')[0]}/{ROUNDED}"] * (size in LARGE)
+
+
+def _ours(way: str) -> Callable[[SavedModel, Path], _Contestant]:
+    return lambda saved, _: Ours(saved, *way.split("/"))
+
+
 RIVALS: dict[str, Callable[[SavedModel, Path], _Contestant]] = {
     "transformers": _transformers,
     "llama.cpp f32": _llama_cpp("f32"),
@@ -209,7 +222,7 @@ def clips(report: Report, size: str, batch: int, guided: bool, bandwidth: float,
         shots = dict(_in_turns(saved, size, todo, Path(folder)))
     rates = {who: codes / statistics.median(shot.whole for shot in own) for who, own in shots.items()}
     firsts = {who: statistics.median(shot.first_frame for shot in own) for who, own in shots.items()}
-    for ours in OURS:
+    for ours in (way for way in our_ways(size, batch) if way in shots):
         rate, passes = rates[ours], statistics.mean(shot.passes for shot in shots[ours])
         milliseconds = 1e3 * codes / rate / passes
         for who, rival_rate in rates.items():
@@ -233,14 +246,15 @@ def clips(report: Report, size: str, batch: int, guided: bool, bandwidth: float,
 
 
 def _is_rival(who: str, ours: str) -> bool:
-    """Whether a lane is compared with this one: with other programs, and with the eager lane."""
-    return who in RIVALS or (who == EAGER and ours != EAGER)
+    """Whether a way is compared with this one: with other programs, the plain one, and 8 bits with 32 of them."""
+    return who in RIVALS or (who == PLAIN and ours != PLAIN) or who == ours.replace(ROUNDED, "onnx") != ours
 
 
 def _in_turns(saved: SavedModel, size: str, todo: list[Job], folder: Path) -> Iterator[tuple[str, list[Shot]]]:
     """What every contestant took for each job; they take turns, so that a busy machine disturbs all alike."""
     contestants: dict[str, _Contestant] = {}
-    for who, make in (OURS if size == RANDOM else OURS | RIVALS).items():
+    ours = {way: _ours(way) for way in our_ways(size, len(todo[0].texts))}
+    for who, make in (ours if size == RANDOM else ours | RIVALS).items():
         with leave_out(who, LACKING):
             contestant = make(saved, folder)
             contestant.prepare(todo[0])
@@ -255,13 +269,13 @@ def _in_turns(saved: SavedModel, size: str, todo: list[Job], folder: Path) -> It
 def memory(report: Report, size: str, batch: int) -> None:
     """Rows of the part `memory`."""
     found = {}
-    for who in OURS | RIVALS:
+    for who in [*our_ways(size, batch), *RIVALS]:
         asked = (who, size, batch, torch.get_num_threads())
         with tempfile.TemporaryDirectory() as folder, leave_out(f"memory of {who}", LACKING):
             if who in RIVALS:
                 _in_a_process(_made, Path(folder), who, size)  # the file of a model costs more to write than to use
             found[who] = _in_a_process(_megabytes_of, Path(folder), *asked)
-    for ours in OURS:
+    for ours in (way for way in our_ways(size, batch) if way in found):
         name, unit = f"{size}, batch {batch}, guided: {ours}, most memory", "MiB"
         for who, value in found.items():
             if _is_rival(who, ours):
@@ -285,8 +299,8 @@ def _made(folder: Path, who: str, size: str) -> float:
 def _megabytes_of(folder: Path, who: str, size: str, batch: int, threads: int) -> float:
     """Of a process that makes one latent frame of guided clips."""
     torch.set_num_threads(threads)
-    saved = model_of(size) if who in OURS else shape_of(size)
-    contestant = (OURS | RIVALS)[who](saved, folder)
+    saved = shape_of(size) if who in RIVALS else model_of(size)
+    contestant = (RIVALS[who] if who in RIVALS else _ours(who))(saved, folder)
     contestant(jobs(batch, saved.sampling, 1, 1)[0])
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
