@@ -10,7 +10,7 @@ It ends at the hidden states, from which the head of `VideoGPT` makes logits.
     ids (R, M), positions (P, M, 3) with P = 1 or R                int64
     limits (R, 4, M)    int64, `Visibility.intervals_of`: prefix start and end, low and high of each row
     starts (R)          int64, rows before the first one here; keys from there on are not looked at
-    keys_L (R, G, D, N), values_L (R, G, N, D)                     float32, of layer L, N at least all starts
+    keys_L (R, G, 1, D, N), values_L (R, G, 1, N, D)               float32, of layer L, N at least all starts
     -> hidden (R, M, W), new_keys_L (R, G, D, M), new_values_L (R, G, M, D), and logits (R, M, V) where asked for
 
 Keys lie with their rows last, which is how the product with queries reads them. `RMSNormalization` takes opset 23.
@@ -18,6 +18,7 @@ Refuses a network of more weights than a file of this format holds.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,8 +109,8 @@ class _StepGraph:
             "positions": (whole, ["P", "M", 3]),
             "limits": (whole, ["R", 4, "M"]),
             "starts": (whole, ["R"]),
-            "keys": (real, ["R", c.kv_heads, c.head_dim, "N"]),
-            "values": (real, ["R", c.kv_heads, "N", c.head_dim]),
+            "keys": (real, ["R", c.kv_heads, 1, c.head_dim, "N"]),
+            "values": (real, ["R", c.kv_heads, 1, "N", c.head_dim]),
             "hidden": (real, ["R", "M", c.width]),
             "logits": (real, ["R", "M", len(self._ids or ())]),
             "new_keys": (real, ["R", c.kv_heads, c.head_dim, "M"]),
@@ -136,14 +137,18 @@ class _StepGraph:
         qk = self._op("Add", self._op("Mul", qk, rotation[0]), self._op("Mul", swapped, rotation[1]))
         q, k = self._split(qk, [heads, groups], axis=2)
         q = self._op("Mul", q, self._constant(np.float32(width**-0.5)))
-        # Query heads of a group lie below each other, (R, G, H / G * M, D): one product for all of them.
-        q = self._reshape(self._op("Transpose", q, perm=[0, 2, 1, 3]), [0, groups, -1, width])
+        folded = self._op("Concat", self._whole([0, groups]), self._apart[0], self._whole([-1, width]), axis=0)
+        q = self._op("Reshape", self._op("Transpose", q, perm=[0, 2, 1, 3]), folded)
         new_keys = self._op("Transpose", k, perm=[0, 2, 3, 1], to=f"new_keys_{layer}")
         new_values = self._op("Transpose", v, perm=[0, 2, 1, 3], to=f"new_values_{layer}")
-        old, new = self._op("MatMul", q, f"keys_{layer}"), self._op("MatMul", q, new_keys)
+        product_axis = self._whole([2])
+        old = self._op("MatMul", q, f"keys_{layer}")
+        new = self._op("MatMul", q, self._op("Unsqueeze", new_keys, product_axis))
         shares = self._op("Softmax", self._op("Add", self._op("Concat", old, new, axis=-1), bias), axis=-1)
         of_old, of_new = self._op("Split", shares, self._op("Concat", *self._lengths(), axis=0), count=2, axis=-1)
-        out = self._op("Add", self._op("MatMul", of_old, f"values_{layer}"), self._op("MatMul", of_new, new_values))
+        of_old = self._op("MatMul", of_old, f"values_{layer}")
+        of_new = self._op("MatMul", of_new, self._op("Unsqueeze", new_values, product_axis))
+        out = self._op("Add", of_old, of_new)
         shape = self._op(
             "Concat",
             self._op("Shape", "ids", start=0, end=1),
@@ -167,9 +172,8 @@ class _StepGraph:
         pairs, axes = c.head_dim // 2, 3
         pair_P = np.arange(pairs)
         speed_P = (c.rope_base ** (-(pair_P // axes).astype(np.float32) * (axes / pairs))).astype(np.float32)
-        places = self._op(
-            "Gather", self._op("Cast", "positions", to_type=TensorProto.FLOAT), self._whole(pair_P % axes), axis=2
-        )
+        positions = self._op("Cast", "positions", to_type=TensorProto.FLOAT)
+        places = self._op("Gather", positions, self._whole(pair_P % axes), axis=2)
         angle = self._op("Mul", places, self._constant(speed_P))
         cos, sin = self._op("Cos", angle), self._op("Sin", angle)
         both_cos = self._op("Concat", cos, cos, axis=-1)
@@ -178,21 +182,31 @@ class _StepGraph:
         return self._op("Unsqueeze", both_cos, head_axis), self._op("Unsqueeze", both_sin, head_axis)
 
     def _bias(self) -> str:
-        """What is added to scores, (R, 1, H / G * M, N + M): 0 where a row sees a key."""
+        """What is added to scores, (R, 1, 1, rows of a product, N + M): 0 where a row sees a key."""
         limits = self._op("Unsqueeze", "limits", self._whole([3]))
         limits = self._split(limits, [1] * 4, axis=1)  # (R, 1, M, 1) each
         start = self._op("Unsqueeze", "starts", self._whole([1, 2, 3]))
         zero, one = self._constant(np.int64(0)), self._constant(np.int64(1))
-        old_keys = self._op(
-            "Range", zero, self._op("Gather", self._op("Shape", "keys_0"), self._constant(np.int64(3)), axis=0), one
-        )
-        new_keys = self._op("Range", zero, self._op("Gather", self._op("Shape", "ids"), one, axis=0), one)
-        new_keys = self._op("Add", new_keys, start)
+        old_count, new_count = (self._op("Squeeze", count) for count in self._lengths())
+        old_keys = self._op("Range", zero, old_count, one)
+        new_keys = self._op("Add", self._op("Range", zero, new_count, one), start)
         old = self._op("And", self._visible(old_keys, limits), self._op("Less", old_keys, start))
         seen = self._op("Concat", old, self._visible(new_keys, limits), axis=-1)
         bias = self._op("Where", seen, self._constant(np.float32(0)), self._constant(np.float32(HIDDEN_SCORE)))
-        heads = self._config.heads // self._config.kv_heads
-        return bias if heads == 1 else self._op("Tile", bias, self._whole([1, 1, heads, 1]))
+        ones = self._whole([1, 1, 1])
+        repeats = self._op("Concat", ones, self._apart[1], self._whole([1]), axis=0)
+        return self._op("Tile", self._op("Unsqueeze", bias, self._whole([1])), repeats)
+
+    @cached_property
+    def _apart(self) -> tuple[str, str]:
+        """Products that the query heads of a group are in, and heads in each product, both of shape (1,).
+
+        Of a single row each head is a product of its own, as a vector times a matrix needs no copy of the matrix; of
+        more rows all heads lie below each other in one product.
+        """
+        heads, one = self._whole([self._config.heads // self._config.kv_heads]), self._whole([1])
+        single = self._op("Equal", self._lengths()[1], one)
+        return self._op("Where", single, heads, one), self._op("Where", single, one, heads)
 
     def _visible(self, keys: str, limits: list[str]) -> str:
         prefix_start, prefix_end, low, high = limits
@@ -202,7 +216,7 @@ class _StepGraph:
 
     def _lengths(self) -> tuple[str, str]:
         """N and M, each of shape (1,)."""
-        return self._op("Shape", "keys_0", start=3, end=4), self._op("Shape", "ids", start=1, end=2)
+        return self._op("Shape", "keys_0", start=4, end=5), self._op("Shape", "ids", start=1, end=2)
 
     def _norm(self, x: str, width: int) -> str:
         # Added to the mean square where VideoGPT has a shortest length of 1e-6: either only keeps zeros from dividing.

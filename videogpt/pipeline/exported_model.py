@@ -67,7 +67,7 @@ def export_model(model: SavedModel, folder: Path) -> Verification:
     model.text_tokenizer.save(folder / TEXT_NAME)
     session = open_session((folder / STEP_NAME).read_bytes())
     verification = verify(model, lambda feeds: session.run(None, feeds))
-    layout = model.task.config
+    layout, heads, channels = model.task.config, model.network.config.kv_heads, model.network.config.head_dim
     manifest = {
         "format": EXPORT_FORMAT,
         "version": EXPORT_VERSION,
@@ -100,9 +100,9 @@ def export_model(model: SavedModel, folder: Path) -> Verification:
                 "positions": "int64 (1 or R, M, 3)",
                 "limits": "int64 (R, 4, M)",
                 "starts": "int64 (R): rows read before; keys and values from there on are not looked at",
-                "keys_L": f"float32 (R, {model.network.config.kv_heads}, {model.network.config.head_dim}, N) of layer "
-                f"L, 0 to {model.network.config.depth - 1}; N at least all starts, anything behind them",
-                "values_L": f"float32 (R, {model.network.config.kv_heads}, N, {model.network.config.head_dim})",
+                "keys_L": f"float32 (R, {heads}, 1, {channels}, N) of layer L, 0 to {model.network.config.depth - 1}; "
+                "N at least all starts, anything behind them",
+                "values_L": f"float32 (R, {heads}, 1, N, {channels})",
             },
             "outputs": {
                 "logits": f"float32 (R, M, {len(video)}): of the code that follows each row",
@@ -157,9 +157,9 @@ def _logits(model: SavedModel, run: Run, prompt: Prompt, ids_BM: Tensor, widths:
     config, given = model.network.config, prompt.given
     batch, given_rows = given.ids_BN.shape
     limits_B4N = limits_of(given, given_rows + sum(widths)).numpy()
-    shape = (batch, config.kv_heads, config.head_dim, limits_B4N.shape[2])
+    shape = (batch, config.kv_heads, 1, config.head_dim, limits_B4N.shape[2])
     keys = [np.zeros(shape, np.float32) for _ in range(config.depth)]
-    values = [np.zeros_like(key.swapaxes(2, 3), order="C") for key in keys]
+    values = [np.zeros_like(key.swapaxes(3, 4), order="C") for key in keys]
     ids_BN = torch.cat([given.ids_BN, ids_BM], dim=1).numpy()
     positions_1N3 = torch.cat([given.positions_BN3, prompt.positions_1M3], dim=1).numpy()
     of_layers = [f"new_{kind}_{layer}" for layer in range(config.depth) for kind in ("keys", "values")]
@@ -173,8 +173,8 @@ def _logits(model: SavedModel, run: Run, prompt: Prompt, ids_BM: Tensor, widths:
         feeds |= {f"values_{layer}": value for layer, value in enumerate(values)}
         found = dict(zip(outputs, run(feeds), strict=True))
         for layer in range(config.depth):
-            keys[layer][..., rows] = found[f"new_keys_{layer}"]
-            values[layer][:, :, rows] = found[f"new_values_{layer}"]
+            keys[layer][:, :, 0, :, rows] = found[f"new_keys_{layer}"]
+            values[layer][:, :, 0, rows] = found[f"new_values_{layer}"]
         logits.append(found["logits"] if start else found["logits"][:, -1:])
         start += width
     return torch.from_numpy(np.concatenate(logits, axis=1))

@@ -140,7 +140,7 @@ class _Call:
         given = [self.ids_RM, self.positions_RM3, self.limits_R4M, self.starts_R]
         found = [self.hidden_RMW]
         for layer in range(layers):
-            given += [keys_LRGDN[layer], values_LRGND[layer]]
+            given += [keys_LRGDN[layer][:, :, None], values_LRGND[layer][:, :, None]]
             found += [self.keys_LRGDM[layer], self.values_LRGMD[layer]]
         for name, array in zip(step_inputs(layers), given, strict=True):
             self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
