@@ -26,6 +26,8 @@ from videogpt.layouts.vocabulary import Vocabulary
 
 NO_TASKS = ("__init__", "config", "raster", "sequence", "task", "vocabulary")
 """Files of this folder that hold what tasks are made of."""
+TO_DRAW = -1
+"""In place of a code that is not known."""
 LOSS_WEIGHTS = {"text": 0.1, "video": 1.0}
 """Weight of predicting a token of each modality, where nothing else is said."""
 
@@ -36,7 +38,7 @@ class Example(NamedTuple):
     text: list[int]
     """Ids of the text tokenizer, of the caption or the prompt."""
     codes_THW: Tensor | None = None
-    """int64; None where all are to be drawn."""
+    """int64; None where all are to be drawn. When sampling, `TO_DRAW` where one is, and later frames may be missing."""
 
     def without_text(self) -> "Example":
         """The same with an empty caption: guidance steers away from what the model then predicts."""
@@ -56,6 +58,8 @@ class Prompt:
     """The place of each in the raster scan, in the order of drawing: noise and codes belong to places."""
     positions_1M3: Tensor
     """int64 positions of their rows."""
+    forced_BM: Tensor | None = None
+    """int64 tokens that are known beforehand, `TO_DRAW` where one is to be drawn; None: all are."""
 
 
 class Task(ABC):
@@ -103,6 +107,28 @@ class Task(ABC):
         Raises:
             ValueError: a token that is not its modality's, or no example.
         """
+
+    def forced(self, examples: Sequence[Example], latent_frames: int) -> Tensor | None:
+        """The codes that examples give, (B, all places of so many frames), `TO_DRAW` elsewhere; None: nobody gives any.
+
+        ValueError: another grid, more frames than are asked for, or a code that the codebook does not have.
+        """
+        if all(example.codes_THW is None for example in examples):
+            return None
+        config = self.config
+        shape = (latent_frames, config.latent_height, config.latent_width)
+        forced_BTHW = torch.full((len(examples), *shape), TO_DRAW)
+        for known_THW, example in zip(forced_BTHW, examples, strict=True):
+            if example.codes_THW is not None:
+                found = tuple(example.codes_THW.shape)
+                if len(found) != 3 or found[0] > latent_frames or found[1:] != shape[1:]:
+                    raise ValueError(
+                        f"given codes are of shape {found}, the clip takes (up to {shape[0]}, {shape[1:]})"
+                    )
+                given_THW = example.codes_THW.cpu()
+                self.vocabulary.check("video", given_THW[given_THW != TO_DRAW], "code", "codebook_size")
+                known_THW[: found[0]] = given_THW
+        return self.raster.flatten(forced_BTHW)
 
     def codes_of(self, examples: Sequence[Example]) -> Tensor:
         """The codes of examples, (B, T, H, W), on the CPU; ValueError for none, or for another grid or codebook."""

@@ -56,7 +56,7 @@ class TextToVideo(Task):
         if without_padding and examples:
             return self._joined([self.pack([example], loss_weights=loss_weights) for example in examples])
         codes_BTHW = self.codes_of(examples)
-        prompt = self.prompt(examples, codes_BTHW.shape[1])
+        prompt = self.prompt([Example(example.text) for example in examples], codes_BTHW.shape[1])
         given, codes_BM = prompt.given, self.raster.flatten(codes_BTHW)[:, torch.tensor(prompt.places)]
         ids_BM = self.vocabulary.to_ids("video", codes_BM)
         next_BR, text_ids = given.ids_BN[:, 1:], self.vocabulary.ids["text"]
@@ -74,7 +74,7 @@ class TextToVideo(Task):
         )
 
     def prompt(self, examples: Sequence[Example], latent_frames: int) -> Prompt:
-        """See `Task.prompt`. Reads the texts alone."""
+        """See `Task.prompt`. Codes that are given are forced: a clip goes on from its first frames, for example."""
         ids_BR, length_B = self._text_rows([example.text for example in examples])
         batch, body_start = ids_BR.shape
         position_N = torch.tensor([*range(body_start), self.config.max_text_tokens])
@@ -86,7 +86,13 @@ class TextToVideo(Task):
         )
         places = range(latent_frames * self.raster.frame_tokens)
         positions_1M3 = self.config.max_text_tokens + 1 + self.raster.places(torch.tensor(places))[None]
-        return Prompt(given=given, modality="video", places=places, positions_1M3=positions_1M3)
+        return Prompt(
+            given=given,
+            modality="video",
+            places=places,
+            positions_1M3=positions_1M3,
+            forced_BM=self.forced(examples, latent_frames),
+        )
 
     def _rules(self) -> dict[str, Any]:
         """The layout's rules in the words of `Visibility`."""

@@ -24,10 +24,10 @@ from videogpt.sampling.engines.engine import limits_of
 
 # L layers, R sequences, M rows of a call, N rows there is room for, G key/value heads, D channels of a head, W width
 
-ROOM = 256
+ROOM = 64
 """Rows by which the room for keys and values grows."""
-PAYING_ROWS = 16
-"""Rows of a pass up to which windows pay (docs/log.md, 2026-11-29)."""
+PAYING_WINDOW, MOST_IN_WINDOWS = 8, 8
+"""Places of a window that pay, and sequences, two for each guided sample, up to which they do (docs/log.md)."""
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:
@@ -50,8 +50,8 @@ class OnnxEngine:
         self.session = open_session(onnx_step(network, bits).SerializeToString())
 
     def paying_window(self, sequences: int) -> int:
-        """See `Engine.paying_window`. Up to so many rows a pass is hardly slower than over one."""
-        return max(PAYING_ROWS // sequences, 1)
+        """See `Engine.paying_window`."""
+        return PAYING_WINDOW if sequences <= MOST_IN_WINDOWS else 1
 
     def start(self, given: TokenSequence, rows: int, sources: Sequence[int] | None = None) -> "OnnxDecoding":
         """See `Engine.start`."""

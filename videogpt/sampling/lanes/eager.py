@@ -9,7 +9,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from videogpt.layouts.task import Example, Task
+from videogpt.layouts.task import TO_DRAW, Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
 from videogpt.sampling.engines.engine import Engine
@@ -46,6 +46,10 @@ class EagerLane(Lane):
         self.prompt = task.prompt([rows[first] for first in different], latent_frames)
         self._prompt_of = [different.index(first) for first in first_of] if len(different) < self.rows else None
         self._positions_1M3 = self.prompt.positions_1M3.to(self.device)
+        forced_BM = self.prompt.forced_BM
+        if forced_BM is not None:
+            forced_BM = forced_BM[(self._prompt_of or first_of)[: len(examples)]]
+        self._forced_BM = None if forced_BM is None else forced_BM.to(self.device)
         self._tokens_MB: list[Tensor] = []
         self._found_RX: Tensor | None = None
         self.passes = 0
@@ -63,11 +67,11 @@ class EagerLane(Lane):
 
     def step(self) -> None:
         found_RX = self._after_the_last()[:, 0] if self._found_RX is None else self._found_RX
-        place = self.prompt.places[self.drawn]
-        self._tokens_MB.append(self.draw(found_RX[:, None], [[place]] * (self.rows // self.copies))[:, 0])
+        number = self.drawn
+        self._tokens_MB.append(self._drawn(found_RX[:, None], [[number]] * (self.rows // self.copies))[:, 0])
         self._found_RX = None
         if self.draw.noise is not None:
-            self.draw.noise.done(place)
+            self.draw.noise.done(self.prompt.places[number])
 
     def tokens(self, numbers: Sequence[int]) -> Tensor:
         return torch.stack([self._tokens_MB[number] for number in numbers], dim=1)
@@ -77,6 +81,14 @@ class EagerLane(Lane):
         tokens_R1 = repeat(self._tokens_MB[-1], "b -> (copies b) 1", copies=self.copies)
         last = self.drawn - 1
         return self._read(tokens_R1, self._positions_1M3[:, last : last + 1], [last] * self.rows)
+
+    def _drawn(self, found_RMX: Tensor, numbers_BM: Sequence[Sequence[int]]) -> Tensor:
+        """Tokens (B, M) by their number in the order of drawing: those that are forced, and draws."""
+        tokens_BM = self.draw(found_RMX, [[self.prompt.places[number] for number in row] for row in numbers_BM])
+        if self._forced_BM is None:
+            return tokens_BM
+        forced_BM = self._forced_BM.gather(1, torch.tensor(numbers_BM, device=self.device))
+        return torch.where(forced_BM == TO_DRAW, tokens_BM, forced_BM)
 
     def _read(self, tokens_RM: Tensor, positions_RM3: Tensor, starts_R: Sequence[int]) -> Tensor:
         """What draws are made from behind each of these tokens, of which each sequence's first has its own number."""

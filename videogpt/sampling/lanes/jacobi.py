@@ -11,11 +11,12 @@ Every sample keeps its own number of codes.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 
-from videogpt.layouts.task import Example, Task
+from videogpt.layouts.task import TO_DRAW, Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
 from videogpt.sampling.engines.engine import Engine
@@ -26,6 +27,8 @@ from videogpt.sampling.lanes.eager import EagerLane
 
 NARROW = 4
 """Places of a window that is tried again, and the least that the widest has."""
+LONGEST_RUN = 256
+"""Forced tokens that one pass takes at most."""
 RETRY = 16
 """Windows of one place after which a wider one is tried again."""
 
@@ -54,6 +57,7 @@ class JacobiLane(EagerLane):
         self._tokens: list[list[int]] = [[] for _ in examples]
         """Of each sample: those that it has, then guesses."""
         self._known = [0] * len(examples)
+        self._forced = None if self._forced_BM is None else self._forced_BM.tolist()
 
     @property
     def drawn(self) -> int:
@@ -65,8 +69,7 @@ class JacobiLane(EagerLane):
     def step(self) -> None:
         before = self.drawn
         if self._found_RX is not None:
-            places_BM = [[self.prompt.places[0]]] * len(self._tokens)
-            self._tokens = self.draw(self._found_RX[:, None], places_BM).tolist()
+            self._tokens = self._drawn(self._found_RX[:, None], [[0]] * len(self._tokens)).tolist()
             self._known = [1] * len(self._tokens)
             self._found_RX = None
         else:
@@ -77,14 +80,14 @@ class JacobiLane(EagerLane):
 
     def _advance(self) -> None:
         total = len(self.prompt.places)
-        rows = min(self._window or self._paying(), total - self.drawn)
+        rows = min(max(self._window or self._paying(), self._forced_run()), total - self.drawn)
         # A sample near its end reads some of its codes again, as all windows are of one width.
         starts_B = [min(known - 1, total - 1 - rows) for known in self._known]
-        for tokens, start in zip(self._tokens, starts_B, strict=True):
-            tokens.extend(self._guess(tokens, number) for number in range(len(tokens), start + rows))
+        for sample, start in enumerate(starts_B):
+            self._guess_up_to(sample, start + rows)
         found_RMX = self._read_windows(starts_B, rows)
-        places_BM = [[self.prompt.places[number + 1] for number in range(start, start + rows)] for start in starts_B]
-        drawn_BM, unfinished = self.draw(found_RMX, places_BM).tolist(), [k for k in self._known if k < total]
+        drawn_BM = self._drawn(found_RMX, [range(start + 1, start + rows + 1) for start in starts_B]).tolist()
+        unfinished = [known for known in self._known if known < total]
         before = sum(self._known)
         for sample, (start, drawn) in enumerate(zip(starts_B, drawn_BM, strict=True)):
             self._keep(sample, start + 1, drawn)
@@ -99,6 +102,23 @@ class JacobiLane(EagerLane):
             known += 1
         tokens[self._known[sample] :] = drawn[self._known[sample] - first :]
         self._known[sample] = known
+
+    def _guess_up_to(self, sample: int, stop: int) -> None:
+        """Give a sample a guess for each token up to a number; of one that is forced it is right."""
+        tokens = self._tokens[sample]
+        for number in range(len(tokens), stop):
+            forced = TO_DRAW if self._forced is None else self._forced[sample][number]
+            tokens.append(self._guess(tokens, number) if forced == TO_DRAW else forced)
+
+    def _forced_run(self) -> int:
+        """Tokens that follow those that are known and are forced in every sample: one pass takes so many of them."""
+        if self._forced is None:
+            return 0
+        runs = (
+            takewhile(lambda token: token != TO_DRAW, forced[known : known + LONGEST_RUN])
+            for forced, known in zip(self._forced, self._known, strict=True)
+        )
+        return min(sum(1 for _ in run) for run in runs)
 
     def _guess(self, tokens: list[int], number: int) -> int:
         """The code at the same place of the latent frame before, or the last one."""

@@ -3,7 +3,7 @@
 `next-row` draws a line of the grid in one pass, `diagonal` all places of a latent frame whose line and column add up to
 one number (after Ye et al., "Fast Autoregressive Video Generation with Diagonal Decoding", 2025, arXiv 2503.14070).
 Places whose codes are not drawn yet are read as the guesses of the Jacobi lane: codes of the latent frame before, or
-what was last drawn there. The number of passes is fixed, whatever the clip holds; a seed means other codes than in the
+what was last drawn there. Passes are bounded, whatever the clip holds; a seed means other codes than in the
 exact lanes. Nothing has to be trained; a model that has seen such guesses in training
 (`model.guessed_lines`) draws better.
 """
@@ -30,11 +30,10 @@ class NextRowLane(JacobiLane):
 
     def _pass(self, start: int, numbers: range) -> list[list[int]]:
         """What every sample draws for tokens side by side; those from `start` on are read, or guesses of them."""
-        for tokens in self._tokens:
-            tokens.extend(self._guess(tokens, number) for number in range(len(tokens), numbers.stop - 1))
+        for sample in range(len(self._tokens)):
+            self._guess_up_to(sample, numbers.stop - 1)
         found_RMX = self._read_windows([start] * len(self._tokens), numbers.stop - 1 - start)
-        places_M = [self.prompt.places[number] for number in numbers]
-        return self.draw(found_RMX[:, -len(numbers) :], [places_M] * len(self._tokens)).tolist()
+        return self._drawn(found_RMX[:, -len(numbers) :], [numbers] * len(self._tokens)).tolist()
 
 
 class DiagonalLane(NextRowLane):
