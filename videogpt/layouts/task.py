@@ -123,8 +123,8 @@ class Task(ABC):
                 found = tuple(example.codes_THW.shape)
                 if len(found) != 3 or found[0] > latent_frames or found[1:] != shape[1:]:
                     raise ValueError(
-                        f"given codes are of shape {found}, the clip takes {shape}, or fewer frames: encode the clip at "
-                        "the size of the model's"
+                        f"given codes are of shape {found}, the clip takes {shape}, or fewer frames: encode one of "
+                        "the size that the model makes"
                     )
                 given_THW = example.codes_THW.cpu()
                 self.vocabulary.check("video", given_THW[given_THW != TO_DRAW], "code", "codebook_size")
