@@ -65,13 +65,13 @@ def describe_export(path: Path) -> Inspection:
     """A folder that `videogpt export` has written. A file that is missing or altered is a fault."""
     manifest = parse_json((path / "manifest.json").read_text(encoding="utf-8"))
     try:
-        sums = {name: file["sha256"] for name, file in manifest["files"].items()}
         if manifest["format"] == MODEL_EXPORT:
             what, fingerprint = f"language model exported as {manifest['kind']}", manifest["model"]["tokenizer"]
         else:
             tokenizer = manifest["tokenizer"]
             what, fingerprint = f"video tokenizer exported as {manifest['kind']}", tokenizer["fingerprint"]
             what += f", {tokenizer['codebook_size']} codes"
+        sums = {name: file["sha256"] for name, file in manifest["files"].items()}
         lines = [
             f"{path}: {what}",
             f"files: {', '.join(sums)}",

@@ -21,7 +21,7 @@ from torch import Tensor
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.network import VideoGPT
 from videogpt.model.rotary import rotation_at
-from videogpt.sampling.engines.engine import limits_of
+from videogpt.sampling.engines.engine import MOST_IN_WINDOWS, limits_of
 from videogpt_kernels import qk_rope, rms_norm
 
 # L layers, R sequences, M rows of a call, N rows there is room for, H query heads, G key/value heads, A = H + 2 G,
@@ -45,7 +45,7 @@ class CompiledEngine:
 
     def paying_window(self, sequences: int) -> int:
         """See `Engine.paying_window`."""
-        return WIDTHS[-1] if sequences <= 8 else 1
+        return WIDTHS[-1] if sequences <= MOST_IN_WINDOWS else 1
 
     def start(self, given: TokenSequence, rows: int, sources: Sequence[int] | None = None) -> "CompiledDecoding":
         """See `Engine.start`."""

@@ -19,6 +19,10 @@ from videogpt.layouts.sequence import TokenSequence
 # R sequences, M rows of a call, D width, 3 the axes (t, h, w)
 
 
+MOST_IN_WINDOWS = 8
+"""Sequences, two for each guided sample, up to which windows pay on a CPU (docs/log.md, 2026-11-29)."""
+
+
 class Decoding(Protocol):
     """A batch of sequences that the network has read so far."""
 

@@ -20,14 +20,14 @@ from torch import Tensor
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.network import VideoGPT
 from videogpt.model.onnx_step import IR_VERSION, OPSET, onnx_step, step_inputs, step_outputs
-from videogpt.sampling.engines.engine import limits_of
+from videogpt.sampling.engines.engine import MOST_IN_WINDOWS, limits_of
 
 # L layers, R sequences, M rows of a call, N rows there is room for, G key/value heads, D channels of a head, W width
 
 ROOM = 64
 """Rows by which the room for keys and values grows."""
-PAYING_WINDOW, MOST_IN_WINDOWS = 8, 8
-"""Places of a window that pay, and sequences, two for each guided sample, up to which they do (docs/log.md)."""
+PAYING_WINDOW = 8
+"""Places of a window that pay (docs/log.md, 2026-11-29)."""
 
 
 def open_session(model: bytes) -> onnxruntime.InferenceSession:

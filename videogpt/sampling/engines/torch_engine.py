@@ -9,13 +9,11 @@ from torch import Tensor
 from videogpt.layouts.sequence import TokenSequence
 from videogpt.model.cache import KVCache
 from videogpt.model.network import VideoGPT
+from videogpt.sampling.engines.engine import MOST_IN_WINDOWS
 
 # R sequences, M rows of a call, D width, 3 the axes (t, h, w)
 
 logger = logging.getLogger(__name__)
-
-MOST_IN_WINDOWS = 8
-"""Sequences, two for each guided sample, up to which windows pay (docs/log.md, 2026-11-29)."""
 
 
 class TorchEngine:
