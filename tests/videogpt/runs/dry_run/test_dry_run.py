@@ -22,7 +22,7 @@ from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[4] / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
