@@ -24,7 +24,7 @@ from videogpt.layouts.vocabulary import Vocabulary
 
 # B sequences, M tokens to be drawn, T/H/W latent grid, 3 the axes (t, h, w)
 
-NO_TASKS = ("__init__", "config", "raster", "sequence", "task", "vocabulary")
+NO_TASKS = ("__init__", "config", "guesses", "raster", "sequence", "task", "vocabulary")
 """Files of this folder that hold what tasks are made of."""
 LOSS_WEIGHTS = {"text": 0.1, "video": 1.0}
 """Weight of predicting a token of each modality, where nothing else is said."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from videogpt.layouts.guesses import guess_of
 from videogpt.layouts.task import Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
@@ -81,7 +82,7 @@ class JacobiLane(EagerLane):
         # A sample near its end reads some of its codes again, as all windows are of one width.
         starts_B = [min(known - 1, total - 1 - rows) for known in self._known]
         for tokens, start in zip(self._tokens, starts_B, strict=True):
-            tokens.extend(self._guess(tokens, number) for number in range(len(tokens), start + rows))
+            self._guess_up_to(start + rows, tokens)
         found_RMX = self._read_windows(starts_B, rows)
         places_BM = [[self.prompt.places[number + 1] for number in range(start, start + rows)] for start in starts_B]
         drawn_BM, unfinished = self.draw(found_RMX, places_BM).tolist(), [k for k in self._known if k < total]
@@ -100,11 +101,14 @@ class JacobiLane(EagerLane):
         tokens[self._known[sample] :] = drawn[self._known[sample] - first :]
         self._known[sample] = known
 
+    def _guess_up_to(self, stop: int, tokens: list[int]) -> None:
+        """Append guesses to a sample's tokens, until there are `stop` of them."""
+        for number in range(len(tokens), stop):
+            tokens.append(self._guess(tokens, number))
+
     def _guess(self, tokens: list[int], number: int) -> int:
         """The code at the same place of the latent frame before, or the last one."""
-        earlier = self.prompt.places[number] - self.task.raster.frame_tokens
-        known = earlier >= 0 and self.prompt.places[number - self.task.raster.frame_tokens] == earlier
-        return tokens[number - self.task.raster.frame_tokens] if known else tokens[-1]
+        return tokens[guess_of(number, self.prompt.places, self.task.raster)]
 
     def _read_windows(self, starts_B: list[int], rows: int) -> Tensor:
         """Logits behind the tokens from `starts_B` on, in every row of the network's batch."""

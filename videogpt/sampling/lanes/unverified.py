@@ -31,7 +31,7 @@ class NextRowLane(JacobiLane):
     def _pass(self, start: int, numbers: range) -> list[list[int]]:
         """What every sample draws for tokens side by side; those from `start` on are read, or guesses of them."""
         for tokens in self._tokens:
-            tokens.extend(self._guess(tokens, number) for number in range(len(tokens), numbers.stop - 1))
+            self._guess_up_to(numbers.stop - 1, tokens)
         found_RMX = self._read_windows([start] * len(self._tokens), numbers.stop - 1 - start)
         places_M = [self.prompt.places[number] for number in numbers]
         return self.draw(found_RMX[:, -len(numbers) :], [places_M] * len(self._tokens)).tolist()
