@@ -74,6 +74,7 @@ class VideoGPTTraining(lightning.LightningModule):
         rules: LayoutRules | None = None,
         without_padding: bool = False,
         blocks: BlocksConfig | None = None,
+        guessed_lines: float = 0.0,
         pretrained: str | None = None,
     ) -> None:
         """
@@ -87,11 +88,15 @@ class VideoGPTTraining(lightning.LightningModule):
             rules: who sees whom, beyond what the task says.
             without_padding: train on a batch as documents of one sequence, one after the other, without padding.
             blocks: compiled, or with less memory; the losses are the same up to rounding.
+            guessed_lines: share of the grid's lines that are read as the guesses of the sampling lane `next-row`, of 0
+                to 1; what is to be predicted stays. Not in validation.
             pretrained: folder or name of a model to start from, in place of random weights. Leave out `model` and
                 text.tokenizer, which are its own.
         """
         super().__init__()
-        self.tokenizer_folder = tokenizer
+        if not 0 <= guessed_lines <= 1:
+            raise ValueError(f"guessed_lines is {guessed_lines}; it must lie in [0, 1], for example 0.3")
+        self.tokenizer_folder, self.guessed_lines = tokenizer, guessed_lines
         self.text_config = text or TextConfig()
         self.start: Start | None = None if pretrained is None else Start(pretrained, model, self.text_config)
         own = VideoGPTConfig() if self.start is None else self.start.model.network.config
@@ -114,7 +119,7 @@ class VideoGPTTraining(lightning.LightningModule):
         }
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
-        others = {"task": task, "without_padding": without_padding}
+        others = {"task": task, "without_padding": without_padding, "guessed_lines": guessed_lines}
         self.save_hyperparameters({"tokenizer": tokenizer, **plain, **others, "pretrained": pretrained})
 
     def check_precision(self, precision: object) -> None:
@@ -130,7 +135,8 @@ class VideoGPTTraining(lightning.LightningModule):
         if not hasattr(self, "saved"):
             self._build(data)
         pack = partial(pack_rows, task=self.task, text_tokenizer=self.saved.text_tokenizer, text=self.text_config)
-        data.collate_training, data.collate_validation = partial(pack, without_padding=self.without_padding), pack
+        training = {"without_padding": self.without_padding, "guessed_lines": self.guessed_lines}
+        data.collate_training, data.collate_validation = partial(pack, **training), pack
 
     def _build(self, data: Any) -> None:
         manifest = data.manifest
