@@ -24,7 +24,7 @@ from videogpt.layouts.vocabulary import Vocabulary
 
 # B sequences, M tokens to be drawn, T/H/W latent grid, 3 the axes (t, h, w)
 
-NO_TASKS = ("__init__", "config", "raster", "sequence", "task", "vocabulary")
+NO_TASKS = ("__init__", "config", "guesses", "raster", "sequence", "task", "vocabulary")
 """Files of this folder that hold what tasks are made of."""
 TO_DRAW = -1
 """In place of a code that is not known."""
@@ -39,6 +39,8 @@ class Example(NamedTuple):
     """Ids of the text tokenizer, of the caption or the prompt."""
     codes_THW: Tensor | None = None
     """int64; None where all are to be drawn. When sampling, `TO_DRAW` where one is, and later frames may be missing."""
+    read_THW: Tensor | None = None
+    """In training, what the network reads in place of the codes that it is to predict; None: these codes."""
 
     def without_text(self) -> "Example":
         """The same with an empty caption: guidance steers away from what the model then predicts."""
@@ -148,6 +150,10 @@ class Task(ABC):
             self.vocabulary.check("video", example.codes_THW, "code", "codebook_size")
             codes.append(example.codes_THW)
         return torch.stack(codes).cpu()
+
+    def read_of(self, examples: Sequence[Example]) -> Tensor:
+        """What the network reads in place of the codes of examples, (B, T, H, W); refuses what `codes_of` refuses."""
+        return self.codes_of([x if x.read_THW is None else x._replace(codes_THW=x.read_THW) for x in examples])
 
 
 def known_tasks() -> list[str]:

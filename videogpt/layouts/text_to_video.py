@@ -57,15 +57,18 @@ class TextToVideo(Task):
             return self._joined([self.pack([example], loss_weights=loss_weights) for example in examples])
         codes_BTHW = self.codes_of(examples)
         prompt = self.prompt([Example(example.text) for example in examples], codes_BTHW.shape[1])
-        given, codes_BM = prompt.given, self.raster.flatten(codes_BTHW)[:, torch.tensor(prompt.places)]
-        ids_BM = self.vocabulary.to_ids("video", codes_BM)
+        given = prompt.given
+        read_BM, ids_BM = (
+            self.vocabulary.to_ids("video", self.raster.flatten(codes)[:, torch.tensor(prompt.places)])
+            for codes in (self.read_of(examples), codes_BTHW)
+        )
         next_BR, text_ids = given.ids_BN[:, 1:], self.vocabulary.ids["text"]
         is_text_BR = (next_BR >= text_ids.start) & (next_BR < text_ids.stop)
         is_text_BR &= not self.config.rules.bidirectional_prefix
         weight_BR, weight_BM = is_text_BR * loss_weights["text"], torch.full(ids_BM.shape, loss_weights["video"])
         text_rows, video_rows = next_BR.shape[1], ids_BM.shape[1]
         return TrainingSequence(
-            ids_BN=torch.cat([given.ids_BN, ids_BM[:, :-1]], dim=1),
+            ids_BN=torch.cat([given.ids_BN, read_BM[:, :-1]], dim=1),
             positions_BN3=torch.cat([given.positions_BN3, prompt.positions_1M3[:, :-1]], dim=1),
             visibility=given.visibility,
             spans=(Span("text", 0, text_rows), Span("video", text_rows, text_rows + video_rows)),

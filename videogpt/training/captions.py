@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from videogpt.layouts.guesses import with_guesses
 from videogpt.layouts.sequence import TrainingSequence
 from videogpt.layouts.task import LOSS_WEIGHTS, Example, Task
 from videogpt.tokens.reader import TokenRow
@@ -51,14 +55,26 @@ def pack_rows(
     text_tokenizer: TextTokenizer,
     text: TextConfig,
     without_padding: bool = False,
+    guessed_lines: float = 0.0,
 ) -> TrainingSequence:
-    """Rows -> one batch of sequences. Captions are dropped at random from rows that bring random numbers."""
+    """Rows -> one batch of sequences. From rows that bring random numbers captions are dropped at random, and a share
+    `guessed_lines` of the grid's lines is read as guesses.
+    """
     examples = []
     for row in rows:
         dropped = row.draw is not None and float(row.draw.random()) < text.dropout
-        examples.append(Example([] if dropped else text_tokenizer.encode(row.caption), row.codes_THW))
+        words = [] if dropped else text_tokenizer.encode(row.caption)
+        examples.append(Example(words, row.codes_THW, _read(row, task, guessed_lines)))
     weights = {**LOSS_WEIGHTS, "text": text.loss_weight}
     return task.pack(examples, loss_weights=weights, without_padding=without_padding)
+
+
+def _read(row: TokenRow, task: Task, guessed_lines: float) -> Tensor | None:
+    """What is read in place of the row's codes, where some of its lines are guessed."""
+    if row.draw is None or not guessed_lines:
+        return None
+    lines_TH = torch.from_numpy(row.draw.random(row.codes_THW.shape[:2]) < guessed_lines)
+    return with_guesses(row.codes_THW, lines_TH, task.raster)
 
 
 def find_text_tokenizer(config: TextConfig, run: Path, captions: Callable[[], list[str]]) -> TextTokenizer:

@@ -34,6 +34,7 @@ from videogpt.pipeline.saved_model import SavedModel, save_model
 from videogpt.sampling.config import SamplingConfig
 from videogpt.training.blocks import BlocksConfig, prepare_blocks
 from videogpt.training.captions import KEPT_NAME, TextConfig, find_text_tokenizer, pack_rows
+from videogpt.training.start import Start
 from videogpt_tokenizer.optim.averages import averaged
 from videogpt_tokenizer.optim.configure import OptimizerConfig, configure
 from videogpt_tokenizer.optim.precision import check_precision, fast_autocast
@@ -73,6 +74,8 @@ class VideoGPTTraining(lightning.LightningModule):
         rules: LayoutRules | None = None,
         without_padding: bool = False,
         blocks: BlocksConfig | None = None,
+        guessed_lines: float = 0.0,
+        pretrained: str | None = None,
     ) -> None:
         """
         Args:
@@ -85,11 +88,19 @@ class VideoGPTTraining(lightning.LightningModule):
             rules: who sees whom, beyond what the task says.
             without_padding: train on a batch as documents of one sequence, one after the other, without padding.
             blocks: compiled, or with less memory; the losses are the same up to rounding.
+            guessed_lines: share of the grid's lines that are read as the guesses of the sampling lane `next-row`, of 0
+                to 1; what is to be predicted stays. Not in validation.
+            pretrained: folder or name of a model to start from, in place of random weights. Leave out `model` and
+                text.tokenizer, which are its own.
         """
         super().__init__()
-        self.tokenizer_folder = tokenizer
-        self.model_config = model or VideoGPTConfig()
+        if not 0 <= guessed_lines <= 1:
+            raise ValueError(f"guessed_lines is {guessed_lines}; it must lie in [0, 1], for example 0.3")
+        self.tokenizer_folder, self.guessed_lines = tokenizer, guessed_lines
         self.text_config = text or TextConfig()
+        self.start: Start | None = None if pretrained is None else Start(pretrained, model, self.text_config)
+        own = VideoGPTConfig() if self.start is None else self.start.model.network.config
+        self.model_config = own if model is None else model
         self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
         self.sample_config = samples or SampleLogConfig()
         self.blocks_config = blocks or BlocksConfig()
@@ -108,7 +119,8 @@ class VideoGPTTraining(lightning.LightningModule):
         }
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
-        self.save_hyperparameters({"tokenizer": tokenizer, **plain, "task": task, "without_padding": without_padding})
+        others = {"task": task, "without_padding": without_padding, "guessed_lines": guessed_lines}
+        self.save_hyperparameters({"tokenizer": tokenizer, **plain, **others, "pretrained": pretrained})
 
     def check_precision(self, precision: object) -> None:
         """Refuse a `trainer.precision` that the training cannot have."""
@@ -123,7 +135,8 @@ class VideoGPTTraining(lightning.LightningModule):
         if not hasattr(self, "saved"):
             self._build(data)
         pack = partial(pack_rows, task=self.task, text_tokenizer=self.saved.text_tokenizer, text=self.text_config)
-        data.collate_training, data.collate_validation = partial(pack, without_padding=self.without_padding), pack
+        training = {"without_padding": self.without_padding, "guessed_lines": self.guessed_lines}
+        data.collate_training, data.collate_validation = partial(pack, **training), pack
 
     def _build(self, data: Any) -> None:
         manifest = data.manifest
@@ -133,7 +146,10 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"tokenizer {self.tokenizer_folder} did not make the token shards (the manifest names another): "
                 "run `videogpt tokenize` with it, or name the tokenizer that did"
             )
-        text_tokenizer = find_text_tokenizer(self.text_config, Path(self.trainer.default_root_dir), data.captions)
+        if self.start is not None:
+            text_tokenizer = self.start.model.text_tokenizer
+        else:
+            text_tokenizer = find_text_tokenizer(self.text_config, Path(self.trainer.default_root_dir), data.captions)
         self.task = self.task_kind(
             LayoutConfig(
                 text_vocab_size=text_tokenizer.vocab_size,
@@ -145,6 +161,8 @@ class VideoGPTTraining(lightning.LightningModule):
                 rules=self.rules,
             )
         )
+        if self.start is not None:
+            self.start.check(self.task, tokenizer)
         vocab_size = self.task.vocabulary.size
         if self.model_config.vocab_size not in (0, vocab_size):
             raise ValueError(
@@ -154,6 +172,9 @@ class VideoGPTTraining(lightning.LightningModule):
         config = dataclasses.replace(self.model_config, vocab_size=vocab_size)
         with self.making_network():
             self.model = VideoGPT(self._with_levels(config, tokenizer) if config.by_levels else config)
+            if self.start is not None:
+                self.model.load_state_dict(self.start.model.network.state_dict())
+                self.start = None
             self.average = averaged(self.model, self.optimizer_config.ema_decay)
         prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
         averaged_model = self.average.module

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 
 from videogpt import Pipeline, VideoGPTConfig
 from videogpt.layouts.config import LayoutRules
+from videogpt.layouts.guesses import with_guesses
 from videogpt.runs.checkpoint import RandomState
 from videogpt.runs.keep_pretrained import KeepPretrained
 from videogpt.tokens.batches import TokenData
@@ -126,6 +127,47 @@ def test_captions_are_dropped_in_the_loader_the_same_in_every_process(material, 
     assert 2 not in lengths(shards.val_dataloader())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_guessed_lines_change_what_is_read_and_nothing_else(material, tmp_path, workers):
+    """Targets, captions and their dropping stay; of all lines, the lane's guesses are read; 0 reads the codes."""
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        module, shards = training(material, settings={"guessed_lines": share}, dropout=0.5), data(material)
+        shards.num_workers = workers if share == 0.5 else 0
+        trainer(tmp_path / str(share), 1).fit(module, shards)
+        assert reads_its_codes(next(iter(shards.val_dataloader())))
+        found[share] = list(islice(shards.train_dataloader(), 3))
+    changed = 0
+    for plain, some, every in zip(*found.values(), strict=True):
+        assert reads_its_codes(plain)
+        start, ids = plain.rows_of("video").start + 1, module.task.vocabulary.ids["video"]
+        codes_BTHW = module.task.raster.frames(plain.targets_BN[:, start - 1 :] - ids.start)
+        guesses_BTHW = torch.stack([with_guesses(x, torch.ones(2, 4) > 0, module.task.raster) for x in codes_BTHW])
+        assert torch.equal(every.ids_BN[:, start:], ids.start + guesses_BTHW.flatten(1)[:, :-1])
+        for other in (some, every):
+            assert torch.equal(other.ids_BN[:, :start], plain.ids_BN[:, :start])
+            assert torch.equal(other.targets_BN, plain.targets_BN)
+            assert torch.equal(other.visibility.prefix_B, plain.visibility.prefix_B)
+        of_some, of_plain, of_every = (
+            F.pad(x.ids_BN[:, start:], (0, 1)).unflatten(1, (-1, 4)) for x in (some, plain, every)
+        )
+        guessed = (of_some != of_plain).any(-1)
+        assert torch.equal(of_some, of_every.where(guessed[..., None], of_plain)), "a line is guessed as a whole"
+        changed += int(guessed.sum())
+    assert changed
+
+
+def reads_its_codes(sequence) -> bool:
+    rows = sequence.rows_of("video")
+    return torch.equal(sequence.ids_BN[:, rows][:, 1:], sequence.targets_BN[:, rows][:, :-1])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan])
+def test_shares_of_guessed_lines_that_cannot_be_are_refused(material, share):
+    with pytest.raises(ValueError, match=rf"^guessed_lines is {share}; it must lie in \[0, 1\], for example 0.3$"):
+        training(material, settings={"guessed_lines": share})
+
+
 def test_settings_under_which_rows_would_see_what_they_predict_are_refused(material, tmp_path):
     with pytest.raises(ValueError, match="text.loss_weight is 0.1, but .* set it to 0"):
         training(material, settings={"rules": LayoutRules(bidirectional_prefix=True)})
@@ -137,12 +179,18 @@ def test_settings_under_which_rows_would_see_what_they_predict_are_refused(mater
 
 
 @pytest.mark.parametrize(
-    ("kind", "network", "checkpointed"),
-    [("adamw", {}, False), ("muon", {}, False), ("muon", BY_LEVEL, False), ("adamw", {}, True)],
+    ("kind", "network", "checkpointed", "guessed_lines"),
+    [
+        ("adamw", {}, False, 0.0),
+        ("muon", {}, False, 0.5),
+        ("muon", BY_LEVEL, False, 0.0),
+        ("adamw", {}, True, 0.0),
+    ],
 )
-def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind, network, checkpointed):
+def test_a_resumed_run_equals_an_uninterrupted_one(material, tmp_path, kind, network, checkpointed, guessed_lines):
     """To the weight, in the middle of an epoch, with captions dropped at random; checkpointed blocks change nothing."""
-    settings = [{}, {"blocks": BlocksConfig(checkpointed=checkpointed)}, {}]
+    usual = {"guessed_lines": guessed_lines}
+    settings = [usual, usual | {"blocks": BlocksConfig(checkpointed=checkpointed)}, usual]
     whole, first, second = (training(material, kind, network=network, settings=each, dropout=0.5) for each in settings)
     half = tmp_path / "half.ckpt"
     for name, module, start in (("whole", whole, None), ("half", first, None), ("half", second, half)):

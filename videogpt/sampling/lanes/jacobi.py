@@ -16,6 +16,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
+from videogpt.layouts.guesses import guess_of
 from videogpt.layouts.task import TO_DRAW, Example, Task
 from videogpt.model.network import VideoGPT
 from videogpt.sampling.draw import Draw
@@ -122,9 +123,7 @@ class JacobiLane(EagerLane):
 
     def _guess(self, tokens: list[int], number: int) -> int:
         """The code at the same place of the latent frame before, or the last one."""
-        earlier = self.prompt.places[number] - self.task.raster.frame_tokens
-        known = earlier >= 0 and self.prompt.places[number - self.task.raster.frame_tokens] == earlier
-        return tokens[number - self.task.raster.frame_tokens] if known else tokens[-1]
+        return tokens[guess_of(number, self.prompt.places, self.task.raster)]
 
     def _read_windows(self, starts_B: list[int], rows: int) -> Tensor:
         """Logits behind the tokens from `starts_B` on, in every row of the network's batch."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from videogpt.layouts.guesses import with_guesses
 from videogpt.layouts.task import Example
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.sampling.config import SamplingConfig
@@ -41,6 +42,33 @@ def test_of_right_guesses_the_codes_are_the_exact_ones(tiny_model, kind, monkeyp
     monkeypatch.setattr(kind, "_guess", lambda self, tokens, number: int(expected_BN[0, number]))
     found = lane(tiny_model, kind.name, TEXTS[:1])
     assert torch.equal(codes(found).flatten(1), expected_BN)
+
+
+def test_of_a_line_next_row_reads_what_training_gives_it_as_guesses(tiny_model, monkeypatch) -> None:
+    """And of earlier lines the codes, which are drawn as told here."""
+    codes_M = torch.randint(75, (18,))
+    codes_THW, lines_TH = codes_M.reshape(3, 2, 3), torch.ones(3, 2, dtype=torch.bool)
+    expected_M = with_guesses(codes_THW, lines_TH, tiny_model.task.raster).flatten()
+    read, draw, guessed = NextRowLane._read, Draw.__call__, []
+
+    def check(self, tokens_RM: Tensor, positions_RM3: Tensor, starts_R: list[int]) -> Tensor:
+        start, drawn = starts_R[0], self.drawn
+        stop = start + tokens_RM.shape[1]
+        expected = torch.cat([codes_M[start:drawn], expected_M[drawn:stop]])
+        assert torch.equal(tokens_RM, expected.expand(len(tokens_RM), -1))
+        guessed.extend(range(drawn, stop))
+        return read(self, tokens_RM, positions_RM3, starts_R)
+
+    def told(self, found: Tensor, places_BM: list[list[int]]) -> Tensor:
+        draw(self, found, places_BM)
+        return codes_M[torch.tensor(places_BM)]
+
+    monkeypatch.setattr(NextRowLane, "_read", check)
+    monkeypatch.setattr(Draw, "__call__", told)
+    assert torch.equal(codes(lane(tiny_model, "next-row", TEXTS[:1])), codes_THW[None])
+    different = [number for number in range(18) if number not in guessed]
+    assert different == [0, 2, 5, 8, 11, 14, 17], "the first code, and the last of every line, are read as drawn"
+    assert torch.equal(expected_M[different], codes_M[different])
 
 
 def test_a_line_takes_one_pass(tiny_model) -> None:
