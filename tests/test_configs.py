@@ -1,6 +1,6 @@
 """Every YAML in configs/ trains for two steps, on clips and tokens made here.
 
-Only what is too large for a test is made smaller.
+Only what is too large for a test is made smaller. A fine-tune starts from the shipped model that it names.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from videogpt.pipeline.names import load_tokenizer
 from videogpt.runs.cli import run
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.worlds.writer import write_world
@@ -36,6 +37,7 @@ def material(tmp_path_factory, make_tokenizer) -> Path:
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(root / "tokenizer")
     tokenize_clips(ClipFolder(root / "clips"), tokenizer, root / "tokens", num_frames=17, size=64)
+    tokenize_clips(ClipFolder(root / "clips"), load_tokenizer("shapes"), root / "tokens-shapes", num_frames=17, size=64)
     return root
 
 
@@ -53,16 +55,18 @@ def test_it_runs_two_steps(config, material, tmp_path):
         "trainer.limit_val_batches": 1,
         "trainer.enable_model_summary": "false",
     }
-    folder = material / ("clips" if kind == "tokenizer" else "tokens")
+    written = yaml.safe_load(config.read_text(encoding="utf-8"))
+    start = written["model"]["init_args"].get("pretrained")
+    folder = material / ("clips" if kind == "tokenizer" else f"tokens-{start}" if start else "tokens")
     small = {"batch_size": 2, "num_workers": 0, "folder": str(folder)}
-    parts = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"].get("parts")
+    parts = written["data"]["init_args"].get("parts")
     if parts is None:
         settings |= {f"data.init_args.{key}": value for key, value in small.items()}
     else:
         for part in parts:
             part["init_args"] |= small | {"validation_column": "caption"}
         settings["data.init_args.parts"] = json.dumps(parts)
-    if kind == "videogpt":
+    if kind == "videogpt" and not start:
         settings["model.init_args.tokenizer"] = material / "tokenizer"
     settings |= SMALLER.get(f"{kind}/{config.stem}", {})
     overrides = [f"--{key}={value}" for key, value in settings.items()]
