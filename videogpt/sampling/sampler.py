@@ -45,12 +45,14 @@ class FrameSampler(Iterator[Tensor]):
     def _draw(self, latent_frames: int) -> Iterator[Tensor]:
         lane, raster = self.lane, self.lane.task.raster
         drawn_as = {place: number for number, place in enumerate(lane.prompt.places)}
-        lane.start()
+        with lane.engine.at_work():
+            lane.start()
         for frame in range(latent_frames):
             places = range(frame * raster.frame_tokens, (frame + 1) * raster.frame_tokens)
             numbers = [drawn_as[place] for place in places]
-            while lane.drawn <= max(numbers):
-                lane.step()
+            with lane.engine.at_work():
+                while lane.drawn <= max(numbers):
+                    lane.step()
             yield raster.frames(lane.tokens(numbers))[:, 0]
 
 

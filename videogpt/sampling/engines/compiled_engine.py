@@ -11,6 +11,7 @@ on a CPU, Triton on a GPU.
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ class CompiledEngine:
         self.network = network
         mode = "reduce-overhead" if network.embedding.weight.is_cuda else None
         self.advance = torch.compile(_advance, dynamic=False, mode=mode)
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """See `Engine.at_work`."""
+        return nullcontext()
 
     def paying_window(self, sequences: int) -> int:
         """See `Engine.paying_window`."""

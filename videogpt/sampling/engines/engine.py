@@ -9,6 +9,7 @@ An exact engine computes what `VideoGPT.hidden` does, up to float32 rounding. He
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
@@ -49,6 +50,10 @@ class Engine(Protocol):
 
     def paying_window(self, sequences: int) -> int:
         """The most places of a pass, for so many sequences, that cost less than they bring where guesses are right."""
+        ...
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """To be entered around passes and the draws between them."""
         ...
 
     def start(self, given: TokenSequence, rows: int, sources: Sequence[int] | None = None) -> Decoding:

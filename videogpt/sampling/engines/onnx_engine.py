@@ -9,7 +9,8 @@ and onnxruntime (`pip install -e '.[export]'`), and a network on a CPU. Refuses 
 8 bits overflow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
@@ -35,6 +36,8 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
+    # Threads that stay awake between runs would take the cores from PyTorch's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -48,6 +51,17 @@ class OnnxEngine:
         if bits == 8:
             _check_products()
         self.session = open_session(onnx_step(network, bits).SerializeToString())
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """See `Engine.at_work`: PyTorch has one thread meanwhile, as the others, awake between its small operations,
+        would take the cores from onnxruntime's."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def paying_window(self, sequences: int) -> int:
         """See `Engine.paying_window`."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ class TorchEngine:
         self.network = network
         self.cache_dtype = network.embedding.weight.dtype if cache_dtype is None else cache_dtype
         self.name = "torch-int8-cache" if self.cache_dtype == torch.int8 else "torch"
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """See `Engine.at_work`."""
+        return nullcontext()
 
     def paying_window(self, sequences: int) -> int:
         """See `Engine.paying_window`. Sequences of unequal lengths are read key by key: many cannot pay that."""

@@ -235,3 +235,19 @@ def test_what_is_compiled_computes_what_the_network_does(sources, monkeypatch: p
     with pytest.warns(UserWarning, match="compiling a pass of 16 rows"):
         found = states("compiled", network, task, sources)
     assert difference(found, states("torch", network, task, sources)) < NEAR["onnx"]
+
+
+def test_the_threads_of_torch_are_as_they_were(tiny_model) -> None:
+    network, task, before = tiny_model.network, tiny_model.task, torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        engine = find_engine("onnx", network)
+        frames = sample_frames(network, task, SamplingConfig(), [Example([])], [0], 2, engine=engine)
+        for _ in frames:
+            assert torch.get_num_threads() == 2
+        with pytest.raises(RuntimeError), engine.at_work():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
