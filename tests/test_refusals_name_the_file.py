@@ -11,6 +11,7 @@ MODULES = sorted([*ROOT.glob("videogpt/**/*.py"), *ROOT.glob("tokenizer/videogpt
 ABOUT_SOMETHING_ELSE = {
     "shards.read_lines": "inside of `_naming(path)`, which names it",
     "pretrained.describe_export": "inside of its own `try`, which names the folder",
+    "exported_model.export_model": "a package is missing, or the model is at fault, which is no file",
     "graphs._write_onnx": "a package is missing",
     "reconstruction.reconstruct": "an output is missing",
     "resume.choose_start": "the run's folder is missing",
