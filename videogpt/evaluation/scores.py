@@ -87,17 +87,13 @@ def bits_by_engine(pipeline: Pipeline, clips: MeasuredClips) -> float:
         codes_BTHW = torch.stack([example.codes_THW for example in batch if example.codes_THW is not None])
         prompt = model.task.prompt(batch, codes_BTHW.shape[1])
         codes_BM = raster.flatten(codes_BTHW)[:, torch.tensor(prompt.places, device=codes_BTHW.device)]
+        ids_BM, positions_1M3 = video.start + codes_BM, prompt.positions_1M3.to(codes_BM.device)
         decoding = engine.start(prompt.given, len(prompt.places) - 1)
-        hidden_BMD, first = decoding.hidden_RMD[:, -1:], 0
-        while first < len(prompt.places):
-            rows = slice(first, first + hidden_BMD.shape[1])
-            nats += float(model.network.nats(hidden_BMD, codes_BM[:, rows], video).double().sum())
-            last = first = rows.stop
-            read = slice(last - 1, last - 1 + raster.frame_tokens)
-            if last < len(prompt.places):
-                ids_BM = video.start + codes_BM[:, read][:, : len(prompt.places) - last]
-                positions_1M3 = prompt.positions_1M3[:, read][:, : ids_BM.shape[1]].to(ids_BM.device)
-                hidden_BMD = decoding.step(ids_BM, positions_1M3, [last - 1] * len(batch))
+        hidden = [decoding.hidden_RMD[:, -1:]]
+        for first in range(0, len(prompt.places) - 1, raster.frame_tokens):
+            rows = slice(first, min(first + raster.frame_tokens, len(prompt.places) - 1))
+            hidden.append(decoding.step(ids_BM[:, rows], positions_1M3[:, rows], [first] * len(batch)).clone())
+        nats += float(model.network.nats(torch.cat(hidden, dim=1), codes_BM, video).double().sum())
     return nats / math.log(2) / len(examples)
 
 

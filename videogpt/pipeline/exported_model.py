@@ -10,7 +10,7 @@ call it inside of one that does.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +33,8 @@ EXPORT_FORMAT, EXPORT_VERSION = "videogpt-model-export", 1
 FOLDER_NAME, STEP_NAME = "language-model", "step.onnx"
 CHECKED = ("", "a red circle moves left")
 """Prompts of the check."""
-Run = Callable[[dict[str, Any]], Sequence[Any]]
-"""Runs a step: arrays by name in, all of its outputs out."""
+Run = Callable[[dict[str, Any]], dict[str, Any]]
+"""Runs a step: arrays by name in, arrays by name out."""
 PROMISE = "the likeliest codes of the check's prompts equal the model's, drawn one by one and in windows"
 
 
@@ -66,7 +66,8 @@ def export_model(model: SavedModel, folder: Path) -> Verification:
     (folder / STEP_NAME).write_bytes(onnx_step(model.network, ids=video).SerializeToString())
     model.text_tokenizer.save(folder / TEXT_NAME)
     session = open_session((folder / STEP_NAME).read_bytes())
-    verification = verify(model, lambda feeds: session.run(None, feeds))
+    outputs = [output.name for output in session.get_outputs()]
+    verification = verify(model, lambda feeds: dict(zip(outputs, session.run(outputs, feeds), strict=True)))
     layout, heads, channels = model.task.config, model.network.config.kv_heads, model.network.config.head_dim
     manifest = {
         "format": EXPORT_FORMAT,
@@ -142,7 +143,7 @@ def verify(model: SavedModel, run: Run) -> Verification:
             logits.append(network.logits(hidden, video))
     wanted_BM, logits_BMV = torch.cat(wanted, dim=1), torch.cat(logits, dim=1)
     worst = 0.0
-    for widths in ([1] * (total - 1), [total - 1], [3] * ((total - 1) // 3)):
+    for widths in ([1] * (total - 1), [total - 1] * (total > 1), [3] * ((total - 1) // 3)):
         found_BMV = _logits(model, run, prompt, video.start + wanted_BM, widths)
         expected_BMV = logits_BMV[:, : found_BMV.shape[1]]
         differ = int((found_BMV.argmax(dim=-1) != expected_BMV.argmax(dim=-1)).sum())
@@ -162,8 +163,6 @@ def _logits(model: SavedModel, run: Run, prompt: Prompt, ids_BM: Tensor, widths:
     values = [np.zeros_like(key.swapaxes(3, 4), order="C") for key in keys]
     ids_BN = torch.cat([given.ids_BN, ids_BM], dim=1).numpy()
     positions_1N3 = torch.cat([given.positions_BN3, prompt.positions_1M3], dim=1).numpy()
-    of_layers = [f"new_{kind}_{layer}" for layer in range(config.depth) for kind in ("keys", "values")]
-    outputs = ["hidden", *of_layers, "logits"]
     logits, start = [], 0
     for width in [given_rows, *widths]:
         rows = slice(start, start + width)
@@ -171,7 +170,7 @@ def _logits(model: SavedModel, run: Run, prompt: Prompt, ids_BM: Tensor, widths:
         feeds |= {"starts": np.full(batch, start)}
         feeds |= {f"keys_{layer}": key for layer, key in enumerate(keys)}
         feeds |= {f"values_{layer}": value for layer, value in enumerate(values)}
-        found = dict(zip(outputs, run(feeds), strict=True))
+        found = run(feeds)
         for layer in range(config.depth):
             keys[layer][:, :, 0, :, rows] = found[f"new_keys_{layer}"]
             values[layer][:, :, 0, rows] = found[f"new_values_{layer}"]

@@ -151,7 +151,8 @@ class _RunCLI(LightningCLI):
             self._checkpoint, reason = choose_weights(root, config.ckpt_path)
         config.ckpt_path, config.resume = None, "auto"  # of this start, not of the run and its config.yaml
         if self._checkpoint is None:
-            say(reason)
+            if not config.dry_run:  # which starts nothing
+                say(reason)
             return
         self._stored = read_training(self._checkpoint)
         step = self._done = self._stored.get("global_step", 0)

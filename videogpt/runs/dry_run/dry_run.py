@@ -269,8 +269,10 @@ def _plainly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.compiler.set_stance("force_eager")
-        yield
-        torch.compiler.set_stance("default")
+        try:
+            yield
+        finally:
+            torch.compiler.set_stance("default")
 
 
 @contextmanager

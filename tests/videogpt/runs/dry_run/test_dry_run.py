@@ -79,7 +79,9 @@ def test_it_tells_what_a_step_takes_and_writes_nothing(kind, more, material, tmp
     before = sorted(material.rglob("*"))
     assert main([*arguments(kind, material, *more), "--dry-run"]) == 0
     assert sorted(material.rglob("*")) == before
-    told = figures(capsys.readouterr().out)
+    said = capsys.readouterr()
+    told = figures(said.out)
+    assert "starting" not in said.err
     assert told["steps"] == 2000 and told["time per step"] > 0
     assert told["video tokens per step"] == 2 * 5 * 8 * 8
     few = (f"--trainer.default_root_dir={tmp_path}", "--trainer.max_steps=1", "--trainer.limit_val_batches=0")
