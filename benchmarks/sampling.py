@@ -208,7 +208,7 @@ def what_a_user_waits_for(report: Report, model: str, rounds: int) -> None:
     report.add(name, with_cache, "s", rival="no cache", rival_value=without)
     with tempfile.TemporaryDirectory() as folder:
         chosen = ("--model", model, "--output", folder)
-        demo = command_seconds("sample", *DEMO_PROMPTS, *chosen, rounds=min(rounds, 3))
+        demo = command_seconds("sample", *DEMO_PROMPTS, *chosen, rounds=rounds // 3)
     report.add("make demo after set-up (three prompts, one process)", demo, "s")
     report.add("videogpt --help", command_seconds("--help", rounds=rounds), "s")
 
@@ -339,7 +339,8 @@ def main() -> None:
             for batch in batches:
                 for guided in (True, False) if size in known[:2] and batch == 1 and not quick else (True,):
                     plan = PLANS.get((size, batch), Plan(1, 1))
-                    clips(report, size, batch, guided, bandwidth, Plan(plan.latent_frames, 2) if quick else plan)
+                    plan = Plan(min(plan.latent_frames, 2), 2) if quick else plan
+                    clips(report, size, batch, guided, bandwidth, plan)
     if "memory" in parts:
         for size in sizes:
             if size != RANDOM:
