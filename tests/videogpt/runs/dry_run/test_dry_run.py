@@ -15,6 +15,7 @@ from videogpt.cli import main
 from videogpt.runs import cli
 from videogpt.runs.cli import run
 from videogpt.runs.dry_run import dry_run as module_of_dry_run
+from videogpt.runs.dry_run import replay
 from videogpt.runs.dry_run.recorder import Call, Recorder, fake_tensors
 from videogpt.runs.dry_run.replay import seconds_between_calls, seconds_of_calls
 from videogpt.runs.dry_run.schedule import Schedule, schedule_of
@@ -198,6 +199,17 @@ def test_without_a_budget_larger_calls_are_reckoned_from_small_ones():
     seconds = seconds_of_calls([*small, *large], budget=0.0)
     product = {call.flops: seconds[call] for call in seconds if call.flops}
     assert product[2 * 512**3] == pytest.approx(product[2 * 64**3] * 512)
+
+
+def test_a_large_group_of_an_optimiser_is_cut_and_timed_not_reckoned_from_a_tiny_one(monkeypatch):
+    monkeypatch.setattr(replay, "_MOST_BYTES", 2**20)
+    monkeypatch.setattr(replay, "_MOST_LISTED", 2**18)
+    tiny, large = recorded(8), recorded(1024)
+    seconds = seconds_of_calls([*tiny, *large], budget=5.0)
+    group = {call.num_bytes: seconds[call] for call in seconds if "_foreach_add_" in str(call.operation)}
+    assert len(group) == 2
+    ratio = max(group) / min(group)
+    assert group[max(group)] < 0.3 * ratio * group[min(group)]  # most of the tiny one's time is the call itself
 
 
 @pytest.mark.parametrize(
