@@ -4,6 +4,8 @@
     clips = pipeline("a red circle moves left", seed=0, num_samples=4)
     clips[0].write("circle.mp4")
 
+    clips = pipeline(Request(image="circle.png"))               # what is given is in `request.py`
+
     for clips in pipeline.stream(["a red circle moves left"]):  # the next frames of each, once decoded
         show(clips[0].frames_THWC)
 
@@ -22,8 +24,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from videogpt.layouts.task import Example
+from videogpt.pipeline.conditions import given_codes
 from videogpt.pipeline.names import find_device
 from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
@@ -47,6 +51,14 @@ class _Ways(NamedTuple):
 
     lane: str
     engine: Engine
+
+
+class _Job(NamedTuple):
+    """A request that was checked."""
+
+    request: Request
+    latent_frames: int
+    given_THW: Tensor | None
 
 
 class Pipeline:
@@ -144,10 +156,9 @@ class Pipeline:
             ValueError: see `make_requests`; also a number of frames that the model cannot make, an unknown lane, or an
                 engine that is unknown or cannot run here.
         """
-        requests = make_requests(prompts, **asked)
-        latents = [self._latent_frames(request.num_frames) for request in requests]
         ways = self._ways(lane, engine)
-        return self._sample_batches(requests, latents, sampling or self.model.sampling, ways, progress)
+        jobs = self._jobs(make_requests(prompts, **asked))
+        return self._sample_batches(jobs, sampling or self.model.sampling, ways, progress)
 
     def stream(
         self,
@@ -167,12 +178,11 @@ class Pipeline:
         Raises:
             ValueError: as `samples`; also clips of different lengths.
         """
-        requests = make_requests(prompts, **asked)
-        latents = {self._latent_frames(request.num_frames) for request in requests}
-        if len(latents) > 1:
-            raise ValueError("clips of different lengths are asked for: stream those of one length together")
         ways = self._ways(lane, engine)
-        return self._decoded(self._frames(requests, latents.pop(), sampling or self.model.sampling, ways))
+        jobs = self._jobs(make_requests(prompts, **asked))
+        if len({job.latent_frames for job in jobs}) > 1:
+            raise ValueError("clips of different lengths are asked for: stream those of one length together")
+        return self._decoded(self._frames(jobs, sampling or self.model.sampling, ways))
 
     def engine(self, name: str | None = None) -> Engine:
         """Who runs the network, by name or the pipeline's own; made ready once, and again after the weights change."""
@@ -209,33 +219,44 @@ class Pipeline:
         find_lane(ways.lane, self.model.network, ways.engine)
         return ways
 
+    def _jobs(self, requests: list[Request]) -> list[_Job]:
+        """Refuses what the model cannot make; reads what is given, once for all samples of it."""
+        known: dict[Hashable, Tensor | None] = {}
+        jobs = []
+        for request in requests:
+            latent_frames = self._latent_frames(request.num_frames)
+            given = (request.image, request.video, request.context_frames, latent_frames)
+            if given not in known:
+                known[given] = given_codes(request, self.model, latent_frames)
+            jobs.append(_Job(request, latent_frames, known[given]))
+        return jobs
+
     def _sample_batches(
         self,
-        requests: list[Request],
-        latents: list[int],
+        jobs: list[_Job],
         sampling: SamplingConfig,
         ways: _Ways,
         progress: OnProgress | None,
     ) -> Iterator[Sample]:
         frame_tokens = self.model.task.raster.frame_tokens
-        done, total = 0, sum(latents) * frame_tokens
-        for latent_frames, group in groupby(zip(requests, latents, strict=True), key=lambda pair: pair[1]):
-            alike = [request for request, _ in group]
+        done, total = 0, sum(job.latent_frames for job in jobs) * frame_tokens
+        for latent_frames, group in groupby(jobs, key=lambda job: job.latent_frames):
+            alike = list(group)
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]
                 began = time.perf_counter()
                 pieces: list[list[Clip]] = []
-                frames = self._frames(batch, latent_frames, sampling, ways)
+                frames = self._frames(batch, sampling, ways)
                 for piece in self._decoded(frames):
                     pieces.append(piece)
                     done += len(batch) * frame_tokens
                     if progress is not None:
                         progress(done, total)
                 seconds = time.perf_counter() - began
-                for request, clips in zip(batch, zip(*pieces, strict=True), strict=True):
+                for job, clips in zip(batch, zip(*pieces, strict=True), strict=True):
                     yield Sample(
                         clip=Clip(torch.cat([clip.frames_THWC for clip in clips]), self.model.fps),
-                        request=request,
+                        request=job.request,
                         sampling=sampling,
                         batch_seconds=seconds,
                         samples_in_batch=len(batch),
@@ -244,14 +265,16 @@ class Pipeline:
                         exact=frames.lane.exact and frames.lane.engine.name in EXACT,
                         passes=frames.lane.passes,
                         codes=latent_frames * frame_tokens,
+                        given_frames=0
+                        if job.given_THW is None
+                        else self.model.tokenizer.num_frames(len(job.given_THW)),
                     )
 
-    def _frames(
-        self, requests: Sequence[Request], latent_frames: int, sampling: SamplingConfig, ways: _Ways
-    ) -> FrameSampler:
-        model = self.model
-        examples = [Example(self._ids(request.text)) for request in requests]
-        seeds = [request.seed for request in requests]
+    def _frames(self, jobs: Sequence[_Job], sampling: SamplingConfig, ways: _Ways) -> FrameSampler:
+        """Those of jobs of one length."""
+        model, latent_frames = self.model, jobs[0].latent_frames
+        examples = [Example(self._ids(job.request.text), job.given_THW) for job in jobs]
+        seeds = [job.request.seed for job in jobs]
         return sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames, **ways._asdict())
 
     def _decoded(self, frames: FrameSampler) -> Iterator[list[Clip]]:

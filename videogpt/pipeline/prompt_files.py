@@ -1,15 +1,25 @@
-"""Files of prompts: plain text with one prompt a line, or JSON lines with `prompt` and, if wanted, `seed`.
+"""Files of prompts: plain text with one prompt a line, or JSON lines with `prompt` and, if wanted, other fields.
 
-Blank lines are skipped. A file that is missing, is not UTF-8, holds no prompt or has a bad line is refused, and
-the line named.
+    {"prompt": "a red circle moves left", "seed": 3, "num_frames": 9}
+    {"image": "circle.png"}
+    {"prompt": "a red circle moves left", "video": "circle.mp4", "context_frames": 5}
+
+Fields are those of `Request`, `prompt` its text, without which a picture or film has to be there. Places of files are
+looked for from the folder of the prompts. Blank lines are skipped. A file that is missing, is not UTF-8, holds no
+prompt or has a bad line is refused, and the line named.
 """
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from videogpt.pipeline.request import Request
 from videogpt.sampling.draw import SEED_LIMIT
 from videogpt_tokenizer.files.json_files import parse_json
+
+_FILES = ("image", "video")
+_NUMBERS = {"seed": (0, SEED_LIMIT), "num_frames": (1, 2**31), "context_frames": (1, 2**31)}
+"""The least, and what they are below."""
 
 
 def read_prompts(path: str | Path, default: Request = Request()) -> list[Request]:  # noqa: B008 - frozen
@@ -29,19 +39,35 @@ def read_prompts(path: str | Path, default: Request = Request()) -> list[Request
     if not lines:
         raise ValueError(f"{path} holds no prompt: write one prompt a line")
     if path.suffix.lower() == ".jsonl":
-        return [_parse_json_line(line, f"{path}, line {n}", default) for n, line in lines]
+        return [_parse_json_line(line, f"{path}, line {n}", default, path.parent) for n, line in lines]
     return [replace(default, text=line) for _, line in lines]
 
 
-def _parse_json_line(line: str, place: str, default: Request) -> Request:
+def _parse_json_line(line: str, place: str, default: Request, folder: Path) -> Request:
     wanted = 'an object such as {"prompt": "a red circle moves left", "seed": 3}'
     try:
         entry = parse_json(line)
     except ValueError as error:
         raise ValueError(f"{place}: not JSON ({getattr(error, 'msg', error)}); write {wanted}") from error
-    if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+    shown = isinstance(entry, dict) and any(entry.get(name) is not None for name in _FILES)
+    if not isinstance(entry, dict) or not isinstance(entry.get("prompt", "" if shown else None), str):
         raise ValueError(f"{place}: no prompt string; write {wanted}")
-    seed = entry.get("seed")
-    if seed is not None and (type(seed) is not int or not 0 <= seed < SEED_LIMIT):
-        raise ValueError(f"{place}: seed is {seed!r}; it must be a whole number of 0 or more, below {SEED_LIMIT}")
-    return replace(default, text=entry["prompt"], seed=default.seed if seed is None else seed)
+    given: dict[str, Any] = {"text": entry.get("prompt", "")}
+    for name, (least, below) in _NUMBERS.items():
+        number = entry.get(name)
+        if number is None:
+            continue
+        if type(number) is not int or not least <= number < below:
+            raise ValueError(
+                f"{place}: {name} is {number!r}; it must be a whole number of {least} or more, below {below}"
+            )
+        given[name] = number
+    for name in _FILES:
+        file = entry.get(name)
+        if file is not None and not isinstance(file, str):
+            raise ValueError(f"{place}: {name} is {file!r}; it must be the place of a file")
+        given |= {} if file is None else {name: folder / file}
+    try:
+        return replace(default, **given)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error

@@ -1,17 +1,23 @@
 """What is asked of a model, and what comes back: the same for the command line, Python and files of prompts.
 
     request = Request(text="a red circle moves left", seed=3)
+    request = Request(image="circle.png")                                # the first frame of the clip
+    request = Request(video="circle.mp4", context_frames=5)              # what the clip goes on from
     requests = make_requests(["a red circle moves left", request], seed=0, num_samples=2)
 
-Refuses texts that are no strings, seeds out of range, and none at all.
+Refuses texts that are no strings, seeds out of range, two conditions for one place, and no request at all.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.draw import SEED_LIMIT
 from videogpt_tokenizer.clips.clip import Clip
+
+Frames = str | Path | Clip
+"""A file of a picture or a film, or frames in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +29,28 @@ class Request:
     seed: int = 0
     """Of everything drawn, 0 to 2**32 - 1."""
     num_frames: int | None = None
-    """Frames of the clip, such as 1 + 4k; None is the model's longest."""
+    """Frames of the clip, such as 1 + 4k, those that are given among them; None is the model's longest."""
+    image: Frames | None = None
+    """The first frame of the clip."""
+    video: Frames | None = None
+    """A film whose last frames are the first of the clip: it goes on from there."""
+    context_frames: int | None = None
+    """How many frames of the video, such as 1 + 4k; None: as many as leave something to draw."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise ValueError(f"prompt {self.text!r} is not a string")
         if not 0 <= self.seed < SEED_LIMIT:
             raise ValueError(f"seed {self.seed} is out of range: it must be from 0 to {SEED_LIMIT - 1}")
+        if self.image is not None and self.video is not None:
+            raise ValueError("image and video both give the first frame: leave one of them out")
+        if self.context_frames is not None and self.video is None:
+            raise ValueError(f"context_frames is {self.context_frames}, but there is no video: give one")
+
+    @property
+    def task(self) -> str:
+        """What is asked for, by what is given."""
+        return "continuation" if self.video is not None else "text_to_video" if self.image is None else "image_to_video"
 
 
 Prompts = str | Request | Sequence[str | Request]
@@ -56,6 +77,8 @@ class Sample:
     """Forward passes of the network for the whole batch."""
     codes: int = 0
     """Codes of the clip."""
+    given_frames: int = 0
+    """First frames of the clip that were given."""
 
 
 def make_requests(

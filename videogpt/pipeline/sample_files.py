@@ -87,8 +87,10 @@ class SampleWriter:
 
     def _record(self, sample: Sample, path: Path) -> dict[str, Any]:
         return {
+            "task": sample.request.task,
             "prompt": sample.request.text,
             "seed": sample.request.seed,
+            **_given(sample),
             "file": path.name,
             "num_frames": len(sample.clip),
             "height": sample.clip.height,
@@ -108,6 +110,14 @@ class SampleWriter:
             },
             **self.about,
         }
+
+
+def _given(sample: Sample) -> dict[str, Any]:
+    """What was given beside the text, and how many frames of the clip that makes."""
+    request = sample.request
+    given = {"image": request.image, "video": request.video}
+    named = {name: "frames" if isinstance(x, Clip) else str(x) for name, x in given.items() if x is not None}
+    return {**named, "given_frames": sample.given_frames} if named else {}
 
 
 def _spread_frames(clip: Clip) -> Tensor:

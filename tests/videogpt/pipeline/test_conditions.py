@@ -1,0 +1,194 @@
+"""Frames that are given: they come back through the tokenizer, the rest follows from them, and what does not fit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from videogpt.layouts.task import Example
+from videogpt.pipeline.conditions import given_codes
+from videogpt.pipeline.pipeline import Pipeline
+from videogpt.pipeline.prompt_files import read_prompts
+from videogpt.pipeline.request import Request
+from videogpt.sampling.sampler import sample_frames
+from videogpt_tokenizer.clips.clip import Clip
+
+CASES = Path(__file__).parents[2] / "cases"
+FILM_AND_PICTURE = [{"video": None, "context_frames": 5}, {"image": None}]
+"""With what is given to be filled in. Pipelines of these tests make 9 frames of 16x24, 8 a second."""
+
+
+@pytest.fixture
+def film(random_clip: Callable[..., Clip]) -> Clip:
+    return random_clip(11, 16, 24, seed=1)
+
+
+def request(given: dict[str, Any], film: Clip, **more: Any) -> Request:
+    picture = Clip(film.frames_THWC[:1], 1.0)
+    return Request(**{**given, **({"video": film} if "video" in given else {"image": picture})}, **more)
+
+
+def through_tokenizer(pipeline: Pipeline, clip: Clip) -> Clip:
+    tokenizer = pipeline.model.tokenizer
+    with torch.inference_mode():
+        return Clip.from_video(tokenizer.decode(tokenizer.encode(clip.video_CTHW()[None]))[0], clip.fps)
+
+
+@pytest.mark.parametrize("given", FILM_AND_PICTURE)
+@pytest.mark.parametrize("lane", ["eager", "jacobi"])
+def test_given_frames_are_what_the_tokenizer_makes_of_them(given: Any, lane: str, pipeline: Pipeline, film: Clip):
+    asked = request(given, film, text="a red circle", seed=3)
+    (sample,) = pipeline.samples(asked, lane=lane)
+    count = 5 if "video" in given else 1
+    shown = film.frames_THWC[-5:] if "video" in given else film.frames_THWC[:1]
+    expected = through_tokenizer(pipeline, Clip(shown, 8.0))
+    assert sample.given_frames == count and len(sample.clip) == 9
+    difference = (sample.clip.frames_THWC[:count].int() - expected.frames_THWC.int()).abs().max()
+    assert difference <= 1  # streams round otherwise than a whole clip
+    assert sample.passes < 54  # codes that are given take no pass each
+
+
+@pytest.mark.parametrize("given", FILM_AND_PICTURE)
+def test_the_same_is_drawn_alone_and_beside_requests_of_other_kinds(given: Any, pipeline: Pipeline, film: Clip):
+    asked = request(given, film, text="a red circle", seed=3)
+    alone = pipeline(asked)[0]
+    beside = pipeline([Request(text="a star", seed=9), asked, request(given, film, seed=4)])[1]
+    assert (alone.frames_THWC.int() - beside.frames_THWC.int()).abs().max() <= 1
+    streamed = torch.cat([clips[0].frames_THWC for clips in pipeline.stream(asked)])
+    assert (alone.frames_THWC.int() - streamed.int()).abs().max() <= 1
+
+
+def test_what_is_drawn_goes_on_as_if_it_had_drawn_the_rest_itself(pipeline: Pipeline):
+    """Given codes are those of a clip that the model has drawn: for the same seed it draws the remaining ones again."""
+    model = pipeline.model
+
+    def draw(codes: torch.Tensor | None) -> torch.Tensor:
+        examples = [Example([3, 4], codes)]
+        return torch.cat(list(sample_frames(model.network, model.task, model.sampling, examples, [5], 3)))
+
+    whole = draw(None)
+    assert torch.equal(draw(whole[:2]), whole)
+
+
+def test_of_a_film_the_last_frames_are_given_as_many_as_fit(pipeline: Pipeline, film: Clip):
+    def codes(**given: Any) -> torch.Tensor:
+        found = given_codes(Request(**given), pipeline.model, 3)
+        assert found is not None
+        return found
+
+    most = codes(video=film)
+    assert len(most) == 2
+    assert torch.equal(most, codes(video=Clip(film.frames_THWC[-5:], 8.0)))
+    assert torch.equal(codes(video=Clip(film.frames_THWC[:4], 8.0)), codes(image=Clip(film.frames_THWC[3:4], 8.0)))
+    assert given_codes(Request(text="a star"), pipeline.model, 3) is None
+
+
+def test_files_are_scaled_cut_turned_and_resampled(
+    pipeline: Pipeline, random_clip: Callable[..., Clip], tmp_path: Path
+):
+    path = random_clip(90, 40, 40, fps=24, seed=2).write(tmp_path / "film.avi")
+    read = Clip.read(path, size=(16, 24), fps=8.0)
+    assert len(read) == 30
+    for given in ({"video": path, "context_frames": 5}, {"video": str(path), "context_frames": 1}, {"image": path}):
+        found = given_codes(Request(**given), pipeline.model, 3)
+        shown = read.frames_THWC[-given["context_frames"] :] if "video" in given else read.frames_THWC[:1]
+        assert torch.equal(found, given_codes(Request(video=Clip(shown, 8.0)), pipeline.model, 3))
+    turned = given_codes(Request(image=CASES / "orientation-5.jpg"), pipeline.model, 3)
+    upright = Clip.read(CASES / "orientation-5.jpg", size=(16, 24))
+    assert torch.equal(turned, given_codes(Request(image=upright), pipeline.model, 3))
+
+
+@pytest.mark.parametrize(
+    ("frames", "given", "message"),
+    [
+        (11, {"context_frames": 4}, "context_frames is 4, and a clip of 9 frames can go on from 1, 5 of them"),
+        (11, {"context_frames": 9}, "context_frames is 9, and a clip of 9 frames can go on from 1, 5 of them"),
+        (11, {"context_frames": 0}, "context_frames is 0, and a clip of 9 frames"),
+        (3, {"context_frames": 5}, "context_frames is 5, and the video has 3 frames at 8 a second: ask for fewer"),
+        (11, {"num_frames": 1}, "a video is given, and a clip of 1 frames can go on from none"),
+    ],
+)
+def test_films_that_do_not_fit_are_refused(frames: int, given: Any, message: str, pipeline: Pipeline, film: Clip):
+    with pytest.raises(ValueError, match=message):
+        pipeline.samples(Request(video=Clip(film.frames_THWC[:frames], 8.0), **given))
+
+
+def test_frames_in_memory_have_the_models_size_rate_and_number(pipeline: Pipeline, film: Clip):
+    other = Clip(film.frames_THWC[:, :8], 8.0)
+    for given, message in [
+        ({"image": other}, r"8x24 pixels, the model makes 16x24: read it with Clip.read\(path, size="),
+        ({"video": other}, "the video is 8x24 pixels, the model makes 16x24"),
+        ({"image": film}, "the image has 11 frames: give one, or give them as a video"),
+        ({"video": Clip(film.frames_THWC, 24.0)}, "the video has 24 frames a second, the model makes 8"),
+        ({"image": Clip(film.frames_THWC[:1], 1.0), "num_frames": 1}, "the image is the only frame of the clip"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipeline.samples(Request(**given))
+
+
+def test_conditions_that_contradict_each_other_are_refused(film: Clip):
+    with pytest.raises(ValueError, match="image and video both give the first frame: leave one of them out"):
+        Request(image="a.png", video=film)
+    with pytest.raises(ValueError, match="context_frames is 5, but there is no video: give one"):
+        Request(context_frames=5)
+
+
+def test_lines_of_a_prompt_file_have_the_fields_of_a_request(tmp_path: Path):
+    lines: list[dict[str, Any]] = [
+        {"prompt": "a star", "num_frames": 5},
+        {"image": "a.png", "seed": 2},
+        {"prompt": "a star", "video": "films/b.mp4", "context_frames": 5},
+    ]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_prompts(path, Request(num_frames=9)) == [
+        Request(text="a star", num_frames=5),
+        Request(image=tmp_path / "a.png", seed=2, num_frames=9),
+        Request(text="a star", video=tmp_path / "films/b.mp4", context_frames=5, num_frames=9),
+    ]
+    for line, message in [
+        ({"image": 3}, "image is 3; it must be the place of a file"),
+        ({"image": "a", "video": "b"}, "image and video both give the first frame"),
+        ({"image": "a", "prompt": 3}, "no prompt string"),
+        ({"video": "b", "context_frames": 0}, "context_frames is 0; it must be a whole number of 1 or more"),
+        ({"prompt": "a", "num_frames": 2.5}, "num_frames is 2.5"),
+    ]:
+        path.write_text('{"prompt": "a"}\n' + json.dumps(line))
+        with pytest.raises(ValueError, match=f"prompts.jsonl, line 2: {message}"):
+            read_prompts(path)
+
+
+def test_the_command_takes_them_without_a_prompt_and_says_what_was_given(
+    videogpt: Callable[..., Any], model_folder: Path, film: Clip, tmp_path: Path
+):
+    film.write(tmp_path / "film.avi")
+    Clip(film.frames_THWC[:1], 1.0).write(tmp_path / "picture.png")
+    usual = ("sample", "--model", model_folder, "--output", tmp_path / "samples", "--device", "cpu")
+    videogpt(*usual, "--image", tmp_path / "picture.png")
+    videogpt(*usual, "a star", "a circle", "--video", tmp_path / "film.avi", "--context-frames", 5)
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "samples").glob("*.json"))]
+    found = [(record["task"], record["prompt"], record["given_frames"]) for record in records]
+    assert found == [("image_to_video", "", 1), ("continuation", "a star", 5), ("continuation", "a circle", 5)]
+    assert records[0]["image"].endswith("picture.png") and records[1]["video"].endswith("film.avi")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--image", "nowhere.png"], "nowhere.png: there is no such file"),
+        (["--image", str(CASES / "half.jpg")], "half.jpg"),
+        (["--video", str(CASES / "sound-with-cover.mp4")], "sound-with-cover.mp4"),
+        (["--image", "a.png", "--video", "b.mp4"], "both give the first frame"),
+        (["a star", "--context-frames", "5"], "there is no video"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    given: list[str], message: str, videogpt: Callable[..., Any], model_folder: Path, tmp_path: Path
+):
+    said = videogpt("sample", "--model", model_folder, "--output", tmp_path / "samples", *given, code=2)
+    (line,) = [line for line in said.err.splitlines() if line.startswith("videogpt: error:")]
+    assert message in line
+    assert not (tmp_path / "samples").exists()
