@@ -1,4 +1,4 @@
-"""Figures of a model: bits per token, PSNR, SSIM, caption following and speed.
+"""Figures of a model: bits per token, PSNR, SSIM, continuation, caption following and speed.
 
     videogpt evaluate --model shapes --data clips/unseen --output figures.json
 

@@ -1,4 +1,4 @@
-"""Measure a model: reconstruction, bits per token, caption following and speed.
+"""Measure a model: reconstruction, bits per token, continuation, caption following and speed.
 
     report = evaluate("shapes", num_clips=200)                   # on freshly generated clips of the shapes world
     report = evaluate("runs/mine/pretrained", data="my_clips")   # on a folder of captioned clips
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from videogpt.evaluation.caption_following import caption_following, find_world
+from videogpt.evaluation.continuation import continuation
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import bits_by_engine, bits_per_clip, encode_and_measure
 from videogpt.pipeline.pipeline import Pipeline
@@ -35,6 +36,8 @@ WORLD_SEED = 1_000_000
 GENERATED: dict[str, Split] = {"unseen": "train", "held-out combinations": "held_out"}
 """The sets that are generated where no folder is given."""
 TIMED_SAMPLES = 5
+CONTEXT = 2
+"""Latent frames of a clip that are given, where the model is to go on from them."""
 
 Say = Callable[[str], None]
 
@@ -110,6 +113,13 @@ def evaluate(
             rival = {"rival": "the network", "rival_value": bits / clips.codes_BTHW[0].numel()}
             report.add(row, bits_by_engine(pipeline, clips) / clips.codes_BTHW[0].numel(), "bits", **rival)
         report.add(f"{name}: bits per pixel", bits / clips.pixels_per_clip, "bits")
+        if pipeline.model.task.config.latent_frames > CONTEXT:
+            say(f"going on from the first frames of {len(clips.records)} clips: {name}")
+            given, step = pipeline.model.tokenizer.num_frames(CONTEXT), pipeline.model.tokenizer.time_stride
+            found = continuation(pipeline, clips.records, given, seed)
+            row, held = f"{name}: {given} frames given, PSNR of the next {step}", float(found.copied_B.mean())
+            against = {"rival": "the last frame held", "rival_value": held}
+            report.add(row, float(found.psnr_B.mean()), "dB", lower_is_better=False, **against)
         if world is not None:
             say(f"sampling {len(clips.records)} captions: {name}")
             for attribute, share in caption_following(pipeline, clips.records, world, seed).items():

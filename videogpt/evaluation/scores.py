@@ -50,7 +50,7 @@ def encode_and_measure(pipeline: Pipeline, records: Sequence[ClipRecord], bad: S
         videos = []
         for record in records[start : start + BATCH]:
             try:
-                videos.append(_read_CTHW(pipeline, record.path))
+                videos.append(read_CTHW(pipeline, record.path))
                 kept.append(record)
             except UnreadableClipError as error:
                 bad.add(str(record.path), error)
@@ -104,7 +104,7 @@ def _examples(pipeline: Pipeline, clips: MeasuredClips) -> list[Example]:
     ]
 
 
-def _read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
+def read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
     """The first frames of a clip as the model knows them; UnreadableClipError where there are too few."""
     model, frames = pipeline.model, pipeline.max_frames
     side, layout = model.tokenizer.space_stride, model.task.config
