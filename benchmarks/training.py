@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,8 @@ DRY_RUNS = {
     "tokenizer/sprites": (),
 }
 STEPS = 14
+TURNS = 3
+"""Of a dry run and a fit; medians count, as a machine is not always as quick."""
 TOLD = {"parameters": r"parameters +([\d,]+)", "FLOPs": r"FLOPs per step +([\d.e+]+)"}
 TOLD |= {"memory": r"memory +([\d.]+) (MB|GB)", "time": r"time per step +([\d.]+)"}
 
@@ -275,24 +278,33 @@ def dry_runs(report: Report, names: list[str], threads: int) -> None:
             given += ["--trainer.accelerator=cpu", "--trainer.default_root_dir=run"]
             given += [f"--data.init_args.folder={'clips' if kind == 'tokenizer' else 'tokens'}"]
             given += ["--model.init_args.tokenizer=shapes"] if kind == "videogpt" else []
-            told = videogpt(*given, "--dry-run", folder=folder, threads=threads)
             probe = ["--trainer.callbacks+=_fit_probe.FitProbe", "--trainer.callbacks.file=found.json"]
             few = [
                 f"--trainer.max_steps={STEPS}",
                 "--trainer.limit_val_batches=0",
                 "--checkpoint.every_n_train_steps=999",
             ]
-            videogpt(*given, *few, *probe, "--resume=never", folder=folder, threads=threads)
-            found = json.loads((folder / "found.json").read_text())
-            for figure, pattern in TOLD.items():
-                match = re.search(pattern, told)
-                assert match, f"{figure} is not in what the dry run told: {told}"
-                number = float(match[1].replace(",", ""))
-                number *= {"MB": 1e6, "GB": 1e9}.get(match[2], 1) if match.lastindex == 2 else 1
+            told, found = [], []
+            for _ in range(TURNS):
+                told.append(_figures(videogpt(*given, "--dry-run", folder=folder, threads=threads)))
+                videogpt(*given, *few, *probe, "--resume=never", folder=folder, threads=threads)
+                found.append(json.loads((folder / "found.json").read_text()))
+                shutil.rmtree(folder / "run")
+            for figure in TOLD:
+                number, measured = (statistics.median(turn[figure] for turn in turns) for turns in (told, found))
                 unit = {"memory": "bytes", "time": "s"}.get(figure, "")
-                against = {"rival": "measured", "rival_value": found[figure]}
-                report.add(f"dry run of {name}, {figure}", number, unit, **against)
-            shutil.rmtree(folder / "run")
+                report.add(f"dry run of {name}, {figure}", number, unit, rival="measured", rival_value=measured)
+
+
+def _figures(told: str) -> dict[str, float]:
+    """What a dry run has told, in bytes and seconds."""
+    figures = {}
+    for figure, pattern in TOLD.items():
+        match = re.search(pattern, told)
+        assert match, f"{figure} is not in what the dry run told: {told}"
+        unit = {"MB": 1e6, "GB": 1e9}.get(match[2], 1) if match.lastindex == 2 else 1
+        figures[figure] = float(match[1].replace(",", "")) * unit
+    return figures
 
 
 def videogpt(*arguments: object, folder: Path, threads: int = 1) -> str:
@@ -319,7 +331,8 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtypes = [torch.float32, torch.bfloat16] if bfloat16_is_fast(device) else [torch.float32]
     protocol = {"rounds": rounds, "statistic": "medians of rounds in turns, wall time", "threads": arguments.threads}
-    protocol |= {"device": device, "model": dataclasses.asdict(MODEL), "clips": CLIPS, "steps of a fit": STEPS}
+    protocol |= {"device": device, "model": dataclasses.asdict(MODEL), "clips": CLIPS}
+    protocol |= {"steps of a fit": STEPS, "turns of a fit and its dry run": TURNS}
     report = Report.start(command(), protocol)
     for name, part in {"speed": speed, "choices": choices, "data": data}.items():
         if name in parts:

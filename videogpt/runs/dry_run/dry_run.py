@@ -40,7 +40,7 @@ from videogpt_tokenizer.optim.precision import bfloat16_is_fast
 
 SECONDS_OF_TIMING = 20.0
 _LOOKED_AT = 4  # batches whose loading is timed
-_KEPT_BY_HEAP = 1.35  # memory that a CPU's heap holds over what is asked for: measured on eight of our configurations
+_KEPT_BY_HEAP = 1.2  # memory that a CPU's heap holds over what is asked for: measured on seven of our configurations
 _FIRST_USE = 85e6  # bytes that libraries take at their first use on a CPU: likewise
 _BETWEEN_STEPS = 0.005  # what Lightning, its callbacks and its loggers take at a step
 _UNKNOWN = (
