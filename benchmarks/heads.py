@@ -145,8 +145,8 @@ def compare(args: argparse.Namespace, tokenizer: VideoTokenizer) -> Report:
     data = TokenData(**shards)
     text_tokenizer = TextTokenizer.train(data.captions(), vocab_size=512)
     time_, height, width = data.manifest.grid
-    sizes = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
-    grid = {"latent_frames": time_, "latent_height": height, "latent_width": width}
+    sizes: dict[str, Any] = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
+    grid: dict[str, Any] = {"latent_frames": time_, "latent_height": height, "latent_width": width}
     task = TextToVideo(LayoutConfig(**sizes, **grid, rules=LayoutRules()))
     pack = partial(pack_rows, task=task, text_tokenizer=text_tokenizer, text=TextConfig())
     levels = levels_of(tokenizer.config.quantizer, tokenizer.codebook_size)

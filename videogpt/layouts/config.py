@@ -8,6 +8,9 @@ from typing import Any
 
 from videogpt_tokenizer.checks import check_whole
 
+PREFIX_CODES = ("given",)
+"""What codes before the clip can stand for. Given ones are codes of the clip itself, at their places."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutRules:
@@ -43,6 +46,8 @@ class LayoutConfig:
     """Codes from left to right of a latent frame."""
     rules: LayoutRules = LayoutRules()
     """Who sees whom."""
+    prefix_codes: tuple[str, ...] = ()
+    """What codes can stand for before the clip, in the order of their ids; of `PREFIX_CODES`."""
 
     def __post_init__(self) -> None:
         check_whole("text_vocab_size", self.text_vocab_size, 1, 2**24)
@@ -53,6 +58,12 @@ class LayoutConfig:
         check_whole("latent_width", self.latent_width, 1, 2**12)
         if isinstance(self.rules, dict):  # as JSON has it
             object.__setattr__(self, "rules", LayoutRules(**self.rules))
+        object.__setattr__(self, "prefix_codes", tuple(self.prefix_codes))
+        unknown = [kind for kind in self.prefix_codes if kind not in PREFIX_CODES]
+        if unknown or len(set(self.prefix_codes)) < len(self.prefix_codes):
+            raise ValueError(
+                f"prefix_codes is {list(self.prefix_codes)}: choose of {', '.join(PREFIX_CODES)}, each once"
+            )
 
     @property
     def caption_tokens(self) -> int:
@@ -60,8 +71,10 @@ class LayoutConfig:
         return self.max_text_tokens - 2
 
     def settings(self) -> dict[str, Any]:
-        """What tells this layout from others. Rules at their defaults do not: models of 0.1 were saved without."""
+        """What tells this layout from others. What is at its default does not: older models were saved without."""
         settings = asdict(self)
         if self.rules == LayoutRules():
             del settings["rules"]
+        if not self.prefix_codes:
+            del settings["prefix_codes"]
         return settings

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from videogpt.layouts.vocabulary import Vocabulary
 
 # B sequences, M tokens to be drawn, T/H/W latent grid, 3 the axes (t, h, w)
 
-NO_TASKS = ("__init__", "config", "guesses", "raster", "sequence", "task", "vocabulary")
+NO_TASKS = ("__init__", "config", "guesses", "masks", "raster", "sequence", "task", "vocabulary")
 """Files of this folder that hold what tasks are made of."""
 TO_DRAW = -1
 """In place of a code that is not known."""
@@ -41,6 +43,9 @@ class Example(NamedTuple):
     """int64; None where all are to be drawn. When sampling, `TO_DRAW` where one is, and later frames may be missing."""
     read_THW: Tensor | None = None
     """In training, what the network reads in place of the codes that it is to predict; None: these codes."""
+    prefix_codes: Mapping[str, Tensor] = MappingProxyType({})
+    """Codes (T, H, W) that are read before the clip, by what they stand for, one of `PREFIX_CODES`; `TO_DRAW` where
+    there is none. Given ones are drawn as they are and not learned."""
 
     def without_text(self) -> "Example":
         """The same with an empty caption: guidance steers away from what the model then predicts."""
@@ -67,16 +72,29 @@ class Prompt:
 class Task(ABC):
     """One way to lay out a sequence, of one set of sizes."""
 
+    prefix_codes: ClassVar[tuple[str, ...]] = ()
+    """What the task puts before the clip beside text; the layout has to have ids for it."""
+    answers: ClassVar[tuple[str, ...]] = ()
+    """What a model that was trained for it can be asked for; see `Request.task`."""
+
     def __init__(self, config: LayoutConfig) -> None:
-        """ValueError for rules under which a row would see what it is to predict."""
+        """ValueError for rules under which a row would see what it is to predict, or a layout that lacks ids."""
         self.config = config
-        self.vocabulary = Vocabulary({"text": config.text_vocab_size, "video": config.codebook_size})
+        missing = [kind for kind in self.prefix_codes if kind not in config.prefix_codes]
+        if missing:
+            raise ValueError(f"the layout has no ids for {missing[0]} codes, which task {self.name} reads: add it")
+        sizes = {"text": config.text_vocab_size, "video": config.codebook_size}
+        self.vocabulary = Vocabulary(sizes, read_only=dict.fromkeys(config.prefix_codes, config.codebook_size))
         self.raster = Raster(config.latent_height, config.latent_width)
 
     @property
     def name(self) -> str:
         """The name of the task's file."""
         return type(self).__module__.rpartition(".")[2]
+
+    def shown(self, example: Example, draw: np.random.Generator) -> Example:
+        """A clip as training shows it: with what the task gives of it, drawn at random; by default all as it is."""
+        return example
 
     @abstractmethod
     def pack(
@@ -115,23 +133,29 @@ class Task(ABC):
 
         ValueError: another grid, more frames than are asked for, or a code that the codebook does not have.
         """
-        if all(example.codes_THW is None for example in examples):
+        given = [[x for x in (own.codes_THW, own.prefix_codes.get("given")) if x is not None] for own in examples]
+        if not any(given):
             return None
         config = self.config
         shape = (latent_frames, config.latent_height, config.latent_width)
         forced_BTHW = torch.full((len(examples), *shape), TO_DRAW)
-        for known_THW, example in zip(forced_BTHW, examples, strict=True):
-            if example.codes_THW is not None:
-                found = tuple(example.codes_THW.shape)
-                if len(found) != 3 or found[0] > latent_frames or found[1:] != shape[1:]:
-                    raise ValueError(
-                        f"given codes are of shape {found}, the clip takes {shape}, or fewer frames: encode one of "
-                        "the size that the model makes"
-                    )
-                given_THW = example.codes_THW.cpu()
-                self.vocabulary.check("video", given_THW[given_THW != TO_DRAW], "code", "codebook_size")
-                known_THW[: found[0]] = given_THW
+        for known_THW, parts in zip(forced_BTHW, given, strict=True):
+            for given_THW in parts:
+                self.check_codes(given_THW, latent_frames)
+                place = known_THW[: len(given_THW)]
+                place.copy_(given_THW.where(given_THW != TO_DRAW, place))
         return self.raster.flatten(forced_BTHW)
+
+    def check_codes(self, codes_THW: Tensor, latent_frames: int) -> None:
+        """ValueError for codes of part of a clip that are of another grid, of more frames, or not in the codebook."""
+        config, found = self.config, tuple(codes_THW.shape)
+        shape = (latent_frames, config.latent_height, config.latent_width)
+        if len(found) != 3 or found[0] > latent_frames or found[1:] != shape[1:]:
+            raise ValueError(
+                f"given codes are of shape {found}, the clip takes {shape}, or fewer frames: encode one of "
+                "the size that the model makes"
+            )
+        self.vocabulary.check("video", codes_THW[codes_THW != TO_DRAW], "code", "codebook_size")
 
     def codes_of(self, examples: Sequence[Example]) -> Tensor:
         """The codes of examples, (B, T, H, W), on the CPU; ValueError for none, or for another grid or codebook."""

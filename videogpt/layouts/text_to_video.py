@@ -7,6 +7,9 @@ A sequence is BOS, text, EOT, padding up to a row that the whole batch shares, B
     position   row  row        row   unseen     P     (P+1+t, P+1+h, P+1+w)       P = max_text_tokens
     span       text ....................        video ...............
 
+Tasks that show codes put them between EOT and the padding, in raster order, at the positions of their places and with
+ids of their own; where they are codes of the clip, those of the clip are forced to be the same when sampling.
+
 Positions have three axes (t, h, w), and text lies on the diagonal. They do not depend on the padding, so a caption
 gives the same result alone and in any batch. Too long captions are cut, with a warning. Refuses latent frames whose
 rows see each other, since a row predicts the next code.
@@ -16,20 +19,20 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.config import PREFIX_CODES, LayoutConfig
 from videogpt.layouts.sequence import Span, TokenSequence, TrainingSequence
-from videogpt.layouts.task import LOSS_WEIGHTS, Example, Prompt, Task
+from videogpt.layouts.task import LOSS_WEIGHTS, TO_DRAW, Example, Prompt, Task
 from videogpt.layouts.vocabulary import BOS, BOV, EOT, PAD
 from videogpt_kernels import Document, Visibility
 
-# B sequences, R text rows with padding, M codes, N rows, 3 the axes (t, h, w)
+# B sequences, R rows of the prefix with padding, G codes in it, M codes of the clip, N rows, 3 the axes (t, h, w)
 
 TEXT_ROWS_MULTIPLE = 8
 """Text rows are padded to a multiple of this, for few different shapes that suit vector units."""
@@ -37,6 +40,8 @@ TEXT_ROWS_MULTIPLE = 8
 
 class TextToVideo(Task):
     """Predicts a clip from its caption."""
+
+    answers: ClassVar[tuple[str, ...]] = ("text_to_video", "image_to_video", "continuation")
 
     def __init__(self, config: LayoutConfig) -> None:
         super().__init__(config)
@@ -56,7 +61,8 @@ class TextToVideo(Task):
         if without_padding and examples:
             return self._joined([self.pack([example], loss_weights=loss_weights) for example in examples])
         codes_BTHW = self.codes_of(examples)
-        prompt = self.prompt([Example(example.text) for example in examples], codes_BTHW.shape[1])
+        prefixes = [Example(example.text, prefix_codes=example.prefix_codes) for example in examples]
+        prompt = self.prompt(prefixes, codes_BTHW.shape[1])
         given = prompt.given
         read_BM, ids_BM = (
             self.vocabulary.to_ids("video", self.raster.flatten(codes)[:, torch.tensor(prompt.places)])
@@ -66,10 +72,14 @@ class TextToVideo(Task):
         is_text_BR = (next_BR >= text_ids.start) & (next_BR < text_ids.stop)
         is_text_BR &= not self.config.rules.bidirectional_prefix
         weight_BR, weight_BM = is_text_BR * loss_weights["text"], torch.full(ids_BM.shape, loss_weights["video"])
+        if prompt.forced_BM is not None:  # they stand in the prefix: there is nothing to predict
+            is_given_BM = prompt.forced_BM[:, torch.tensor(prompt.places)] != TO_DRAW
+            weight_BM, ids_BM = weight_BM.where(~is_given_BM, 0.0), ids_BM.where(~is_given_BM, PAD)
+        positions_BM3, batch = prompt.positions_1M3[:, :-1], len(given.positions_BN3)
         text_rows, video_rows = next_BR.shape[1], ids_BM.shape[1]
         return TrainingSequence(
             ids_BN=torch.cat([given.ids_BN, read_BM[:, :-1]], dim=1),
-            positions_BN3=torch.cat([given.positions_BN3, prompt.positions_1M3[:, :-1]], dim=1),
+            positions_BN3=torch.cat([given.positions_BN3, positions_BM3.expand(batch, -1, -1)], dim=1),
             visibility=given.visibility,
             spans=(Span("text", 0, text_rows), Span("video", text_rows, text_rows + video_rows)),
             targets_BN=torch.cat([next_BR.where(is_text_BR, PAD), ids_BM], dim=1),
@@ -78,17 +88,20 @@ class TextToVideo(Task):
 
     def prompt(self, examples: Sequence[Example], latent_frames: int) -> Prompt:
         """See `Task.prompt`. Codes that are given are forced: a clip goes on from its first frames, for example."""
-        ids_BR, length_B = self._text_rows([example.text for example in examples])
+        prefixes = self._prefixes(examples, latent_frames)
+        ids_BR, positions_BR3, length_B = (torch.stack(parts) for parts in zip(*prefixes, strict=True))
+        if not any(example.prefix_codes for example in examples):
+            positions_BR3 = positions_BR3[:1]  # all share them
         batch, body_start = ids_BR.shape
-        position_N = torch.tensor([*range(body_start), self.config.max_text_tokens])
+        bov_B13 = torch.full((len(positions_BR3), 1, 3), self.config.max_text_tokens)
         given = TokenSequence(
             ids_BN=torch.cat([ids_BR, torch.full((batch, 1), BOV)], dim=1),
-            positions_BN3=repeat(position_N, "n -> 1 n thw", thw=3),
+            positions_BN3=torch.cat([positions_BR3, bov_B13], dim=1),
             visibility=Visibility.prefix_body(length_B.int(), body_start, **self._rules()),
             spans=(Span("text", 0, body_start), Span("video", body_start, body_start + 1)),
         )
         places = range(latent_frames * self.raster.frame_tokens)
-        positions_1M3 = self.config.max_text_tokens + 1 + self.raster.places(torch.tensor(places))[None]
+        positions_1M3 = self._positions(torch.tensor(places))[None]
         return Prompt(
             given=given,
             modality="video",
@@ -101,24 +114,48 @@ class TextToVideo(Task):
         """The layout's rules in the words of `Visibility`."""
         return {**asdict(self.config.rules), "frame_tokens": self.raster.frame_tokens}
 
-    def _text_rows(self, texts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Ids (B, R) of BOS, text, EOT and padding, and how many rows (B,) of each are not padding."""
-        if not texts:
+    def _prefixes(
+        self, examples: Sequence[Example], latent_frames: int
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:  # ids (R,), positions (R, 3), and how many rows are not padding
+        """BOS, text, EOT, codes that are shown, and padding to a number of rows that all share."""
+        if not examples:
             raise ValueError("there is no example: give at least one")
-        room = self.config.caption_tokens
+        texts, room = [example.text for example in examples], self.config.caption_tokens
         if max(map(len, texts)) > room:
-            warnings.warn(f"longer captions are cut to their first {room} tokens: see max_text_tokens", stacklevel=2)
+            warnings.warn(f"longer captions are cut to their first {room} tokens: see max_text_tokens", stacklevel=3)
             texts = [text[:room] for text in texts]
-        words = torch.tensor(list(chain.from_iterable(texts)), dtype=torch.long)
-        self.vocabulary.check("text", words, "text id", "text_vocab_size")
-        length_B = torch.tensor([len(text) + 2 for text in texts])
-        rows = math.ceil(int(length_B.max()) / TEXT_ROWS_MULTIPLE) * TEXT_ROWS_MULTIPLE
-        row_R, last_B1 = torch.arange(rows), length_B[:, None] - 1
-        ids_BR = torch.full((len(texts), rows), PAD)
-        ids_BR[:, 0] = BOS
-        ids_BR[(row_R > 0) & (row_R < last_B1)] = self.vocabulary.to_ids("text", words)
-        ids_BR[row_R == last_B1] = EOT
-        return ids_BR, length_B
+        shown = [self._shown_rows(example, latent_frames) for example in examples]
+        lengths = [len(text) + 2 + len(ids_G) for text, (ids_G, _) in zip(texts, shown, strict=True)]
+        rows = math.ceil(max(lengths) / TEXT_ROWS_MULTIPLE) * TEXT_ROWS_MULTIPLE
+        prefixes = []
+        for text, (ids_G, positions_G3), length in zip(texts, shown, lengths, strict=True):
+            words = torch.tensor(text, dtype=torch.long)
+            self.vocabulary.check("text", words, "text id", "text_vocab_size")
+            words = self.vocabulary.to_ids("text", words)
+            ids_R = torch.cat([torch.tensor([BOS]), words, torch.tensor([EOT]), ids_G])
+            positions_R3 = repeat(torch.arange(rows), "r -> r thw", thw=3).clone()
+            positions_R3[length - len(ids_G) : length] = positions_G3
+            prefixes.append((F.pad(ids_R, (0, rows - length), value=PAD), positions_R3, torch.tensor(length)))
+        return prefixes
+
+    def _shown_rows(self, example: Example, latent_frames: int) -> tuple[Tensor, Tensor]:
+        """Ids (G,) and positions (G, 3) of codes before the clip. ValueError: the layout has no ids for them."""
+        ids, positions = [torch.arange(0)], [torch.zeros(0, 3, dtype=torch.long)]
+        for kind in sorted(example.prefix_codes, key=PREFIX_CODES.index):
+            if kind not in self.config.prefix_codes:
+                known = ", ".join(self.config.prefix_codes) or "none"
+                raise ValueError(f"{kind} codes stand before the clip, and the model knows {known}: leave them out")
+            codes_THW = example.prefix_codes[kind].cpu()
+            self.check_codes(codes_THW, latent_frames)
+            codes_M = codes_THW.flatten()
+            places_G = torch.nonzero(codes_M != TO_DRAW)[:, 0]
+            ids.append(self.vocabulary.to_ids(kind, codes_M[places_G]))
+            positions.append(self._positions(places_G))
+        return torch.cat(ids), torch.cat(positions)
+
+    def _positions(self, places_M: Tensor) -> Tensor:
+        """Positions (M, 3) of codes by their number in the scan."""
+        return self.config.max_text_tokens + 1 + self.raster.places(places_M)
 
     def _joined(self, sequences: Sequence[TrainingSequence]) -> TrainingSequence:
         """Sequences of one example each as documents of one sequence, without their padding."""

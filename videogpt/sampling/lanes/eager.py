@@ -4,6 +4,7 @@ Guidance (Ho and Salimans, 2022, arXiv 2207.12598) runs the rows with and withou
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops import repeat
@@ -40,7 +41,7 @@ class EagerLane(Lane):
         self.rows, self.copies = len(rows), len(rows) // len(examples)
         first_of = list(range(self.rows))
         if shares_prompts(self.device):
-            given = [(row.text, None if row.codes_THW is None else row.codes_THW.tolist()) for row in rows]
+            given = [_plain(row) for row in rows]
             first_of = [given.index(row) for row in given]
         different = sorted(set(first_of))
         self.prompt = task.prompt([rows[first] for first in different], latent_frames)
@@ -101,6 +102,12 @@ class EagerLane(Lane):
         if self.draw.head is not None:
             return hidden_RMD
         return self.network.logits(hidden_RMD, self.task.vocabulary.ids[self.prompt.modality]).float()
+
+
+def _plain(example: Example) -> tuple[Any, ...]:
+    """What tells an example from others."""
+    codes = None if example.codes_THW is None else example.codes_THW.tolist()
+    return example.text, codes, {kind: codes_THW.tolist() for kind, codes_THW in example.prefix_codes.items()}
 
 
 def shares_prompts(device: torch.device) -> bool:
