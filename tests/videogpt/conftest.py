@@ -3,7 +3,7 @@ them, for all tests."""
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 from videogpt.cli import main
 from videogpt.layouts.config import LayoutConfig
+from videogpt.layouts.infill import Infill
 from videogpt.layouts.text_to_video import TextToVideo
 from videogpt.model.config import VideoGPTConfig
 from videogpt.model.network import VideoGPT
@@ -45,18 +46,29 @@ def tiny_model(make_tiny_model: Callable[..., SavedModel]) -> SavedModel:
 
 
 @pytest.fixture(scope="session")
+def tiny_model_of_tasks(make_tiny_model: Callable[..., SavedModel]) -> SavedModel:
+    """The same that knows infill, too. Leave it so."""
+    return make_tiny_model(tasks=(TextToVideo, Infill))
+
+
+@pytest.fixture(scope="session")
 def tiny_model_by_level(make_tiny_model: Callable[..., SavedModel]) -> SavedModel:
     """The same whose head and embedding are by level. Leave it so."""
     return make_tiny_model(head="levels", embedding="levels")
 
 
-def _tiny_model(make_tokenizer: Callable[..., VideoTokenizer], **network_settings: Any) -> SavedModel:
+def _tiny_model(
+    make_tokenizer: Callable[..., VideoTokenizer],
+    tasks: Sequence[type[TextToVideo]] = (TextToVideo,),
+    **network_settings: Any,
+) -> SavedModel:
     torch.manual_seed(0)
     text_tokenizer = TextTokenizer.train(["a red circle moves left", "a blue star spins"], vocab_size=300)
     tokenizer = make_tokenizer(levels=(5, 5, 3))
     sizes = {"max_text_tokens": 32, "latent_frames": 3, "latent_height": 2, "latent_width": 3}
     ids = {"text_vocab_size": text_tokenizer.vocab_size, "codebook_size": tokenizer.codebook_size}
-    task = TextToVideo(LayoutConfig(**ids, **sizes))
+    shown = sorted({kind for task in tasks for kind in task.prefix_codes})
+    task, *others = (kind(LayoutConfig(**ids, **sizes, prefix_codes=tuple(shown))) for kind in tasks)
     if network_settings:
         network_settings |= {"code_levels": (5, 5, 3), "code_start": task.vocabulary.ids["video"].start}
     config = {"vocab_size": task.vocabulary.size, "width": 32, "depth": 2, "heads": 4, "kv_heads": 2}
@@ -65,7 +77,14 @@ def _tiny_model(make_tokenizer: Callable[..., VideoTokenizer], **network_setting
         network.get_parameter("head.weight").mul_(3)
         for level in () if network.level_head is None else network.level_head.levels:
             level.get_parameter("values.weight").mul_(6)
-    return SavedModel(tokenizer=tokenizer, text_tokenizer=text_tokenizer, task=task, network=network, fps=8.0)
+    return SavedModel(
+        tokenizer=tokenizer,
+        text_tokenizer=text_tokenizer,
+        task=task,
+        others=tuple(others),
+        network=network,
+        fps=8.0,
+    )
 
 
 @pytest.fixture(scope="session")

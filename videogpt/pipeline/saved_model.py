@@ -3,7 +3,7 @@
     model = load_model("path/to/folder")               # or load_model("shapes"), a model inside this package
     save_model("another/folder", model, dtype="float16")
 
-    config.json          task, layout, network, sampling defaults, frame rate, hashes of the rest
+    config.json          tasks, layout, network, sampling defaults, frame rate, hashes of the rest
     model.safetensors    the network's weights
     text.model           the text tokenizer (SentencePiece)
     tokenizer/           the video tokenizer (config.json and model.safetensors)
@@ -16,7 +16,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ from videogpt_tokenizer.text_tokenizer import TextTokenizer
 from videogpt_tokenizer.video_tokenizer import VideoTokenizer
 
 FORMAT, VERSION = "videogpt-model", 2
-KEYS = ("fps", "layout", "model", "sampling", "sha256", "task")
+KEYS = ("fps", "layout", "model", "sampling", "sha256", "task", "tasks")
 TEXT_NAME = "text.model"
 _PARTS = (CONFIG_NAME, WEIGHTS_NAME)
 MODEL_FILES = (*_PARTS, TEXT_NAME, *(f"{TOKENIZER_NAME}/{name}" for name in _PARTS))
@@ -61,6 +61,8 @@ class SavedModel:
     """Prompts <-> ids."""
     task: Task
     """How ids and codes become one sequence; also fixes size and greatest length of the clips."""
+    others: tuple[Task, ...] = ()
+    """Further tasks of the same layout that the network was trained for."""
     network: VideoGPT
     """Predicts the next token."""
     fps: float
@@ -86,6 +88,20 @@ class SavedModel:
             )
         if not (math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps}; it must be above 0")
+        assert all(task.config == layout for task in self.others), "one network, one layout"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All that the network was trained for."""
+        return (self.task, *self.others)
+
+    def task_for(self, asked: str) -> Task:
+        """The task that answers a `Request.task`. ValueError: the model was not trained for any; those it knows."""
+        for task in self.tasks:
+            if asked in task.answers:
+                return task
+        known = ", ".join(name for task in self.tasks for name in task.answers)
+        raise ValueError(f"{asked} is asked for, and the model was not trained for it: it knows {known}")
 
 
 def load_model(folder_or_name: str | Path) -> SavedModel:
@@ -110,10 +126,12 @@ def load_model(folder_or_name: str | Path) -> SavedModel:
             )
     _, weights = read_pretrained(folder, FORMAT, KEYS, VERSION)
     try:
-        kind = find_task(str(config.get("task", "text_to_video")))
+        kinds = [find_task(str(config.get("task", "text_to_video")))]
+        kinds += [kind for kind in map(find_task, _names(config.get("tasks", []))) if kind not in kinds]
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_NAME}: {error}; a later version may know it") from error
-    task = kind(build_config(LayoutConfig, config, "layout", folder))
+    layout = build_config(LayoutConfig, config, "layout", folder)
+    task, *others = (kind(layout) for kind in kinds)
     network = _build_network(build_config(VideoGPTConfig, config, "model", folder), weights, folder)
     sampling, fps = build_config(SamplingConfig, config, "sampling", folder), config.get("fps")
     if not isinstance(fps, int | float):
@@ -122,6 +140,7 @@ def load_model(folder_or_name: str | Path) -> SavedModel:
         tokenizer=tokenizer,
         text_tokenizer=text_tokenizer,
         task=task,
+        others=tuple(others),
         network=network.eval(),
         fps=float(fps),
         sampling=sampling,
@@ -147,6 +166,7 @@ def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "fl
         "version": VERSION,
         "fps": model.fps,
         "task": model.task.name,
+        **({"tasks": [task.name for task in model.tasks]} if model.others else {}),
         "layout": dataclasses.asdict(model.task.config),
         "model": model.network.config.settings(),
         "sampling": dataclasses.asdict(model.sampling),
@@ -159,6 +179,12 @@ def save_model(folder: str | Path, model: SavedModel, *, dtype: StoredType = "fl
         write_pretrained(partial, config, weights)
         model.text_tokenizer.save(partial / TEXT_NAME)
         model.tokenizer.save_pretrained(partial / TOKENIZER_NAME)
+
+
+def _names(found: Any) -> list[str]:
+    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+        raise ValueError(f"tasks is {found!r}, no list of names")
+    return found
 
 
 def _refuse_other_files(folder: Path) -> None:

@@ -5,10 +5,12 @@ Without a text tokenizer of the user's, one is trained on the captions and kept 
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,15 +58,21 @@ def pack_rows(
     text: TextConfig,
     without_padding: bool = False,
     guessed_lines: float = 0.0,
+    mixture: Mapping[Task, float] = MappingProxyType({}),
 ) -> TrainingSequence:
-    """Rows -> one batch of sequences. From rows that bring random numbers captions are dropped at random, and a share
-    `guessed_lines` of the grid's lines is read as guesses.
+    """Rows -> one batch of sequences. From rows that bring random numbers captions are dropped at random, a share
+    `guessed_lines` of the grid's lines is read as guesses, and what the task shows of a clip is drawn. A batch is of
+    one task, so that its sequences are about as long as each other: `task`, or one of a mixture, drawn by weight.
     """
     examples = []
+    if mixture and rows and rows[0].draw is not None:
+        shares = np.array(list(mixture.values()))
+        task = list(mixture)[rows[0].draw.choice(len(mixture), p=shares / shares.sum())]
     for row in rows:
         dropped = row.draw is not None and float(row.draw.random()) < text.dropout
         words = [] if dropped else text_tokenizer.encode(row.caption)
-        examples.append(Example(words, row.codes_THW, _read(row, task, guessed_lines)))
+        example = Example(words, row.codes_THW, _read(row, task, guessed_lines))
+        examples.append(example if row.draw is None else task.shown(example, row.draw))
     weights = {**LOSS_WEIGHTS, "text": text.loss_weight}
     return task.pack(examples, loss_weights=weights, without_padding=without_padding)
 

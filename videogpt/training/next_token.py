@@ -20,7 +20,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from videogpt.layouts.config import LayoutConfig, LayoutRules
+from videogpt.layouts.config import PREFIX_CODES, LayoutConfig, LayoutRules
 from videogpt.layouts.sequence import TrainingSequence
 from videogpt.layouts.task import Task, find_task
 from videogpt.model.config import VideoGPTConfig
@@ -76,6 +76,7 @@ class VideoGPTTraining(lightning.LightningModule):
         blocks: BlocksConfig | None = None,
         guessed_lines: float = 0.0,
         pretrained: str | None = None,
+        tasks: dict[str, float] | None = None,
     ) -> None:
         """
         Args:
@@ -92,19 +93,26 @@ class VideoGPTTraining(lightning.LightningModule):
                 to 1; what is to be predicted stays. Not in validation.
             pretrained: folder or name of a model to start from, in place of random weights. Leave out `model` and
                 text.tokenizer, which are its own.
+            tasks: several tasks by their weight, in place of `task`: each batch is of one of them. The first is what
+                validation measures.
         """
         super().__init__()
+        if tasks is not None and (task != "text_to_video" or not tasks or min(tasks.values()) <= 0):
+            remedy = "give each a weight above 0, and leave task out"
+            raise ValueError(f"tasks is {tasks}, and task {task}: {remedy}")
         if not 0 <= guessed_lines <= 1:
             raise ValueError(f"guessed_lines is {guessed_lines}; it must lie in [0, 1], for example 0.3")
         self.tokenizer_folder, self.guessed_lines = tokenizer, guessed_lines
         self.text_config = text or TextConfig()
         self.start: Start | None = None if pretrained is None else Start(pretrained, model, self.text_config)
         own = VideoGPTConfig() if self.start is None else self.start.model.network.config
-        self.model_config = own if model is None else model
+        # Tasks may add ids to those of the model.
+        self.model_config = dataclasses.replace(own, vocab_size=0) if model is None else model
         self.optimizer_config = optimizer or OptimizerConfig(learning_rate=2e-3, weight_decay=0.1)
         self.sample_config = samples or SampleLogConfig()
         self.blocks_config = blocks or BlocksConfig()
-        self.task_kind, self.rules, self.without_padding = find_task(task), rules or LayoutRules(), without_padding
+        self.task_kinds = {find_task(name): weight for name, weight in (tasks or {task: 1.0}).items()}
+        self.rules, self.without_padding = rules or LayoutRules(), without_padding
         if self.rules.bidirectional_prefix and self.text_config.loss_weight:
             raise ValueError(
                 f"text.loss_weight is {self.text_config.loss_weight}, but with rules.bidirectional_prefix "
@@ -119,7 +127,7 @@ class VideoGPTTraining(lightning.LightningModule):
         }
         # Plain types, so that a checkpoint opens with weights_only=True.
         plain = {name: dataclasses.asdict(config) for name, config in configs.items()}
-        others = {"task": task, "without_padding": without_padding, "guessed_lines": guessed_lines}
+        others = {"task": task, "tasks": tasks, "without_padding": without_padding, "guessed_lines": guessed_lines}
         self.save_hyperparameters({"tokenizer": tokenizer, **plain, **others, "pretrained": pretrained})
 
     def check_precision(self, precision: object) -> None:
@@ -135,7 +143,9 @@ class VideoGPTTraining(lightning.LightningModule):
         if not hasattr(self, "saved"):
             self._build(data)
         pack = partial(pack_rows, task=self.task, text_tokenizer=self.saved.text_tokenizer, text=self.text_config)
-        training = {"without_padding": self.without_padding, "guessed_lines": self.guessed_lines}
+        training: dict[str, Any] = {"without_padding": self.without_padding, "guessed_lines": self.guessed_lines}
+        if len(self.task_kinds) > 1:
+            training["mixture"] = dict(zip(self.saved.tasks, self.task_kinds.values(), strict=True))
         data.collate_training, data.collate_validation = partial(pack, **training), pack
 
     def _build(self, data: Any) -> None:
@@ -150,17 +160,18 @@ class VideoGPTTraining(lightning.LightningModule):
             text_tokenizer = self.start.model.text_tokenizer
         else:
             text_tokenizer = find_text_tokenizer(self.text_config, Path(self.trainer.default_root_dir), data.captions)
-        self.task = self.task_kind(
-            LayoutConfig(
-                text_vocab_size=text_tokenizer.vocab_size,
-                codebook_size=tokenizer.codebook_size,
-                max_text_tokens=self.text_config.max_tokens,
-                latent_frames=manifest.grid.time,
-                latent_height=manifest.grid.height,
-                latent_width=manifest.grid.width,
-                rules=self.rules,
-            )
+        layout = LayoutConfig(
+            text_vocab_size=text_tokenizer.vocab_size,
+            codebook_size=tokenizer.codebook_size,
+            max_text_tokens=self.text_config.max_tokens,
+            latent_frames=manifest.grid.time,
+            latent_height=manifest.grid.height,
+            latent_width=manifest.grid.width,
+            rules=self.rules,
+            prefix_codes=tuple(x for x in PREFIX_CODES if any(x in kind.prefix_codes for kind in self.task_kinds)),
         )
+        tasks = [kind(layout) for kind in self.task_kinds]
+        self.task = tasks[0]
         if self.start is not None:
             self.start.check(self.task, tokenizer)
         vocab_size = self.task.vocabulary.size
@@ -173,7 +184,7 @@ class VideoGPTTraining(lightning.LightningModule):
         with self.making_network():
             self.model = VideoGPT(self._with_levels(config, tokenizer) if config.by_levels else config)
             if self.start is not None:
-                self.model.load_state_dict(self.start.model.network.state_dict())
+                self.model.load_state_dict(self.start.weights(self.task))
                 self.start = None
             self.average = averaged(self.model, self.optimizer_config.ema_decay)
         prepare_blocks(self.model, self.blocks_config)  # not those of the average, which validates
@@ -183,6 +194,7 @@ class VideoGPTTraining(lightning.LightningModule):
             tokenizer=tokenizer,
             text_tokenizer=text_tokenizer,
             task=self.task,
+            others=tuple(tasks[1:]),
             network=averaged_model.eval(),
             fps=manifest.fps,
             sampling=self.sample_config.sampling,

@@ -99,6 +99,39 @@ def test_the_loss_is_the_weighted_mean_over_each_modality_s_own_ids(material, tm
     assert float(loss) == pytest.approx(total / weights, rel=1e-4)
 
 
+def test_a_mixture_is_learned_saved_and_loaded(material, tmp_path):
+    weights = {"text_to_video": 1.0, "infill": 3.0}
+    module, shards = training(material, settings={"tasks": weights}), data(material)
+    trainer(tmp_path, 40).fit(module, shards)
+    given = module.task.vocabulary.to_ids("given", torch.tensor([0, 15]))
+    loaders = [shards.train_dataloader() for _ in range(2)]
+    batches, again = ([batch for _ in range(12) for batch in loader] for loader in loaders)
+    shown = [(batch.ids_BN >= int(given[0])).any(dim=1) for batch in batches]
+    assert all(rows.all() or not rows.any() for rows in shown), "a batch is of one task"
+    assert 0.5 < sum(bool(rows.any()) for rows in shown) / len(shown) < 0.95
+    for batch in shards.val_dataloader():
+        assert int(batch.ids_BN.max()) < int(given[0]), "validation is of the first task"
+    assert all(torch.equal(a.ids_BN, b.ids_BN) for a, b in zip(batches, again, strict=True))
+    module.save_pretrained(tmp_path / "pretrained")
+    model = Pipeline.from_pretrained(tmp_path / "pretrained", device="cpu").model
+    assert [task.name for task in model.tasks] == list(weights)
+    assert model.task_for("infill").name == "infill" and model.task_for("continuation").name == "text_to_video"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": {"infill": 0.0}}, "tasks is .*'infill': 0.0.*: give each a weight above 0, and leave task out"),
+        ({"tasks": {}}, "tasks is {}"),
+        ({"tasks": {"infill": 1.0}, "task": "infill"}, "tasks is .*, and task infill"),
+        ({"tasks": {"text_to_smell": 1.0}}, "there is no task 'text_to_smell': choose infill, text_to_video"),
+    ],
+)
+def test_mixtures_that_cannot_be_are_refused(settings, message, material):
+    with pytest.raises(ValueError, match=message):
+        training(material, settings=settings)
+
+
 def test_documents_without_padding_have_the_losses_of_padded_ones(material, tmp_path):
     module, packed = training(material), training(material, settings={"without_padding": True})
     shards, same_shards = data(material), data(material)

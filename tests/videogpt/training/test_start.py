@@ -96,6 +96,24 @@ def test_what_does_not_fit_the_model_is_refused(material, tmp_path, make_tokeniz
         trainer(tmp_path, max_steps=1).fit(training(material, tokenizer=str(tmp_path / "other")), data(tmp_path))
 
 
+def test_further_tasks_begin_with_the_vectors_of_the_codes(material, tmp_path) -> None:
+    own = Pipeline.from_pretrained(material / "model", device="cpu").model
+    module = training(material, tasks={"text_to_video": 1.0, "infill": 1.0})
+    run = trainer(tmp_path)
+    (found,) = run.validate(module, data(material), verbose=False)
+    (expected,) = run.validate(training(material), data(material), verbose=False)
+    assert found["val/bits_per_video_token"] == pytest.approx(expected["val/bits_per_video_token"], rel=1e-5)
+    codes = torch.arange(75)
+    given, video = (module.task.vocabulary.to_ids(kind, codes) for kind in ("given", "video"))
+    assert torch.equal(module.model.embedding(given), own.network.embedding(video))
+    module.save_pretrained(tmp_path / "pretrained")
+    again = training(material, pretrained=str(tmp_path / "pretrained"), tasks={"text_to_video": 1.0, "infill": 1.0})
+    run.validate(again, data(material), verbose=False)
+    equal(again.model.state_dict(), module.model.state_dict())
+    with pytest.raises(ValueError, match=r"^layout.prefix_codes is \(\), that of pretrained .* is \('given',\)"):
+        run.validate(training(material, pretrained=str(tmp_path / "pretrained")), data(material), verbose=False)
+
+
 def equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
