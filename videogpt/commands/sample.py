@@ -3,6 +3,7 @@
     videogpt sample "a red circle moves left" "a blue star spins" --num-samples 4 --output samples
     videogpt sample "a red circle moves left" --image circle.png
     videogpt sample --video circle.mp4 --context-frames 5
+    videogpt sample --video circle.mp4 --mask box.png --model runs/shapes-tasks/pretrained
 
 Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is overwritten. The
 same model, prompt, seed and settings give the same video. Settings that are not given are the model's own.
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image", metavar="FILE", help="the first frame of each video; a prompt may be left out")
     add("--video", metavar="FILE", help="go on from the last frames of this one; a prompt may be left out")
     add("--context-frames", type=int, metavar="K", help="from so many of its frames, such as 5 (as many as fit)")
+    add("--mask", metavar="FILE", help="draw the video anew where this picture, or film, is white")
     add("--model", default="shapes", metavar="DIR|NAME", help="model folder or shipped model (shapes)")
     add("--num-frames", type=int, metavar="N", help="frames of each video, at most the model's own number")
     add("--seed", type=int, default=0, metavar="S", help="seed of a prompt's first sample (0)")
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.sample_files import SampleWriter
     from videogpt_tokenizer.files.output import output_folder
 
-    names = ("seed", "num_frames", "image", "video", "context_frames")
+    names = ("seed", "num_frames", "image", "video", "context_frames", "mask")
     asked = Request(**{name: getattr(arguments, name) for name in names})
     shown = arguments.prompt_file is None and asked.task != "text_to_video"
     requests = [dataclasses.replace(asked, text=text) for text in arguments.prompts or [""] * shown]

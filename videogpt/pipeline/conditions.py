@@ -1,56 +1,115 @@
-"""What a request gives beside its text: frames, which become the codes that a clip begins with.
+"""What a request gives beside its text: frames, which become codes of the clip.
 
-    given = given_codes(request, model, latent_frames=5)         # (2, H, W) of five frames, None where nothing is given
+    given = given_codes(request, model, latent_frames=5)
+    Example(text, given.codes_THW, prefix_codes=given.prefix_codes)
 
-A picture is the first frame of the clip, and the last frames of a film are those that it goes on from. Files are turned
-upright, scaled to cover the model's size, cut to it, and films are resampled to its rate. Frames in memory have to be
-of that size and rate. Refuses more frames than leave something to draw, and numbers of frames that codes cannot hold.
+A picture is the first frame of the clip, and the last frames of a film are those that it goes on from; with a mask a
+film is the clip itself, but for what is white. Files are turned upright, scaled to cover the model's size and cut to
+it, and films are resampled to its rate; frames in memory have to be of that size and rate. A code is hidden where a
+mask hides any of its pixels, which is said where it hides more. Refuses more frames than leave something to draw,
+numbers of frames that codes cannot hold, and masks of another size than the film.
 """
 
+import warnings
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from videogpt.layouts.masks import cells_of
+from videogpt.layouts.task import TO_DRAW
 from videogpt.pipeline.request import Frames, Request
 from videogpt.pipeline.saved_model import SavedModel
 from videogpt_tokenizer.clips.clip import Clip
 
-# T frames, or latent frames of codes, H/W latent grid, C colours
+# T frames, or latent frames of codes, H/W height and width, of codes their grid
 
 _FRAMES_AT_ONCE = 64
 """Of a film, however long."""
+_WHITE = 128
+"""Levels from which a pixel of a mask is white."""
+
+
+class Given(NamedTuple):
+    """What an `Example` takes, and how many frames of the clip's beginning that makes."""
+
+    codes_THW: Tensor | None = None
+    prefix_codes: Mapping[str, Tensor] = MappingProxyType({})
+    frames: int = 0
 
 
 @torch.inference_mode()
-def given_codes(request: Request, model: SavedModel, latent_frames: int) -> Tensor | None:
-    """Codes (T, H, W), int64 on the CPU, with T below `latent_frames`; None where the request gives no frames.
+def given_codes(request: Request, model: SavedModel, latent_frames: int) -> Given:
+    """Codes of what is given, on the CPU.
 
     Raises:
         ValueError: frames that cannot be read, are of another size or rate, or of a number that codes cannot hold;
-            nothing would be left to draw.
+            nothing would be left to draw, or nothing is given by a mask.
     """
-    clip = _given_frames(request, model, latent_frames)
-    if clip is None:
-        return None
-    video_BCTHW = clip.video_CTHW()[None].to(model.tokenizer.device)
-    return model.tokenizer.encode(video_BCTHW)[0].cpu()
-
-
-def _given_frames(request: Request, model: SavedModel, latent_frames: int) -> Clip | None:
+    if request.mask is not None:
+        return Given(prefix_codes={"given": _codes_outside(request, model, latent_frames)})
     if request.image is not None:
         if latent_frames < 2:
             raise ValueError("the image is the only frame of the clip: ask for more with num_frames")
-        return _read(request.image, model, "image", 1)
-    if request.video is not None:
-        return _last_frames(request, model, latent_frames)
-    return None
+        clip = _still(request.image, model)
+    elif request.video is not None:
+        clip = _last_frames(request.video, request.context_frames, model, latent_frames)
+    else:
+        return Given()
+    return Given(_encoded(clip, model), frames=len(clip))
 
 
-def _last_frames(request: Request, model: SavedModel, latent_frames: int) -> Clip:
+def _encoded(clip: Clip, model: SavedModel) -> Tensor:
+    return model.tokenizer.encode(clip.video_CTHW()[None].to(model.tokenizer.device))[0].cpu()
+
+
+def _codes_outside(request: Request, model: SavedModel, latent_frames: int) -> Tensor:
+    """Those of the film's first frames that a mask leaves, `TO_DRAW` elsewhere."""
+    assert request.video is not None and request.mask is not None
+    tokenizer = model.tokenizer
+    count = tokenizer.num_frames(latent_frames)
+    clip = _film(request.video, model, "video", count)
+    if len(clip) < count:
+        raise ValueError(
+            f"{_name(request.video, 'video')} has {len(clip)} frames at {model.fps:g} a second, and the clip takes "
+            f"{count}: give a longer one, or ask for fewer with num_frames"
+        )
+    sizes = [_stored_size(frames) for frames in (request.mask, request.video)]
+    if sizes[0] != sizes[1]:
+        (height, width), (film_height, film_width) = sizes
+        raise ValueError(
+            f"{_name(request.mask, 'mask')} is {height}x{width} pixels, the video {film_height}x{film_width}: give a "
+            "mask of the video's size"
+        )
+    mask = _film(request.mask, model, "mask", count)
+    if len(mask) not in (1, count):
+        raise ValueError(
+            f"{_name(request.mask, 'mask')} has {len(mask)} frames, and the clip takes {count}: give one for all, or "
+            "one for each"
+        )
+    hidden_THW = (mask.frames_THWC.float().mean(dim=-1) >= _WHITE).expand(count, -1, -1)
+    cells_THW = cells_of(hidden_THW, tokenizer.first_frames, tokenizer.time_stride, tokenizer.space_stride)
+    if not cells_THW.any() or cells_THW.all():
+        found = "hides everything: ask without a video" if cells_THW.all() else "hides nothing: make some of it white"
+        raise ValueError(f"{_name(request.mask, 'mask')} {found}")
+    share, drawn = 100 * hidden_THW.float().mean(), 100 * cells_THW.float().mean()
+    if abs(share - drawn) > 0.5:
+        stride, side = tokenizer.time_stride, tokenizer.space_stride
+        warnings.warn(
+            f"the mask is rounded to whole codes of {stride} frames and {side}x{side} pixels: it hides {share:.0f} %, "
+            f"and {drawn:.0f} % is drawn",
+            stacklevel=2,
+        )
+    return _encoded(clip, model).masked_fill(cells_THW, TO_DRAW)
+
+
+def _last_frames(video: Frames, asked: int | None, model: SavedModel, latent_frames: int) -> Clip:
     """So many of the film as are asked for, or as leave at least one latent frame to draw."""
-    tokenizer, asked = model.tokenizer, request.context_frames
+    tokenizer = model.tokenizer
     possible = [tokenizer.num_frames(count) for count in range(1, latent_frames)]
     if not possible or (asked is not None and asked not in possible):
         counts = ", ".join(map(str, possible)) or "none"
@@ -59,38 +118,63 @@ def _last_frames(request: Request, model: SavedModel, latent_frames: int) -> Cli
             f"{what}, and a clip of {tokenizer.num_frames(latent_frames)} frames can go on from {counts} of them: "
             "choose one of these, or a longer clip"
         )
-    assert request.video is not None
-    clip = _read(request.video, model, "video", asked or possible[-1])
-    count = asked or max((count for count in possible if count <= len(clip)), default=0)
+    clip = _film(video, model, "video", asked or possible[-1], from_the_end=True)
+    count = asked or max(count for count in possible if count <= len(clip))
     if len(clip) < count:
-        name = "the video" if isinstance(request.video, Clip) else request.video
         raise ValueError(
-            f"context_frames is {asked}, and {name} has {len(clip)} frames at {model.fps:g} a second: ask for fewer"
+            f"context_frames is {asked}, and {_name(video, 'video')} has {len(clip)} frames at {model.fps:g} a second: "
+            "ask for fewer"
         )
     return Clip(clip.frames_THWC[len(clip) - count :], clip.fps)
 
 
-def _read(frames: Frames, model: SavedModel, what: str, most: int) -> Clip:
-    """The last frames, at most `most`, as the model takes them."""
-    stride, layout = model.tokenizer.space_stride, model.task.config
-    size, fps = (layout.latent_height * stride, layout.latent_width * stride), None if what == "image" else model.fps
+def _still(image: Frames, model: SavedModel) -> Clip:
+    """One frame as the model takes it."""
+    if not isinstance(image, Clip):
+        return Clip.read(image, size=_size(model), num_frames=1)
+    _check_size(image, model, "image")
+    if len(image) != 1:
+        raise ValueError(f"the image has {len(image)} frames: give one, or give them as a video")
+    return image
+
+
+def _film(frames: Frames, model: SavedModel, what: str, most: int, from_the_end: bool = False) -> Clip:
+    """The first frames, or the last, at most `most`, as the model takes them; of a picture one."""
     if not isinstance(frames, Clip):
-        if what == "image":
-            return Clip.read(frames, size=size, num_frames=1)
+        if not from_the_end:
+            return Clip.read(frames, size=_size(model), fps=model.fps, num_frames=most)
         pieces = deque[Tensor](maxlen=-(-most // _FRAMES_AT_ONCE) + 1)
-        for piece in Clip.read_pieces(Path(frames), _FRAMES_AT_ONCE, size=size, fps=fps):
+        for piece in Clip.read_pieces(Path(frames), _FRAMES_AT_ONCE, size=_size(model), fps=model.fps):
             pieces.append(piece.frames_THWC)
         return Clip(torch.cat(list(pieces))[-most:], model.fps)
-    if (frames.height, frames.width) != size:
+    _check_size(frames, model, what)
+    if len(frames) > 1 and abs(frames.fps - model.fps) > 1e-3 * model.fps:
         raise ValueError(
-            f"the {what} is {frames.height}x{frames.width} pixels, the model makes {size[0]}x{size[1]}: "
+            f"the {what} has {frames.fps:g} frames a second, the model makes {model.fps:g}: "
+            f"read it with Clip.read(path, fps={model.fps:g})"
+        )
+    return Clip(frames.frames_THWC[-most:] if from_the_end else frames.frames_THWC[:most], model.fps)
+
+
+def _check_size(clip: Clip, model: SavedModel, what: str) -> None:
+    size = _size(model)
+    if (clip.height, clip.width) != size:
+        raise ValueError(
+            f"the {what} is {clip.height}x{clip.width} pixels, the model makes {size[0]}x{size[1]}: "
             f"read it with Clip.read(path, size={size})"
         )
-    if what == "image" and len(frames) != 1:
-        raise ValueError(f"the image has {len(frames)} frames: give one, or give them as a video")
-    if fps is not None and abs(frames.fps - fps) > 1e-3 * fps:
-        raise ValueError(
-            f"the video has {frames.fps:g} frames a second, the model makes {fps:g}: "
-            f"read it with Clip.read(path, fps={fps:g})"
-        )
-    return Clip(frames.frames_THWC[-most:], frames.fps)
+
+
+def _stored_size(frames: Frames) -> tuple[int, int]:
+    """Height and width before they are scaled."""
+    clip = frames if isinstance(frames, Clip) else Clip.read(frames, num_frames=1)
+    return clip.height, clip.width
+
+
+def _size(model: SavedModel) -> tuple[int, int]:
+    stride, layout = model.tokenizer.space_stride, model.task.config
+    return layout.latent_height * stride, layout.latent_width * stride
+
+
+def _name(frames: Frames, what: str) -> str:
+    return f"the {what}" if isinstance(frames, Clip) else str(frames)

@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from videogpt.layouts.task import Example
-from videogpt.pipeline.conditions import given_codes
+from videogpt.layouts.task import Example, Task
+from videogpt.pipeline.conditions import Given, given_codes
 from videogpt.pipeline.names import find_device
 from videogpt.pipeline.request import Prompts, Request, Sample, make_requests
 from videogpt.pipeline.saved_model import SavedModel, StoredType, load_model, save_model
@@ -57,8 +56,9 @@ class _Job(NamedTuple):
     """A request that was checked."""
 
     request: Request
+    task: Task
     latent_frames: int
-    given_THW: Tensor | None
+    given: Given
 
 
 class Pipeline:
@@ -180,8 +180,10 @@ class Pipeline:
         """
         ways = self._ways(lane, engine)
         jobs = self._jobs(make_requests(prompts, **asked))
-        if len({job.latent_frames for job in jobs}) > 1:
-            raise ValueError("clips of different lengths are asked for: stream those of one length together")
+        if len({(job.latent_frames, job.task) for job in jobs}) > 1:
+            raise ValueError(
+                "clips of different lengths or tasks are asked for: stream those of one length and task together"
+            )
         return self._decoded(self._frames(jobs, sampling or self.model.sampling, ways))
 
     def engine(self, name: str | None = None) -> Engine:
@@ -221,14 +223,14 @@ class Pipeline:
 
     def _jobs(self, requests: list[Request]) -> list[_Job]:
         """Refuses what the model cannot make; reads what is given, once for all samples of it."""
-        known: dict[Hashable, Tensor | None] = {}
+        known: dict[Hashable, Given] = {}
         jobs = []
         for request in requests:
-            latent_frames = self._latent_frames(request.num_frames)
-            given = (request.image, request.video, request.context_frames, latent_frames)
-            if given not in known:
-                known[given] = given_codes(request, self.model, latent_frames)
-            jobs.append(_Job(request, latent_frames, known[given]))
+            task, latent_frames = self.model.task_for(request.task), self._latent_frames(request.num_frames)
+            files = (request.image, request.video, request.context_frames, request.mask, latent_frames)
+            if files not in known:
+                known[files] = given_codes(request, self.model, latent_frames)
+            jobs.append(_Job(request, task, latent_frames, known[files]))
         return jobs
 
     def _sample_batches(
@@ -240,7 +242,7 @@ class Pipeline:
     ) -> Iterator[Sample]:
         frame_tokens = self.model.task.raster.frame_tokens
         done, total = 0, sum(job.latent_frames for job in jobs) * frame_tokens
-        for latent_frames, group in groupby(jobs, key=lambda job: job.latent_frames):
+        for (latent_frames, _), group in groupby(jobs, key=lambda job: (job.latent_frames, job.task.name)):
             alike = list(group)
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]
@@ -265,17 +267,18 @@ class Pipeline:
                         exact=frames.lane.exact and frames.lane.engine.name in EXACT,
                         passes=frames.lane.passes,
                         codes=latent_frames * frame_tokens,
-                        given_frames=0
-                        if job.given_THW is None
-                        else self.model.tokenizer.num_frames(len(job.given_THW)),
+                        given_frames=job.given.frames,
                     )
 
     def _frames(self, jobs: Sequence[_Job], sampling: SamplingConfig, ways: _Ways) -> FrameSampler:
-        """Those of jobs of one length."""
-        model, latent_frames = self.model, jobs[0].latent_frames
-        examples = [Example(self._ids(job.request.text), job.given_THW) for job in jobs]
+        """Those of jobs of one length and task."""
+        network, task, latent_frames = self.model.network, jobs[0].task, jobs[0].latent_frames
+        examples = [
+            Example(self._ids(job.request.text), job.given.codes_THW, prefix_codes=job.given.prefix_codes)
+            for job in jobs
+        ]
         seeds = [job.request.seed for job in jobs]
-        return sample_frames(model.network, model.task, sampling, examples, seeds, latent_frames, **ways._asdict())
+        return sample_frames(network, task, sampling, examples, seeds, latent_frames, **ways._asdict())
 
     def _decoded(self, frames: FrameSampler) -> Iterator[list[Clip]]:
         model = self.model

@@ -17,7 +17,7 @@ from videogpt.pipeline.request import Request
 from videogpt.sampling.draw import SEED_LIMIT
 from videogpt_tokenizer.files.json_files import parse_json
 
-_FILES = ("image", "video")
+_FILES = ("image", "video", "mask")
 _NUMBERS = {"seed": (0, SEED_LIMIT), "num_frames": (1, 2**31), "context_frames": (1, 2**31)}
 """The least, and what they are below."""
 

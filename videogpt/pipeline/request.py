@@ -3,6 +3,7 @@
     request = Request(text="a red circle moves left", seed=3)
     request = Request(image="circle.png")                                # the first frame of the clip
     request = Request(video="circle.mp4", context_frames=5)              # what the clip goes on from
+    request = Request(video="circle.mp4", mask="box.png")                # where the mask is white, it is drawn anew
     requests = make_requests(["a red circle moves left", request], seed=0, num_samples=2)
 
 Refuses texts that are no strings, seeds out of range, two conditions for one place, and no request at all.
@@ -33,9 +34,12 @@ class Request:
     image: Frames | None = None
     """The first frame of the clip."""
     video: Frames | None = None
-    """A film whose last frames are the first of the clip: it goes on from there."""
+    """A film whose last frames are the first of the clip: it goes on from there. With a mask its first frames are what
+    is not drawn."""
     context_frames: int | None = None
     """How many frames of the video, such as 1 + 4k; None: as many as leave something to draw."""
+    mask: Frames | None = None
+    """White where the video is to be drawn anew: a picture for all frames, or a film with one for each."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -46,10 +50,15 @@ class Request:
             raise ValueError("image and video both give the first frame: leave one of them out")
         if self.context_frames is not None and self.video is None:
             raise ValueError(f"context_frames is {self.context_frames}, but there is no video: give one")
+        if self.mask is not None and (self.video is None or self.context_frames is not None):
+            missing = "there is no video: give one" if self.video is None else "context_frames, too: leave one out"
+            raise ValueError(f"a mask is given, and {missing}")
 
     @property
     def task(self) -> str:
         """What is asked for, by what is given."""
+        if self.mask is not None:
+            return "infill"
         return "continuation" if self.video is not None else "text_to_video" if self.image is None else "image_to_video"
 
 

@@ -115,7 +115,7 @@ class SampleWriter:
 def _given(sample: Sample) -> dict[str, Any]:
     """What was given beside the text, and how many frames of the clip that makes."""
     request = sample.request
-    given = {"image": request.image, "video": request.video}
+    given = {"image": request.image, "video": request.video, "mask": request.mask}
     named = {name: "frames" if isinstance(x, Clip) else str(x) for name, x in given.items() if x is not None}
     return {**named, "given_frames": sample.given_frames} if named else {}
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from videogpt.layouts.task import Example
-from videogpt.pipeline.conditions import given_codes
+from videogpt.layouts.task import TO_DRAW, Example
+from videogpt.pipeline.conditions import Given, given_codes
 from videogpt.pipeline.pipeline import Pipeline
 from videogpt.pipeline.prompt_files import read_prompts
 from videogpt.pipeline.request import Request
@@ -76,14 +76,14 @@ def test_what_is_drawn_goes_on_as_if_it_had_drawn_the_rest_itself(pipeline: Pipe
 def test_of_a_film_the_last_frames_are_given_as_many_as_fit(pipeline: Pipeline, film: Clip):
     def codes(**given: Any) -> torch.Tensor:
         found = given_codes(Request(**given), pipeline.model, 3)
-        assert found is not None
-        return found
+        assert found.codes_THW is not None and found.frames == 4 * len(found.codes_THW) - 3
+        return found.codes_THW
 
     most = codes(video=film)
     assert len(most) == 2
     assert torch.equal(most, codes(video=Clip(film.frames_THWC[-5:], 8.0)))
     assert torch.equal(codes(video=Clip(film.frames_THWC[:4], 8.0)), codes(image=Clip(film.frames_THWC[3:4], 8.0)))
-    assert given_codes(Request(text="a star"), pipeline.model, 3) is None
+    assert given_codes(Request(text="a star"), pipeline.model, 3) == Given()
 
 
 def test_files_are_scaled_cut_turned_and_resampled(
@@ -93,12 +93,12 @@ def test_files_are_scaled_cut_turned_and_resampled(
     read = Clip.read(path, size=(16, 24), fps=8.0)
     assert len(read) == 30
     for given in ({"video": path, "context_frames": 5}, {"video": str(path), "context_frames": 1}, {"image": path}):
-        found = given_codes(Request(**given), pipeline.model, 3)
+        found = given_codes(Request(**given), pipeline.model, 3).codes_THW
         shown = read.frames_THWC[-given["context_frames"] :] if "video" in given else read.frames_THWC[:1]
-        assert torch.equal(found, given_codes(Request(video=Clip(shown, 8.0)), pipeline.model, 3))
-    turned = given_codes(Request(image=CASES / "orientation-5.jpg"), pipeline.model, 3)
+        assert torch.equal(found, given_codes(Request(video=Clip(shown, 8.0)), pipeline.model, 3).codes_THW)
+    turned = given_codes(Request(image=CASES / "orientation-5.jpg"), pipeline.model, 3).codes_THW
     upright = Clip.read(CASES / "orientation-5.jpg", size=(16, 24))
-    assert torch.equal(turned, given_codes(Request(image=upright), pipeline.model, 3))
+    assert torch.equal(turned, given_codes(Request(image=upright), pipeline.model, 3).codes_THW)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,78 @@ def test_conditions_that_contradict_each_other_are_refused(film: Clip):
         Request(image="a.png", video=film)
     with pytest.raises(ValueError, match="context_frames is 5, but there is no video: give one"):
         Request(context_frames=5)
+
+
+def half(side: slice, frames: int = 1) -> Clip:
+    """A mask of 16x24 that hides these columns."""
+    frames_THWC = torch.zeros(frames, 16, 24, 3, dtype=torch.uint8)
+    frames_THWC[:, :, side] = 255
+    return Clip(frames_THWC, 8.0)
+
+
+@pytest.mark.parametrize("lane", ["eager", "jacobi"])
+def test_outside_of_a_mask_the_codes_are_those_of_the_film(lane: str, tiny_model_of_tasks: Any, film: Clip):
+    pipeline = Pipeline(tiny_model_of_tasks)
+    asked = Request(text="a star", video=film, mask=half(slice(0, 8)), seed=3)
+    given = given_codes(asked, pipeline.model, 3).prefix_codes["given"]
+    with torch.inference_mode():
+        codes = pipeline.model.tokenizer.encode(film.video_CTHW()[None, :, :9])[0]
+    assert (given[..., 0] == TO_DRAW).all() and torch.equal(given[..., 1:], codes[..., 1:])
+    (sample,) = pipeline.samples(asked, lane=lane)
+    assert (sample.request.task, sample.given_frames, len(sample.clip)) == ("infill", 0, 9)
+    task, model = pipeline.model.task_for("infill"), pipeline.model
+    example = Example(model.text_tokenizer.encode("a star"), prefix_codes={"given": given})
+    frames = sample_frames(model.network, task, model.sampling, [example], [3], 3, lane=lane)
+    drawn = torch.cat(list(frames))
+    assert torch.equal(drawn[..., 1:], codes[..., 1:])
+    with torch.inference_mode():
+        shown = Clip.from_video(model.tokenizer.decode(drawn[None])[0], 8.0)
+    assert (shown.frames_THWC.int() - sample.clip.frames_THWC.int()).abs().max() <= 1
+
+
+def test_one_model_answers_requests_of_several_tasks_at_once(tiny_model_of_tasks: Any, film: Clip):
+    pipeline = Pipeline(tiny_model_of_tasks)
+    picture = Clip(film.frames_THWC[:1], 1.0)
+    asked = [
+        Request(text="a star", seed=1),
+        Request(video=film, mask=half(slice(8, 24)), seed=2),
+        Request(image=picture),
+    ]
+    together = [sample.clip for sample in pipeline.samples(asked)]
+    for request, clip in zip(asked, together, strict=True):
+        assert (pipeline(request)[0].frames_THWC.int() - clip.frames_THWC.int()).abs().max() <= 1
+
+
+def test_a_mask_of_pixels_is_rounded_to_codes_and_that_is_said(tiny_model_of_tasks: Any, film: Clip):
+    with pytest.warns(
+        UserWarning, match="rounded to whole codes of 4 frames and 8x8 pixels: it hides 12 %, and 33 % is"
+    ):
+        given = given_codes(Request(video=film, mask=half(slice(3, 6))), tiny_model_of_tasks, 3)
+    assert torch.equal((given.prefix_codes["given"] == TO_DRAW)[0, 0], torch.tensor([True, False, False]))
+
+
+def test_masks_that_do_not_fit_are_refused(pipeline: Pipeline, tiny_model_of_tasks: Any, film: Clip, tmp_path: Path):
+    with pytest.raises(
+        ValueError, match="infill is asked for, and the model was not .*: it knows text_to_video, image_"
+    ):
+        pipeline.samples(Request(video=film, mask=half(slice(8))))
+    files = {"mask.png": half(slice(8)), "film.avi": film, "small.avi": Clip(film.frames_THWC[:, :8, :8], 8.0)}
+    mask, long, small = (clip.write(tmp_path / name) for name, clip in files.items())
+    for video, given, message in [
+        (film, half(slice(0)), "the mask hides nothing: make some of it white"),
+        (film, half(slice(24)), "the mask hides everything: ask without a video"),
+        (film, half(slice(8), 3), "the mask has 3 frames, and the clip takes 9: give one for all, or one for each"),
+        (Clip(film.frames_THWC[:5], 8.0), half(slice(8)), "the video has 5 frames at 8 a second, and the clip takes 9"),
+        (small, mask, "mask.png is 16x24 pixels, the video 8x8: give a mask of the video's size"),
+        (long, tmp_path / "no.png", "no.png: there is no such file"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Pipeline(tiny_model_of_tasks).samples(Request(video=video, mask=given))
+    with pytest.raises(ValueError, match="a mask is given, and there is no video: give one"):
+        Request(mask="a.png")
+    with pytest.raises(ValueError, match="a mask is given, and context_frames, too: leave one out"):
+        Request(mask="a.png", video="a.mp4", context_frames=5)
+    assert Pipeline(tiny_model_of_tasks)(Request(video=long, mask=mask, num_frames=5))[0].fps == 8
 
 
 def test_lines_of_a_prompt_file_have_the_fields_of_a_request(tmp_path: Path):
