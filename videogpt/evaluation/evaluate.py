@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from videogpt.evaluation.caption_following import caption_following, find_world
 from videogpt.evaluation.continuation import continuation
+from videogpt.evaluation.infill import infill
 from videogpt.evaluation.report import Report
 from videogpt.evaluation.scores import bits_by_engine, bits_per_clip, encode_and_measure
 from videogpt.pipeline.pipeline import Pipeline
@@ -113,13 +115,7 @@ def evaluate(
             rival = {"rival": "the network", "rival_value": bits / clips.codes_BTHW[0].numel()}
             report.add(row, bits_by_engine(pipeline, clips) / clips.codes_BTHW[0].numel(), "bits", **rival)
         report.add(f"{name}: bits per pixel", bits / clips.pixels_per_clip, "bits")
-        if pipeline.model.task.config.latent_frames > CONTEXT:
-            say(f"going on from the first frames of {len(clips.records)} clips: {name}")
-            given, step = pipeline.model.tokenizer.num_frames(CONTEXT), pipeline.model.tokenizer.time_stride
-            found = continuation(pipeline, clips.records, given, seed)
-            row, held = f"{name}: {given} frames given, PSNR of the next {step}", float(found.copied_B.mean())
-            against = {"rival": "the last frame held", "rival_value": held}
-            report.add(row, float(found.psnr_B.mean()), "dB", lower_is_better=False, **against)
+        _add_given(report, pipeline, name, clips.records, seed, say)
         if world is not None:
             say(f"sampling {len(clips.records)} captions: {name}")
             for attribute, share in caption_following(pipeline, clips.records, world, seed).items():
@@ -127,6 +123,27 @@ def evaluate(
     say("timing single samples")
     report.add("seconds for one sample, model loaded", _seconds_per_sample(pipeline), "s")
     return report
+
+
+def _add_given(report: Report, pipeline: Pipeline, name: str, records: list[ClipRecord], seed: int, say: Say) -> None:
+    """Rows of what the model makes of clips that are given in part, as far as it can."""
+    tokenizer, layout = pipeline.model.tokenizer, pipeline.model.task.config
+    answers = {answer for task in pipeline.model.tasks for answer in task.answers}
+    found: dict[str, tuple[str, Tensor, Tensor]] = {}
+    if "continuation" in answers and layout.latent_frames > CONTEXT:
+        given = tokenizer.num_frames(CONTEXT)
+        say(f"going on from the first {given} frames of {len(records)} clips: {name}")
+        further = continuation(pipeline, records, given, seed)
+        what = f"{given} frames given, PSNR of the next {tokenizer.time_stride}"
+        found[what] = ("the last frame held", further.psnr_B, further.copied_B)
+    if "infill" in answers and layout.latent_frames > 2 and layout.latent_width > 1:
+        say(f"filling in {len(records)} clips: {name}")
+        half, between = infill(pipeline, records, seed)
+        found["right half hidden but in the first and last latent frame, PSNR there"] = ("nearest frame copied", *half)
+        found["first and last latent frame given, PSNR between them"] = ("linear blending", *between)
+    for what, (rival, psnr_B, rival_B) in found.items():
+        against = {"rival": rival, "rival_value": float(rival_B.mean())}
+        report.add(f"{name}: {what}", float(psnr_B.mean()), "dB", lower_is_better=False, **against)
 
 
 def _sets(
