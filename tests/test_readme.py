@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from videogpt.cli import main
+from videogpt_tokenizer.clips.clip import Clip
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,6 +40,10 @@ def workplace(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "configs", folder / "configs")
     assert main(["world", "shapes", "--output", str(folder / "my_clips"), "--clips", "6", "--seed", "9"]) == 0
     shutil.copy(folder / "my_clips" / "clips" / "000000.mp4", folder / "clip.mp4")
+    Clip.read(folder / "clip.mp4", num_frames=1).write(folder / "circle.png")
+    box_THWC = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    box_THWC[:, 16:48, 16:48] = 255
+    Clip(box_THWC, 1.0).write(folder / "box.png")
     return folder
 
 

@@ -138,9 +138,11 @@ def _add_given(report: Report, pipeline: Pipeline, name: str, records: list[Clip
         found[what] = ("the last frame held", further.psnr_B, further.copied_B)
     if "infill" in answers and layout.latent_frames > 2 and layout.latent_width > 1:
         say(f"filling in {len(records)} clips: {name}")
-        half, between = infill(pipeline, records, seed)
-        found["right half hidden but in the first and last latent frame, PSNR there"] = ("nearest frame copied", *half)
-        found["first and last latent frame given, PSNR between them"] = ("linear blending", *between)
+        half, all_of_it = infill(pipeline, records, seed)
+        what = "right half hidden but in the first and last latent frame, PSNR there"
+        found[what] = ("nearest frame copied", half.psnr_B, half.rival_B)
+        what = "first and last latent frame given, PSNR between them"
+        found[what] = ("linear blending", all_of_it.psnr_B, all_of_it.rival_B)
     for what, (rival, psnr_B, rival_B) in found.items():
         against = {"rival": rival, "rival_value": float(rival_B.mean())}
         report.add(f"{name}: {what}", float(psnr_B.mean()), "dB", lower_is_better=False, **against)
