@@ -1,5 +1,6 @@
 """The `videogpt` command: quick help, exit codes, one line for a mistake, and every light command once."""
 
+import json
 import statistics
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from videogpt import cli
 from videogpt.cli import COMMANDS, TRAINER_COMMANDS, main
+from videogpt.pipeline.request import Sample
+from videogpt.pipeline.sample_files import SampleWriter
 
 LIGHT_COMMANDS = [name for name in COMMANDS if name not in TRAINER_COMMANDS]
 
@@ -133,6 +136,36 @@ def test_prompts_of_a_file_keep_their_seeds(model_folder: Path, tmp_path: Path, 
     printed = videogpt("sample", *asked, "--model", model_folder, "--output", tmp_path).out
     names = [Path(line).name for line in printed.splitlines()]
     assert names[:3] == ["0001-a-s2.mp4", "0002-b-s7.mp4", "0003-c-s2.mp4"]
+
+
+def test_a_prompt_file_goes_on_after_an_interruption_and_does_no_clip_twice(
+    model_folder: Path, tmp_path: Path, videogpt, monkeypatch
+) -> None:
+    lines = [{"prompt": "b", "seed": 7}, {"prompt": "c"}, {"prompt": "c"}, {"prompt": "d", "num_frames": 5}]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ["sample", "--prompts", tmp_path / "prompts.jsonl", "--model", model_folder, "--output", tmp_path / "out"]
+    write, written = SampleWriter.write, []
+
+    def interrupted(self: SampleWriter, sample: Sample) -> Path:
+        if len(written) == 2:
+            raise ValueError("the power is gone")
+        written.append(sample)
+        return write(self, sample)
+
+    monkeypatch.setattr(SampleWriter, "write", interrupted)
+    videogpt(*command, code=2)
+    monkeypatch.undo()
+    said = videogpt(*command)
+    assert "2 of 4 clips are in" in said.err and said.out.count(".mp4") == 2
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
+    found = [(record["prompt"], record["seed"], record["num_frames"]) for record in records]
+    assert found == [("b", 7, 9), ("c", 0, 9), ("c", 0, 9), ("d", 0, 5)]
+    said = videogpt(*command)
+    assert "4 of 4 clips are in" in said.err and not said.out
+    assert videogpt(*command, "--temperature", 0.5).out.count(".mp4") == 4, "other settings, other clips"
+    next((tmp_path / "out").glob("0001-*.mp4")).unlink()
+    (tmp_path / "out" / "0002-c-s0.json").write_text("{")
+    assert videogpt(*command).out.count(".mp4") == 2, "a record without its clip, and a clip without its record"
 
 
 def test_train_text_and_tokenize_make_what_inspect_knows(world: Path, model_folder, tmp_path: Path, videogpt) -> None:

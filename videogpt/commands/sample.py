@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.console.progress import Progress
     from videogpt.pipeline.pipeline import Pipeline
     from videogpt.pipeline.prompt_files import read_prompts
-    from videogpt.pipeline.request import Request
+    from videogpt.pipeline.request import Request, make_requests
     from videogpt.pipeline.sample_files import SampleWriter
     from videogpt_tokenizer.files.output import output_folder
 
@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     asked = Request(**{name: getattr(arguments, name) for name in names})
     shown = arguments.prompt_file is None and asked.task != "text_to_video"
     requests = [dataclasses.replace(asked, text=text) for text in arguments.prompts or [""] * shown]
-    requests += read_prompts(arguments.prompt_file, asked) if arguments.prompt_file is not None else []
-    if not requests:
+    from_file = read_prompts(arguments.prompt_file, asked) if arguments.prompt_file is not None else []
+    if not requests and not from_file:
         raise ValueError(
             'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
         )
@@ -64,13 +64,17 @@ def run(arguments: argparse.Namespace) -> None:
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
-        samples = pipeline.samples(
-            requests,
-            num_samples=arguments.num_samples,
-            sampling=dataclasses.replace(pipeline.model.sampling, **given),
-            progress=progress.update,
-        )
+        sampling = dataclasses.replace(pipeline.model.sampling, **given)
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
+        requests, from_file = (
+            make_requests(some, num_samples=arguments.num_samples) if some else [] for some in (requests, from_file)
+        )
+        left = writer.missing(from_file, sampling)  # of a file: it may be that of a run that was interrupted
+        if len(left) < len(from_file):
+            progress.say(f"{len(from_file) - len(left)} of {len(from_file)} clips are in {folder}, and not made again")
+        if not requests and not left:
+            return
+        samples = pipeline.samples([*requests, *left], sampling=sampling, progress=progress.update)
         for sample in samples:
             progress.advance(0, passes=f"{sample.passes} for {sample.codes} codes a clip")
             progress.say(str(writer.write(sample)), file=sys.stdout)

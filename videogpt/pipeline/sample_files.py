@@ -12,6 +12,7 @@ leaves no half file under a final name.
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.pipeline.request import Sample
+from videogpt.pipeline.request import Request, Sample
+from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import writing_to
 from videogpt_tokenizer.files.replacing import write_whole
@@ -57,6 +60,30 @@ class SampleWriter:
             with next_number(self.folder):
                 pass
 
+    def missing(self, requests: Sequence[Request], sampling: SamplingConfig) -> list[Request]:
+        """Those of which the folder has no clip yet, drawn by this model with these settings.
+
+        As often as a request is asked for it is to be there. What is no whole record of a sample is passed over.
+        """
+        found = Counter(filter(None, map(self._asked_in, self.folder.glob("*.json"))))
+        left = []
+        for request in requests:
+            key = _key(request_record(request), dataclasses.asdict(sampling), self.about.get("model"))
+            if found[key]:
+                found[key] -= 1
+            else:
+                left.append(request)
+        return left
+
+    def _asked_in(self, path: Path) -> str | None:
+        """The key of a record whose clip is there."""
+        try:
+            record = parse_json(path.read_text(encoding="utf-8"))
+            is_there = (self.folder / Path(record["file"]).name).is_file()
+            return _key(record["request"], record["sampling"], record["model"]) if is_there else None
+        except (ValueError, KeyError, TypeError, OSError):
+            return None
+
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
 
@@ -91,6 +118,7 @@ class SampleWriter:
             "prompt": sample.request.text,
             "seed": sample.request.seed,
             **_given(sample),
+            "request": request_record(sample.request),
             "file": path.name,
             "num_frames": len(sample.clip),
             "height": sample.clip.height,
@@ -110,6 +138,19 @@ class SampleWriter:
             },
             **self.about,
         }
+
+
+def request_record(request: Request) -> dict[str, Any]:
+    """What was asked for, in JSON types: places of files, and "frames" for frames in memory."""
+    record: dict[str, Any] = {}
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        record[field.name] = "frames" if isinstance(value, Clip) else str(value) if isinstance(value, Path) else value
+    return record
+
+
+def _key(request: Any, sampling: Any, model: Any) -> str:
+    return json.dumps([request, sampling, model], sort_keys=True)
 
 
 def _given(sample: Sample) -> dict[str, Any]:
