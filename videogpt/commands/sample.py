@@ -6,7 +6,8 @@
     videogpt sample --video circle.mp4 --mask box.png --model runs/shapes-tasks/pretrained
 
 Writes NNNN-slug-sSEED.mp4 with a .json beside it for each sample, and a contact sheet; nothing is overwritten. The
-same model, prompt, seed and settings give the same video. Settings that are not given are the model's own.
+same model, prompt, seed and settings give the same video. Settings that are not given are the model's own. With
+--stream a name is printed with the first frame, and its file grows from then on.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--guidance-scale", type=float, metavar="G", help="above 1 follows the prompt more closely")
     add_ways(parser)
     add("--output", default="samples", metavar="DIR", help="folder for the files (samples)")
+    add("--stream", action="store_true", help="one video after the other, each playable while it is drawn (mp4)")
     add("--format", choices=("mp4", "gif", "webp"), default="mp4", help="file format (mp4)")
     add_device(parser)
 
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.prompt_files import read_prompts
     from videogpt.pipeline.request import Request, make_requests
     from videogpt.pipeline.sample_files import SampleWriter
+    from videogpt.pipeline.streaming import stream_samples
     from videogpt_tokenizer.files.output import output_folder
 
     names = ("seed", "num_frames", "image", "video", "context_frames", "mask")
@@ -59,11 +62,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             'there is no prompt: give one, for example "a red circle moves left", or a file with --prompts'
         )
-    ways = {"lane": arguments.lane, "engine": arguments.engine}
+    if arguments.stream and arguments.format != "mp4":
+        raise ValueError(f"format is {arguments.format}, and only mp4 plays while it grows: leave it out, or --stream")
+    ways = {"lane": arguments.lane, "engine": arguments.engine} | ({"batch_size": 1} if arguments.stream else {})
     pipeline = Pipeline.from_pretrained(arguments.model, device=arguments.device, **ways)
     names = ("temperature", "top_k", "top_p", "min_p", "guidance_scale")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     with Progress("sampling", unit="codes") as progress, output_folder(Path(arguments.output)) as folder:
+
+        def tell(path: Path) -> None:
+            progress.say(str(path), file=sys.stdout)
+
         sampling = dataclasses.replace(pipeline.model.sampling, **given)
         writer = SampleWriter(folder, file_format=arguments.format, about=pipeline.describe())
         requests, from_file = (
@@ -74,8 +83,13 @@ def run(arguments: argparse.Namespace) -> None:
             progress.say(f"{len(from_file) - len(left)} of {len(from_file)} clips are in {folder}, and not made again")
         if not requests and not left:
             return
-        samples = pipeline.samples([*requests, *left], sampling=sampling, progress=progress.update)
+        asked_for = {"sampling": sampling, "progress": progress.update}
+        if arguments.stream:
+            samples = stream_samples(pipeline, [*requests, *left], writer, begun=tell, **asked_for)
+        else:
+            samples = pipeline.samples([*requests, *left], **asked_for)
         for sample in samples:
             progress.advance(0, passes=f"{sample.passes} for {sample.codes} codes a clip")
-            progress.say(str(writer.write(sample)), file=sys.stdout)
+            if not arguments.stream:
+                tell(writer.write(sample))
     print(writer.write_contact_sheet())

@@ -43,6 +43,7 @@ SHOWN_OF_A_PROMPT = 40
 """Characters of a prompt that a warning repeats."""
 
 OnProgress = Callable[[int, int], None]
+OnFrames = Callable[[Request, Clip], None]
 
 
 class _Ways(NamedTuple):
@@ -140,6 +141,7 @@ class Pipeline:
         progress: OnProgress | None = None,
         lane: str | None = None,
         engine: str | None = None,
+        on_frames: OnFrames | None = None,
         **asked: Any,
     ) -> Iterator[Sample]:
         """Sample clips batch by batch, in the order of the prompts; all is checked before this returns.
@@ -150,6 +152,7 @@ class Pipeline:
             progress: Called once a latent frame with the number of codes drawn so far and the number in all.
             lane: How codes are drawn; the pipeline's own if None.
             engine: Who runs the network; the pipeline's own if None.
+            on_frames: Called with each request of a batch and its further frames, as they are decoded.
             asked: `seed`, `num_samples` and `num_frames`, see `make_requests`.
 
         Raises:
@@ -158,7 +161,7 @@ class Pipeline:
         """
         ways = self._ways(lane, engine)
         jobs = self._jobs(make_requests(prompts, **asked))
-        return self._sample_batches(jobs, sampling or self.model.sampling, ways, progress)
+        return self._sample_batches(jobs, sampling or self.model.sampling, ways, progress, on_frames)
 
     def stream(
         self,
@@ -239,6 +242,7 @@ class Pipeline:
         sampling: SamplingConfig,
         ways: _Ways,
         progress: OnProgress | None,
+        on_frames: OnFrames | None,
     ) -> Iterator[Sample]:
         frame_tokens = self.model.task.raster.frame_tokens
         done, total = 0, sum(job.latent_frames for job in jobs) * frame_tokens
@@ -251,6 +255,9 @@ class Pipeline:
                 frames = self._frames(batch, sampling, ways)
                 for piece in self._decoded(frames):
                     pieces.append(piece)
+                    if on_frames is not None:
+                        for job, clip in zip(batch, piece, strict=True):
+                            on_frames(job.request, clip)
                     done += len(batch) * frame_tokens
                     if progress is not None:
                         progress(done, total)

@@ -13,7 +13,8 @@ leaves no half file under a final name.
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from videogpt.pipeline.request import Request, Sample
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.write import GrowingMovie
 from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import writing_to
@@ -84,23 +86,46 @@ class SampleWriter:
         except (ValueError, KeyError, TypeError, OSError):
             return None
 
+    @contextmanager
+    def growing(self, request: Request, first: Clip) -> Iterator[GrowingMovie]:
+        """The video of a request, which can be played while frames are written to it, beginning with these.
+
+        `finish` is to be called within. OSError or another error: nothing of it remains.
+        """
+        with writing_to(self.folder), next_number(self.folder) as number:
+            path = self._place(number, request)
+            try:
+                with GrowingMovie(path, (first.height, first.width), first.fps) as movie:
+                    movie.write(first.frames_THWC)
+                    yield movie
+            except BaseException:
+                path.with_suffix(".json").unlink(missing_ok=True)
+                raise
+
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
 
         OSError: the disk is full or the folder has become unwritable; nothing of the sample remains.
         """
         with writing_to(self.folder), next_number(self.folder) as number:
-            path = self.folder / f"{number}-{slug(sample.request.text)}-s{sample.request.seed}.{self.file_format}"
-            text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
+            path = self._place(number, sample.request)
             try:
                 sample.clip.write(path)
-                write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+                self.finish(sample, path)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+        return path
+
+    def finish(self, sample: Sample, path: Path) -> None:
+        """Write the .json beside a video, and show it on the contact sheet."""
+        text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
+        write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
         if len(self._shown) < _ROWS:
             self._shown.append(Clip(_spread_frames(sample.clip), sample.clip.fps))
-        return path
+
+    def _place(self, number: str, request: Request) -> Path:
+        return self.folder / f"{number}-{slug(request.text)}-s{request.seed}.{self.file_format}"
 
     def write_contact_sheet(self) -> Path | None:
         """Write one picture of the first 32 samples since the last sheet; return its path, or None without samples."""

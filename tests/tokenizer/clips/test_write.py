@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.clips.write import GrowingMovie
 
 
 def mean_error(a: Clip, b: Clip) -> float:
@@ -95,3 +96,27 @@ def test_a_size_that_an_encoder_refuses_is_one_line(name: str, height: int, widt
     with pytest.raises(ValueError, match=f"{name}: {width} x {height} pixels at 8 frames per second cannot be written"):
         Clip(frame_THWC, 8).write(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_growing_movie_has_all_frames_but_the_last_on_the_disk(smooth_clip: Clip, tmp_path: Path) -> None:
+    path, frames_THWC = tmp_path / "growing.mp4", smooth_clip.frames_THWC
+    with GrowingMovie(path, frames_THWC.shape[1:3], 8.0) as movie:
+        for end in range(1, len(frames_THWC) + 1):
+            movie.write(frames_THWC[end - 1 : end])
+            with av.open(str(path)) as container:
+                assert sum(1 for _ in container.decode(video=0)) == end - 1
+    assert mean_error(Clip.read(path), smooth_clip) <= 2 and Clip.read(path).fps == 8
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_growing_movie_that_fails_leaves_no_file(smooth_clip: Clip, tmp_path: Path) -> None:
+    size = (smooth_clip.height, smooth_clip.width)
+    for name, message in [("a.gif", "only .mp4 can be played while it grows"), ("no/a.mp4", "there is no folder")]:
+        with pytest.raises(ValueError, match=message):
+            GrowingMovie(tmp_path / name, (32, 32), 8.0)
+    with pytest.raises(KeyboardInterrupt), GrowingMovie(tmp_path / "a.mp4", size, 8.0) as movie:
+        movie.write(smooth_clip.frames_THWC)
+        with pytest.raises(ValueError, match="pixels in a movie of"):
+            movie.write(smooth_clip.frames_THWC[:, 1:])
+        raise KeyboardInterrupt
+    assert not os.listdir(tmp_path)

@@ -2,16 +2,18 @@
 
     write_frames(Path("dog.gif"), frames_THWC, fps=8, crf=18)
     write_movie(Path("dog.mp4"), frames, (64, 64), fps=8, crf=18)      # any number of frames, as they come
+    GrowingMovie(Path("dog.mp4"), (64, 64), fps=8)                     # one that plays meanwhile
 
-A full disk, an error or an interrupt leaves neither half a file nor a damaged older one (`files.replacing`). Frames are
-converted one at a time.
+A full disk, an error or an interrupt leaves neither half a file nor a damaged older one (`files.replacing`); a growing
+one is there from its first frame on. Frames are converted one at a time.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import av
@@ -104,24 +106,100 @@ def _encoding(path: Path, size_HW: Sequence[int], fps: float) -> Iterator[None]:
 def _encode_movie(
     path: Path, frames: Iterable[Tensor], size_HW: Sequence[int], rate: Fraction, suffix: str, crf: int
 ) -> None:
-    (height, width), (codec, pixels, options) = size_HW, MOVIES[suffix]
-    subsampled = pixels == "yuv420p"  # one colour sample for 2 x 2 pixels
-    if subsampled:
-        height, width, options = height + height % 2, width + width % 2, {"crf": str(crf), **options}
     for_container = {"movflags": "+faststart"} if suffix == ".mp4" else {}
-    with av.open(str(path), "w", format=suffix[1:], options=for_container) as container:
-        stream = cast(av.VideoStream, container.add_stream(codec, rate=rate, options=options))
-        stream.height, stream.width, stream.pix_fmt = height, width, pixels
-        stream.codec_context.time_base = 1 / rate
+    with _Encoder(path, size_HW, rate, suffix, crf, for_container) as encoder:
+        for frame_HWC in frames:
+            encoder.add(frame_HWC)
+
+
+class _Encoder:
+    """A movie that is written frame by frame."""
+
+    def __init__(
+        self,
+        path: Path,
+        size_HW: Sequence[int],
+        rate: Fraction,
+        suffix: str,
+        crf: int,
+        for_container: dict[str, str],
+        for_codec: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        (height, width), (codec, self._pixels, options) = size_HW, MOVIES[suffix]
+        options = {**options, **for_codec}
+        subsampled = self._pixels == "yuv420p"  # one colour sample for 2 x 2 pixels
         if subsampled:
-            stream.codec_context.colorspace = Colorspace.SMPTE170M
-            stream.codec_context.color_range = ColorRange.MPEG
-        to_pixels = VideoReformatter()
-        for index, frame_HWC in enumerate(frames):
-            missing = [(0, height - frame_HWC.shape[0]), (0, width - frame_HWC.shape[1]), (0, 0)]
-            padded_HWC = np.pad(frame_HWC.cpu().numpy(), missing, mode="edge")
-            container.mux(stream.encode(_frame(padded_HWC, pixels, to_pixels, index, 1 / rate)))
-        container.mux(stream.encode())
+            height, width, options = height + height % 2, width + width % 2, {"crf": str(crf), **options}
+        self._size, self._period, self._count = (height, width), 1 / rate, 0
+        self._container = av.open(str(path), "w", format=suffix[1:], options=for_container)
+        self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=rate, options=options))
+        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, self._pixels
+        self._stream.codec_context.time_base = self._period
+        if subsampled:
+            self._stream.codec_context.colorspace = Colorspace.SMPTE170M
+            self._stream.codec_context.color_range = ColorRange.MPEG
+        self._to_pixels = VideoReformatter()
+
+    def add(self, frame_HWC: Tensor) -> None:
+        height, width = self._size
+        missing = [(0, height - frame_HWC.shape[0]), (0, width - frame_HWC.shape[1]), (0, 0)]
+        padded_HWC = np.pad(frame_HWC.cpu().numpy(), missing, mode="edge")
+        frame = _frame(padded_HWC, self._pixels, self._to_pixels, self._count, self._period)
+        self._container.mux(self._stream.encode(frame))
+        self._count += 1
+
+    def __enter__(self) -> "_Encoder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
+
+
+class GrowingMovie:
+    """An MP4 that can be played while it grows: each frame is on the disk once the next one is written.
+
+        with GrowingMovie(Path("dog.mp4"), (64, 64), fps=8) as movie:
+            movie.write(frames_THWC)                # further frames, uint8
+
+    Fragments of one frame each, so it takes some more bytes than `Clip.write` makes. An error leaves no file.
+    """
+
+    def __init__(self, path: Path, size_HW: Sequence[int], fps: float, *, crf: int = 18) -> None:
+        """ValueError: a suffix other than .mp4, a rate or size that cannot be encoded, or no folder to write to."""
+        if path.suffix.lower() != ".mp4":
+            raise ValueError(f"{path}: only .mp4 can be played while it grows")
+        _check(path, crf)
+        self.path, self._shape = path, (path, size_HW, fps)
+        fragments = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
+        at_once = {"tune": "zerolatency"}  # else frames wait in the encoder for those behind them
+        with _encoding(*self._shape):
+            self._encoder = _Encoder(path, size_HW, _fraction(fps), ".mp4", crf, fragments, at_once)
+
+    def write(self, frames_THWC: Tensor) -> None:
+        """Add frames. ValueError: they are of another size than the movie. OSError: the disk is full."""
+        size_HW, found_HW = tuple(self._shape[1]), tuple(frames_THWC.shape[1:3])
+        if size_HW != found_HW:
+            raise ValueError(f"{self.path}: frames of {found_HW} pixels in a movie of {size_HW}: scale them first")
+        with _encoding(*self._shape):
+            for frame_HWC in frames_THWC:
+                self._encoder.add(frame_HWC)
+
+    def __enter__(self) -> "GrowingMovie":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            with _encoding(*self._shape):
+                self._encoder.__exit__(kind, *rest)
+        except BaseException:
+            self.path.unlink(missing_ok=True)
+            raise
+        if kind is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def _frame(
