@@ -168,6 +168,21 @@ def test_a_prompt_file_goes_on_after_an_interruption_and_does_no_clip_twice(
     assert videogpt(*command).out.count(".mp4") == 2, "a record without its clip, and a clip without its record"
 
 
+def test_a_clip_of_another_format_picture_or_engine_is_another_clip(
+    model_folder: Path, tmp_path: Path, videogpt, random_clip
+) -> None:
+    picture = tmp_path / "a.png"
+    random_clip(1, 16, 24, seed=1).write(picture)
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"image": "a.png"}))
+    command = ["sample", "--prompts", tmp_path / "prompts.jsonl", "--model", model_folder, "--output", tmp_path / "out"]
+    assert videogpt(*command).out.count(".mp4") == 1
+    assert videogpt(*command, "--format", "gif").out.count(".gif") == 1
+    assert videogpt(*command, "--engine", "torch-int8-cache").out.count(".mp4") == 1
+    random_clip(1, 16, 24, seed=2).write(picture)
+    assert videogpt(*command).out.count(".mp4") == 1
+    assert not videogpt(*command, "--engine", "torch", "--lane", "eager").out, "exact ways draw the same"
+
+
 def test_train_text_and_tokenize_make_what_inspect_knows(world: Path, model_folder, tmp_path: Path, videogpt) -> None:
     text, tokens = tmp_path / "text.model", tmp_path / "tokens"
     videogpt("train-text", world, "--output", text, "--vocab-size", 280)

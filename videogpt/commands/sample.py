@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompts", nargs="*", metavar="PROMPT", help="what to show; several prompts are sampled together")
     about = "further prompts, one a line, or JSON lines with prompt, seed, image, ... (.jsonl)"
-    add("--prompts", dest="prompt_file", metavar="FILE", help=about)
+    add("--prompts", dest="prompt_file", metavar="FILE", help=f"{about}; clips that --output has are not made again")
     add("--image", metavar="FILE", help="the first frame of each video; a prompt may be left out")
     add("--video", metavar="FILE", help="go on from the last frames of this one; a prompt may be left out")
     add("--context-frames", type=int, metavar="K", help="from so many of its frames, such as 5 (as many as fit)")
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.request import Request, make_requests
     from videogpt.pipeline.sample_files import SampleWriter
     from videogpt.pipeline.streaming import stream_samples
+    from videogpt.sampling.engines.engines import EXACT
     from videogpt_tokenizer.files.output import output_folder
 
     names = ("seed", "num_frames", "image", "video", "context_frames", "mask")
@@ -78,7 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
         requests, from_file = (
             make_requests(some, num_samples=arguments.num_samples) if some else [] for some in (requests, from_file)
         )
-        left = writer.missing(from_file, sampling)  # of a file: it may be that of a run that was interrupted
+        # A file may be that of a run that was interrupted. What is not exact is drawn in its own way, and again.
+        exact = {arguments.lane, arguments.engine} <= {"auto", "eager", "jacobi", *EXACT}
+        left = writer.missing(from_file, sampling) if exact else from_file
         if len(left) < len(from_file):
             progress.say(f"{len(from_file) - len(left)} of {len(from_file)} clips are in {folder}, and not made again")
         if not requests and not left:

@@ -53,6 +53,7 @@ def describe_model(path: Path) -> Inspection:
     width, height = (n * model.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
     lines = [
         f"{path}: model, {_parameters(model.network)}; all checksums are right, all parts fit",
+        f"answers: {', '.join(name for task in model.tasks for name in task.answers)}",
         f"clips: {frames} frames of {width}x{height} pixels at {model.fps:g} a second",
         f"vocabulary: {model.text_tokenizer.vocab_size} for text, {model.tokenizer.codebook_size} for video",
         *([f"by levels {config.code_levels}: {' and '.join(parts)}"] if parts else []),

@@ -96,3 +96,11 @@ def cells_of(hidden_THW: Tensor, first_frames: int, time_stride: int, space_stri
     cells = [rearrange(first_THW, "t (h h2) (w w2) -> 1 h w (t h2 w2)", **sides)]
     cells.append(rearrange(rest_THW, "(t t2) (h h2) (w w2) -> t h w (t2 h2 w2)", t2=time_stride, **sides))
     return torch.cat([cell.any(dim=-1) for cell in cells])
+
+
+def pixels_of(cells_THW: Tensor, num_frames: int, time_stride: int, space_stride: int) -> Tensor:
+    """Mask of codes -> of the pixels of so many frames, the first latent frame of which has those left over."""
+    counts_T = torch.full((len(cells_THW),), time_stride)
+    counts_T[0] = num_frames - time_stride * (len(cells_THW) - 1)
+    pixels_THW = cells_THW.repeat_interleave(counts_T, dim=0)
+    return pixels_THW.repeat_interleave(space_stride, dim=1).repeat_interleave(space_stride, dim=2)

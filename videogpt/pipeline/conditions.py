@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from videogpt.layouts.masks import cells_of
+from videogpt.layouts.masks import cells_of, pixels_of
 from videogpt.layouts.task import TO_DRAW
 from videogpt.pipeline.request import Frames, Request
 from videogpt.pipeline.saved_model import SavedModel
@@ -30,8 +30,8 @@ from videogpt_tokenizer.clips.clip import Clip
 
 _FRAMES_AT_ONCE = 64
 """Of a film, however long."""
-_WHITE = 128
-"""Levels from which a pixel of a mask is white."""
+_WHITE = 32
+"""Levels from which a pixel of a mask is white, once it is scaled: thin lines are not lost, what a JPEG adds is."""
 
 
 class Given(NamedTuple):
@@ -92,16 +92,23 @@ def _codes_outside(request: Request, model: SavedModel, latent_frames: int) -> T
             "one for each"
         )
     hidden_THW = (mask.frames_THWC.float().mean(dim=-1) >= _WHITE).expand(count, -1, -1)
-    cells_THW = cells_of(hidden_THW, tokenizer.first_frames, tokenizer.time_stride, tokenizer.space_stride)
+    stride, side = tokenizer.time_stride, tokenizer.space_stride
+    cells_THW = cells_of(hidden_THW, tokenizer.first_frames, stride, side)
     if not cells_THW.any() or cells_THW.all():
-        found = "hides everything: ask without a video" if cells_THW.all() else "hides nothing: make some of it white"
+        found = "hides everything: ask without a video"
+        found = found if cells_THW.all() else "hides nothing of the part that the model makes: make some of it white"
         raise ValueError(f"{_name(request.mask, 'mask')} {found}")
-    share, drawn = 100 * hidden_THW.float().mean(), 100 * cells_THW.float().mean()
-    if abs(share - drawn) > 0.5:
-        stride, side = tokenizer.time_stride, tokenizer.space_stride
+    share, drawn = 100 * hidden_THW.float().mean(), 100 * pixels_of(cells_THW, count, stride, side).float().mean()
+    if drawn > share:
         warnings.warn(
             f"the mask is rounded to whole codes of {stride} frames and {side}x{side} pixels: it hides {share:.0f} %, "
             f"and {drawn:.0f} % is drawn",
+            stacklevel=2,
+        )
+    if tokenizer.config.autoencoder.encoder_context != "patch":
+        warnings.warn(
+            "the tokenizer's encoder looks beyond the pixels of a code: what is kept beside the mask knows something "
+            "of what was under it",
             stacklevel=2,
         )
     return _encoded(clip, model).masked_fill(cells_THW, TO_DRAW)
@@ -112,12 +119,12 @@ def _last_frames(video: Frames, asked: int | None, model: SavedModel, latent_fra
     tokenizer = model.tokenizer
     possible = [tokenizer.num_frames(count) for count in range(1, latent_frames)]
     if not possible or (asked is not None and asked not in possible):
-        counts = ", ".join(map(str, possible)) or "none"
         what = "a video is given" if asked is None else f"context_frames is {asked}"
-        raise ValueError(
-            f"{what}, and a clip of {tokenizer.num_frames(latent_frames)} frames can go on from {counts} of them: "
-            "choose one of these, or a longer clip"
-        )
+        counts = ", ".join(map(str, possible))
+        remedy = "leaves nothing to draw: ask for more with num_frames"
+        if possible:
+            remedy = f"can go on from {counts} of them: choose one of these, or a longer clip with num_frames"
+        raise ValueError(f"{what}, and a clip of {tokenizer.num_frames(latent_frames)} frames {remedy}")
     clip = _film(video, model, "video", asked or possible[-1], from_the_end=True)
     count = asked or max(count for count in possible if count <= len(clip))
     if len(clip) < count:

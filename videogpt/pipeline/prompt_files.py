@@ -9,6 +9,7 @@ looked for from the folder of the prompts. Blank lines are skipped. A file that 
 prompt or has a bad line is refused, and the line named.
 """
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from videogpt_tokenizer.files.json_files import parse_json
 _FILES = ("image", "video", "mask")
 _NUMBERS = {"seed": (0, SEED_LIMIT), "num_frames": (1, 2**31), "context_frames": (1, 2**31)}
 """The least, and what they are below."""
+_FIELDS = ("prompt", *_FILES, *_NUMBERS)
 
 
 def read_prompts(path: str | Path, default: Request = Request()) -> list[Request]:  # noqa: B008 - frozen
@@ -39,8 +41,22 @@ def read_prompts(path: str | Path, default: Request = Request()) -> list[Request
     if not lines:
         raise ValueError(f"{path} holds no prompt: write one prompt a line")
     if path.suffix.lower() == ".jsonl":
-        return [_parse_json_line(line, f"{path}, line {n}", default, path.parent) for n, line in lines]
+        return _parse_json_lines(path, lines, default)
     return [replace(default, text=line) for _, line in lines]
+
+
+def _parse_json_lines(path: Path, lines: list[tuple[int, str]], default: Request) -> list[Request]:
+    requests, unknown = [], {}
+    for number, line in lines:
+        requests.append(_parse_json_line(line, f"{path}, line {number}", default, path.parent))
+        unknown |= dict.fromkeys(key for key in parse_json(line) if key not in _FIELDS)
+    if unknown:
+        warnings.warn(
+            f"{path}: {', '.join(map(repr, unknown))} are no fields of a request and are passed over; those are "
+            f"{', '.join(_FIELDS)}",
+            stacklevel=3,
+        )
+    return requests
 
 
 def _parse_json_line(line: str, place: str, default: Request, folder: Path) -> Request:

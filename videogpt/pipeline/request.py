@@ -34,8 +34,8 @@ class Request:
     image: Frames | None = None
     """The first frame of the clip."""
     video: Frames | None = None
-    """A film whose last frames are the first of the clip: it goes on from there. With a mask its first frames are what
-    is not drawn."""
+    """A film whose last frames are the first of the clip: it goes on from there. With a mask the clip is this film, but
+    for what is drawn anew."""
     context_frames: int | None = None
     """How many frames of the video, such as 1 + 4k; None: as many as leave something to draw."""
     mask: Frames | None = None
@@ -44,6 +44,15 @@ class Request:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise ValueError(f"prompt {self.text!r} is not a string")
+        for name in ("seed", "num_frames", "context_frames"):
+            number = getattr(self, name)
+            if not (number is None and name != "seed") and (isinstance(number, bool) or not isinstance(number, int)):
+                raise ValueError(f"{name} is {number!r}; it must be a whole number")
+        for name in ("image", "video", "mask"):
+            frames = getattr(self, name)
+            if not isinstance(frames, str | Path | Clip | None):
+                kind = type(frames).__name__
+                raise ValueError(f"{name} is of type {kind}: give the place of a file, or Clip(frames_THWC, fps)")
         if not 0 <= self.seed < SEED_LIMIT:
             raise ValueError(f"seed {self.seed} is out of range: it must be from 0 to {SEED_LIMIT - 1}")
         if self.image is not None and self.video is not None:

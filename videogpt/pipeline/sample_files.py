@@ -11,6 +11,7 @@ leaves no half file under a final name.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videogpt.pipeline.request import Request, Sample
+from videogpt.pipeline.request import Frames, Request, Sample
 from videogpt.sampling.config import SamplingConfig
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.write import GrowingMovie
+from videogpt_tokenizer.files.checksums import sha256_of
 from videogpt_tokenizer.files.json_files import parse_json
 from videogpt_tokenizer.files.numbered import next_number, slug
 from videogpt_tokenizer.files.output import writing_to
@@ -63,9 +65,10 @@ class SampleWriter:
                 pass
 
     def missing(self, requests: Sequence[Request], sampling: SamplingConfig) -> list[Request]:
-        """Those of which the folder has no clip yet, drawn by this model with these settings.
+        """Those of which the folder has no clip yet, drawn exactly by this model with these settings.
 
-        As often as a request is asked for it is to be there. What is no whole record of a sample is passed over.
+        As often as a request is asked for it is to be there. A clip of another format, from other frames, or drawn by a
+        lane or engine that is not exact, is another clip; what is no whole record of a sample is passed over.
         """
         found = Counter(filter(None, map(self._asked_in, self.folder.glob("*.json"))))
         left = []
@@ -81,8 +84,9 @@ class SampleWriter:
         """The key of a record whose clip is there."""
         try:
             record = parse_json(path.read_text(encoding="utf-8"))
-            is_there = (self.folder / Path(record["file"]).name).is_file()
-            return _key(record["request"], record["sampling"], record["model"]) if is_there else None
+            clip = self.folder / Path(record["file"]).name
+            counts = clip.is_file() and clip.suffix == f".{self.file_format}" and record["decoding"]["exact"]
+            return _key(record["request"], record["sampling"], record["model"]) if counts else None
         except (ValueError, KeyError, TypeError, OSError):
             return None
 
@@ -90,17 +94,13 @@ class SampleWriter:
     def growing(self, request: Request, first: Clip) -> Iterator[GrowingMovie]:
         """The video of a request, which can be played while frames are written to it, beginning with these.
 
-        `finish` is to be called within. OSError or another error: nothing of it remains.
+        `finish` writes its record, once it is whole. An error leaves nothing of it.
         """
         with writing_to(self.folder), next_number(self.folder) as number:
             path = self._place(number, request)
-            try:
-                with GrowingMovie(path, (first.height, first.width), first.fps) as movie:
-                    movie.write(first.frames_THWC)
-                    yield movie
-            except BaseException:
-                path.with_suffix(".json").unlink(missing_ok=True)
-                raise
+            with GrowingMovie(path, (first.height, first.width), first.fps) as movie:
+                movie.write(first.frames_THWC)
+                yield movie
 
     def write(self, sample: Sample) -> Path:
         """Write NNNN-slug-sSEED.mp4 (or .gif, .webp) and the .json beside it; return the video's path.
@@ -109,18 +109,18 @@ class SampleWriter:
         """
         with writing_to(self.folder), next_number(self.folder) as number:
             path = self._place(number, sample.request)
-            try:
-                sample.clip.write(path)
-                self.finish(sample, path)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+            sample.clip.write(path)
+            self.finish(sample, path)
         return path
 
     def finish(self, sample: Sample, path: Path) -> None:
-        """Write the .json beside a video, and show it on the contact sheet."""
+        """Write the .json beside a video, and show it on the contact sheet. Where that fails, the video goes."""
         text = json.dumps(self._record(sample, path), indent=2, ensure_ascii=False) + "\n"
-        write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+        try:
+            write_whole(path.with_suffix(".json"), text.encode("utf-8", "backslashreplace"))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         if len(self._shown) < _ROWS:
             self._shown.append(Clip(_spread_frames(sample.clip), sample.clip.fps))
 
@@ -142,7 +142,7 @@ class SampleWriter:
             "task": sample.request.task,
             "prompt": sample.request.text,
             "seed": sample.request.seed,
-            **_given(sample),
+            "given_frames": sample.given_frames,
             "request": request_record(sample.request),
             "file": path.name,
             "num_frames": len(sample.clip),
@@ -166,24 +166,25 @@ class SampleWriter:
 
 
 def request_record(request: Request) -> dict[str, Any]:
-    """What was asked for, in JSON types: places of files, and "frames" for frames in memory."""
+    """What was asked for, in JSON types; of a file its place and the SHA-256 of what it holds."""
     record: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         value = getattr(request, field.name)
-        record[field.name] = "frames" if isinstance(value, Clip) else str(value) if isinstance(value, Path) else value
+        record[field.name] = _frames_record(value) if field.name in ("image", "video", "mask") and value else value
     return record
+
+
+def _frames_record(frames: Frames) -> dict[str, Any]:
+    if isinstance(frames, Clip):
+        return {"sha256": hashlib.sha256(frames.frames_THWC.contiguous().cpu().numpy().tobytes()).hexdigest()}
+    try:
+        return {"file": str(frames), "sha256": sha256_of(Path(frames))}
+    except OSError:  # who reads it says so
+        return {"file": str(frames), "sha256": None}
 
 
 def _key(request: Any, sampling: Any, model: Any) -> str:
     return json.dumps([request, sampling, model], sort_keys=True)
-
-
-def _given(sample: Sample) -> dict[str, Any]:
-    """What was given beside the text, and how many frames of the clip that makes."""
-    request = sample.request
-    given = {"image": request.image, "video": request.video, "mask": request.mask}
-    named = {name: "frames" if isinstance(x, Clip) else str(x) for name, x in given.items() if x is not None}
-    return {**named, "given_frames": sample.given_frames} if named else {}
 
 
 def _spread_frames(clip: Clip) -> Tensor:

@@ -53,7 +53,7 @@ def stream_samples(
 
         for sample in pipeline.samples(requests, sampling=sampling, progress=progress, on_frames=grow):
             assert movie is not None
-            writer.finish(sample, movie.path)
             stack.close()
+            writer.finish(sample, movie.path)
             movie = None
             yield sample

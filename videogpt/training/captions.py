@@ -5,6 +5,7 @@ Without a text tokenizer of the user's, one is trained on the captions and kept 
 
 import logging
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ def pack_rows(
         dropped = row.draw is not None and float(row.draw.random()) < text.dropout
         words = [] if dropped else text_tokenizer.encode(row.caption)
         example = Example(words, row.codes_THW, _read(row, task, guessed_lines))
-        examples.append(example if row.draw is None else task.shown(example, row.draw))
+        # In validation a clip is always shown in the same way.
+        draw = row.draw or np.random.default_rng(zlib.crc32(row.codes_THW.numpy().tobytes()))
+        examples.append(task.shown(example, draw))
     weights = {**LOSS_WEIGHTS, "text": text.loss_weight}
     return task.pack(examples, loss_weights=weights, without_padding=without_padding)
 

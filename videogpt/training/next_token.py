@@ -97,7 +97,8 @@ class VideoGPTTraining(lightning.LightningModule):
                 validation measures.
         """
         super().__init__()
-        if tasks is not None and (task != "text_to_video" or not tasks or min(tasks.values()) <= 0):
+        weights = list((tasks or {}).values())
+        if tasks is not None and (task != "text_to_video" or not all(0 < x < math.inf for x in weights or [0])):
             remedy = "give each a weight above 0, and leave task out"
             raise ValueError(f"tasks is {tasks}, and task {task}: {remedy}")
         if not 0 <= guessed_lines <= 1:
@@ -113,6 +114,9 @@ class VideoGPTTraining(lightning.LightningModule):
         self.blocks_config = blocks or BlocksConfig()
         self.task_kinds = {find_task(name): weight for name, weight in (tasks or {task: 1.0}).items()}
         self.rules, self.without_padding = rules or LayoutRules(), without_padding
+        if self.sample_config.prompts and not any("text_to_video" in kind.answers for kind in self.task_kinds):
+            names = ", ".join(tasks or [task])
+            raise ValueError(f"samples.prompts are given, and {names} does not draw from text alone: leave them out")
         if self.rules.bidirectional_prefix and self.text_config.loss_weight:
             raise ValueError(
                 f"text.loss_weight is {self.text_config.loss_weight}, but with rules.bidirectional_prefix "
@@ -168,7 +172,7 @@ class VideoGPTTraining(lightning.LightningModule):
             latent_height=manifest.grid.height,
             latent_width=manifest.grid.width,
             rules=self.rules,
-            prefix_codes=tuple(x for x in PREFIX_CODES if any(x in kind.prefix_codes for kind in self.task_kinds)),
+            prefix_codes=tuple(x for x in PREFIX_CODES if any(x in known for known in self._prefix_codes())),
         )
         tasks = [kind(layout) for kind in self.task_kinds]
         self.task = tasks[0]
@@ -199,6 +203,11 @@ class VideoGPTTraining(lightning.LightningModule):
             fps=manifest.fps,
             sampling=self.sample_config.sampling,
         )
+
+    def _prefix_codes(self) -> list[tuple[str, ...]]:
+        """What the tasks need ids for, and what the model to start from has ids for."""
+        own = () if self.start is None else self.start.model.task.config.prefix_codes
+        return [own, *(kind.prefix_codes for kind in self.task_kinds)]
 
     def sizes(self, batch: TrainingSequence) -> dict[str, int]:
         """What a batch holds, by name."""

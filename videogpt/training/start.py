@@ -50,9 +50,7 @@ class Start:
         if layout["prefix_codes"][: len(known)] == known:
             layout["prefix_codes"] = known  # further ones are learnt
         remedy = "train on clips and with settings like those that it has learnt from"
-        self._compare(
-            "layout", {"task": task.name} | layout, {"task": own.name} | dataclasses.asdict(own.config), remedy
-        )
+        self._compare("layout", layout, dataclasses.asdict(own.config), remedy)
 
     @torch.no_grad()
     def weights(self, task: Task) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from videogpt.pipeline.prompt_files import read_prompts
 from videogpt.pipeline.request import Request
 from videogpt.sampling.sampler import sample_frames
 from videogpt_tokenizer.clips.clip import Clip
+from videogpt_tokenizer.files.checksums import sha256_of
 
 CASES = Path(__file__).parents[2] / "cases"
 FILM_AND_PICTURE = [{"video": None, "context_frames": 5}, {"image": None}]
@@ -108,7 +109,7 @@ def test_files_are_scaled_cut_turned_and_resampled(
         (11, {"context_frames": 9}, "context_frames is 9, and a clip of 9 frames can go on from 1, 5 of them"),
         (11, {"context_frames": 0}, "context_frames is 0, and a clip of 9 frames"),
         (3, {"context_frames": 5}, "context_frames is 5, and the video has 3 frames at 8 a second: ask for fewer"),
-        (11, {"num_frames": 1}, "a video is given, and a clip of 1 frames can go on from none"),
+        (11, {"num_frames": 1}, "a video is given, and a clip of 1 frames leaves nothing to draw: ask for more"),
     ],
 )
 def test_films_that_do_not_fit_are_refused(frames: int, given: Any, message: str, pipeline: Pipeline, film: Clip):
@@ -184,6 +185,46 @@ def test_a_mask_of_pixels_is_rounded_to_codes_and_that_is_said(tiny_model_of_tas
     assert torch.equal((given.prefix_codes["given"] == TO_DRAW)[0, 0], torch.tensor([True, False, False]))
 
 
+def test_a_mask_of_whole_codes_is_not_said_to_be_rounded(tiny_model_of_tasks: Any, film: Clip, recwarn: Any):
+    mask = torch.zeros(9, 16, 24, 3, dtype=torch.uint8)
+    mask[1:5, :, 8:] = 255
+    given = given_codes(Request(video=film, mask=Clip(mask, 8.0)), tiny_model_of_tasks, 3)
+    assert (given.prefix_codes["given"] == TO_DRAW).sum() == 4
+    assert not [warning for warning in recwarn if "rounded" in str(warning.message)]
+
+
+def test_thin_lines_of_a_large_mask_are_not_lost(tiny_model_of_tasks: Any, random_clip: Any, tmp_path: Path):
+    film = random_clip(9, 64, 96).write(tmp_path / "film.avi")
+    mask = torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
+    mask[:, :, 50] = 255
+    path = Clip(mask, 1.0).write(tmp_path / "line.png")
+    with pytest.warns(UserWarning, match="rounded to whole codes"):
+        given = given_codes(Request(video=film, mask=path), tiny_model_of_tasks, 3)
+    assert (given.prefix_codes["given"][0, 0] == TO_DRAW).tolist() == [False, True, False]
+
+
+def test_what_an_encoder_sees_beyond_a_code_is_said(tiny_model_of_tasks: Any, film: Clip):
+    assert tiny_model_of_tasks.tokenizer.config.autoencoder.encoder_context == "local"
+    with pytest.warns(UserWarning, match="what is kept beside the mask knows something"):
+        given_codes(Request(video=film, mask=half(slice(8))), tiny_model_of_tasks, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_frames": "9"}, "num_frames is '9'; it must be a whole number"),
+        ({"seed": None}, "seed is None; it must be a whole number"),
+        ({"video": "a.mp4", "context_frames": 5.0}, "context_frames is 5.0; it must be a whole number"),
+        ({"video": "a.mp4", "context_frames": True}, "context_frames is True"),
+        ({"image": torch.zeros(3)}, r"image is of type Tensor: give the place of a file, or Clip\(frames_THWC, fps\)"),
+        ({"video": ["a.mp4"]}, "video is of type list"),
+    ],
+)
+def test_what_is_of_another_type_is_refused(given: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        Request(**given)
+
+
 def test_masks_that_do_not_fit_are_refused(pipeline: Pipeline, tiny_model_of_tasks: Any, film: Clip, tmp_path: Path):
     with pytest.raises(
         ValueError, match="infill is asked for, and the model was not .*: it knows text_to_video, image_"
@@ -192,7 +233,7 @@ def test_masks_that_do_not_fit_are_refused(pipeline: Pipeline, tiny_model_of_tas
     files = {"mask.png": half(slice(8)), "film.avi": film, "small.avi": Clip(film.frames_THWC[:, :8, :8], 8.0)}
     mask, long, small = (clip.write(tmp_path / name) for name, clip in files.items())
     for video, given, message in [
-        (film, half(slice(0)), "the mask hides nothing: make some of it white"),
+        (film, half(slice(0)), "the mask hides nothing of the part that the model makes: make some of it white"),
         (film, half(slice(24)), "the mask hides everything: ask without a video"),
         (film, half(slice(8), 3), "the mask has 3 frames, and the clip takes 9: give one for all, or one for each"),
         (Clip(film.frames_THWC[:5], 8.0), half(slice(8)), "the video has 5 frames at 8 a second, and the clip takes 9"),
@@ -244,7 +285,9 @@ def test_the_command_takes_them_without_a_prompt_and_says_what_was_given(
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "samples").glob("*.json"))]
     found = [(record["task"], record["prompt"], record["given_frames"]) for record in records]
     assert found == [("image_to_video", "", 1), ("continuation", "a star", 5), ("continuation", "a circle", 5)]
-    assert records[0]["image"].endswith("picture.png") and records[1]["video"].endswith("film.avi")
+    places = [records[0]["request"]["image"], records[1]["request"]["video"]]
+    assert [Path(place["file"]).name for place in places] == ["picture.png", "film.avi"]
+    assert places[1]["sha256"] == sha256_of(tmp_path / "film.avi")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def test_plain_text_has_a_prompt_a_line(tmp_path: Path) -> None:
 def test_json_lines_have_prompts_and_seeds(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"prompt": "a star", "seed": 3}\n\n{"prompt": "", "id": "x"}\n')
-    assert read_prompts(path) == [Request(text="a star", seed=3), Request(text="")]
+    with pytest.warns(UserWarning, match=r"'id' are no fields of a request .* those are prompt, image, video, mask"):
+        assert read_prompts(path) == [Request(text="a star", seed=3), Request(text="")]
+    path.write_text('{"prompt": "a star", "seed": 3}\n\n{"prompt": ""}\n')
     found = read_prompts(path, Request(seed=8, num_frames=5))
     assert found == [Request(text="a star", seed=3, num_frames=5), Request(text="", seed=8, num_frames=5)]
 

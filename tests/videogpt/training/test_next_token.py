@@ -21,7 +21,7 @@ from videogpt.tokens.batches import TokenData
 from videogpt.tokens.writer import tokenize_clips
 from videogpt.training.blocks import BlocksConfig
 from videogpt.training.captions import TextConfig
-from videogpt.training.next_token import VideoGPTTraining
+from videogpt.training.next_token import SampleLogConfig, VideoGPTTraining
 from videogpt.worlds.writer import write_world
 from videogpt_tokenizer.clips.folder import ClipFolder
 from videogpt_tokenizer.optim.configure import OptimizerConfig
@@ -118,12 +118,27 @@ def test_a_mixture_is_learned_saved_and_loaded(material, tmp_path):
     assert model.task_for("infill").name == "infill" and model.task_for("continuation").name == "text_to_video"
 
 
+def test_infill_alone_is_validated_on_what_it_learns_and_always_the_same(material, tmp_path):
+    module, shards = training(material, settings={"task": "infill"}), data(material)
+    trainer(tmp_path, 2).fit(module, shards)
+    batches, again = (list(shards.val_dataloader()) for _ in range(2))
+    given = int(module.task.vocabulary.to_ids("given", torch.tensor(0)))
+    assert all((batch.ids_BN >= given).any(dim=1).all() for batch in batches)
+    assert all(torch.equal(a.ids_BN, b.ids_BN) for a, b in zip(batches, again, strict=True))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"tasks": {"infill": 0.0}}, "tasks is .*'infill': 0.0.*: give each a weight above 0, and leave task out"),
         ({"tasks": {}}, "tasks is {}"),
         ({"tasks": {"infill": 1.0}, "task": "infill"}, "tasks is .*, and task infill"),
+        ({"tasks": {"infill": math.inf}}, "tasks is .*inf.*: give each a weight above 0"),
+        ({"tasks": {"infill": math.nan}}, "tasks is .*nan"),
+        (
+            {"task": "infill", "samples": SampleLogConfig(prompts=("a",))},
+            "samples.prompts are given, and infill does not",
+        ),
         ({"tasks": {"text_to_smell": 1.0}}, "there is no task 'text_to_smell': choose infill, text_to_video"),
     ],
 )

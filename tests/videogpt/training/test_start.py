@@ -110,8 +110,13 @@ def test_further_tasks_begin_with_the_vectors_of_the_codes(material, tmp_path) -
     again = training(material, pretrained=str(tmp_path / "pretrained"), tasks={"text_to_video": 1.0, "infill": 1.0})
     run.validate(again, data(material), verbose=False)
     equal(again.model.state_dict(), module.model.state_dict())
-    with pytest.raises(ValueError, match=r"^layout.prefix_codes is \(\), that of pretrained .* is \('given',\)"):
-        run.validate(training(material, pretrained=str(tmp_path / "pretrained")), data(material), verbose=False)
+    plain = training(material, pretrained=str(tmp_path / "pretrained"))  # keeps ids that it does not use
+    run.validate(plain, data(material), verbose=False)
+    assert plain.task.config.prefix_codes == ("given",)
+    equal(plain.model.state_dict(), module.model.state_dict())
+    alone = training(material, tasks={"infill": 1.0})
+    run.validate(alone, data(material), verbose=False)
+    assert [task.name for task in alone.saved.tasks] == ["infill"]
 
 
 def equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -154,8 +154,11 @@ def dry_run(trainer: Trainer, module: LightningModule, data: Any, done: int = 0)
     epoch = data.batches_per_epoch() if few is not data else (len(few.train_dataloader()), len(few.val_dataloader()))
     plan = schedule_of(trainer, batches_per_epoch=_shared(epoch, trainer.world_size), done=done)
     stand_in.estimated_stepping_batches = plan.total_steps
-    sizes = module.sizes(batches[0]) if hasattr(module, "sizes") else {}  # type: ignore[operator]
-    batch = move_data_to_device(batches[0], device)
+    sizes, largest = {}, batches[0]
+    if hasattr(module, "sizes"):  # batches of several tasks are not alike: the largest bounds memory
+        largest = max(batches, key=lambda batch: sum(module.sizes(batch).values()))  # type: ignore[operator]
+        sizes = module.sizes(largest)  # type: ignore[operator]
+    batch = move_data_to_device(largest, device)
     try:
         step = _step(trainer, module.to(device) if device.type != "cpu" else module, batch, fakes, plan)
     except _UNKNOWN:
