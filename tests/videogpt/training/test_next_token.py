@@ -137,7 +137,7 @@ def test_infill_alone_is_validated_on_what_it_learns_and_always_the_same(materia
         ({"tasks": {"infill": math.nan}}, "tasks is .*nan"),
         (
             {"task": "infill", "samples": SampleLogConfig(prompts=("a",))},
-            "samples.prompts are given, and infill does not",
+            "samples.prompts are given, and infill",
         ),
         ({"tasks": {"text_to_smell": 1.0}}, "there is no task 'text_to_smell': choose infill, text_to_video"),
     ],
