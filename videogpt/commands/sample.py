@@ -51,7 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
     from videogpt.pipeline.request import Request, make_requests
     from videogpt.pipeline.sample_files import SampleWriter
     from videogpt.pipeline.streaming import stream_samples
-    from videogpt.sampling.engines.engines import EXACT
     from videogpt_tokenizer.files.output import output_folder
 
     names = ("seed", "num_frames", "image", "video", "context_frames", "mask")
@@ -80,8 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
             make_requests(some, num_samples=arguments.num_samples) if some else [] for some in (requests, from_file)
         )
         # A file may be that of a run that was interrupted. What is not exact is drawn in its own way, and again.
-        exact = {arguments.lane, arguments.engine} <= {"auto", "eager", "jacobi", *EXACT}
-        left = writer.missing(from_file, sampling) if exact else from_file
+        left = writer.missing(from_file, sampling) if from_file and pipeline.exact else from_file
         if len(left) < len(from_file):
             progress.say(f"{len(from_file) - len(left)} of {len(from_file)} clips are in {folder}, and not made again")
         if not requests and not left:

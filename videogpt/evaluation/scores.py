@@ -107,9 +107,7 @@ def _examples(pipeline: Pipeline, clips: MeasuredClips) -> list[Example]:
 def read_CTHW(pipeline: Pipeline, path: Path) -> Tensor:
     """The first frames of a clip as the model knows them; UnreadableClipError where there are too few."""
     model, frames = pipeline.model, pipeline.max_frames
-    side, layout = model.tokenizer.space_stride, model.task.config
-    size = (layout.latent_height * side, layout.latent_width * side)
-    clip = Clip.read(path, fps=model.fps, size=size, num_frames=frames)
+    clip = Clip.read(path, fps=model.fps, size=model.size, num_frames=frames)
     if len(clip) < frames:
         raise UnreadableClipError(f"{path}: has {len(clip)} frames at {model.fps:g} per second, {frames} are needed")
     return clip.video_CTHW()

@@ -50,7 +50,7 @@ def describe_model(path: Path) -> Inspection:
     layout, config = model.task.config, model.network.config
     parts = [part for part in ("head", "embedding") if getattr(config, part) == "levels"]
     frames = model.tokenizer.num_frames(layout.latent_frames)
-    width, height = (n * model.tokenizer.space_stride for n in (layout.latent_width, layout.latent_height))
+    height, width = model.size
     lines = [
         f"{path}: model, {_parameters(model.network)}; all checksums are right, all parts fit",
         f"answers: {', '.join(name for task in model.tasks for name in task.answers)}",

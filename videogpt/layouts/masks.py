@@ -98,9 +98,8 @@ def cells_of(hidden_THW: Tensor, first_frames: int, time_stride: int, space_stri
     return torch.cat([cell.any(dim=-1) for cell in cells])
 
 
-def pixels_of(cells_THW: Tensor, num_frames: int, time_stride: int, space_stride: int) -> Tensor:
-    """Mask of codes -> of the pixels of so many frames, the first latent frame of which has those left over."""
-    counts_T = torch.full((len(cells_THW),), time_stride)
-    counts_T[0] = num_frames - time_stride * (len(cells_THW) - 1)
+def pixels_of(cells_THW: Tensor, first_frames: int, time_stride: int, space_stride: int) -> Tensor:
+    """Bool mask of codes -> of all their pixels."""
+    counts_T = torch.tensor([first_frames, *[time_stride] * (len(cells_THW) - 1)])
     pixels_THW = cells_THW.repeat_interleave(counts_T, dim=0)
     return pixels_THW.repeat_interleave(space_stride, dim=1).repeat_interleave(space_stride, dim=2)

@@ -98,7 +98,10 @@ def _codes_outside(request: Request, model: SavedModel, latent_frames: int) -> T
         found = "hides everything: ask without a video"
         found = found if cells_THW.all() else "hides nothing of the part that the model makes: make some of it white"
         raise ValueError(f"{_name(request.mask, 'mask')} {found}")
-    share, drawn = 100 * hidden_THW.float().mean(), 100 * pixels_of(cells_THW, count, stride, side).float().mean()
+    share, drawn = (
+        100 * hidden_THW.float().mean(),
+        100 * pixels_of(cells_THW, tokenizer.first_frames, stride, side).float().mean(),
+    )
     if drawn > share:
         warnings.warn(
             f"the mask is rounded to whole codes of {stride} frames and {side}x{side} pixels: it hides {share:.0f} %, "
@@ -138,7 +141,7 @@ def _last_frames(video: Frames, asked: int | None, model: SavedModel, latent_fra
 def _still(image: Frames, model: SavedModel) -> Clip:
     """One frame as the model takes it."""
     if not isinstance(image, Clip):
-        return Clip.read(image, size=_size(model), num_frames=1)
+        return Clip.read(image, size=model.size, num_frames=1)
     _check_size(image, model, "image")
     if len(image) != 1:
         raise ValueError(f"the image has {len(image)} frames: give one, or give them as a video")
@@ -149,9 +152,9 @@ def _film(frames: Frames, model: SavedModel, what: str, most: int, from_the_end:
     """The first frames, or the last, at most `most`, as the model takes them; of a picture one."""
     if not isinstance(frames, Clip):
         if not from_the_end:
-            return Clip.read(frames, size=_size(model), fps=model.fps, num_frames=most)
+            return Clip.read(frames, size=model.size, fps=model.fps, num_frames=most)
         pieces = deque[Tensor](maxlen=-(-most // _FRAMES_AT_ONCE) + 1)
-        for piece in Clip.read_pieces(Path(frames), _FRAMES_AT_ONCE, size=_size(model), fps=model.fps):
+        for piece in Clip.read_pieces(Path(frames), _FRAMES_AT_ONCE, size=model.size, fps=model.fps):
             pieces.append(piece.frames_THWC)
         return Clip(torch.cat(list(pieces))[-most:], model.fps)
     _check_size(frames, model, what)
@@ -164,7 +167,7 @@ def _film(frames: Frames, model: SavedModel, what: str, most: int, from_the_end:
 
 
 def _check_size(clip: Clip, model: SavedModel, what: str) -> None:
-    size = _size(model)
+    size = model.size
     if (clip.height, clip.width) != size:
         raise ValueError(
             f"the {what} is {clip.height}x{clip.width} pixels, the model makes {size[0]}x{size[1]}: "
@@ -176,11 +179,6 @@ def _stored_size(frames: Frames) -> tuple[int, int]:
     """Height and width before they are scaled."""
     clip = frames if isinstance(frames, Clip) else Clip.read(frames, num_frames=1)
     return clip.height, clip.width
-
-
-def _size(model: SavedModel) -> tuple[int, int]:
-    stride, layout = model.tokenizer.space_stride, model.task.config
-    return layout.latent_height * stride, layout.latent_width * stride
 
 
 def _name(frames: Frames, what: str) -> str:

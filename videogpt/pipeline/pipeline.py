@@ -34,7 +34,7 @@ from videogpt.provenance import versions
 from videogpt.sampling.config import SamplingConfig
 from videogpt.sampling.engines.engine import Engine
 from videogpt.sampling.engines.engines import EXACT, find_engine
-from videogpt.sampling.sampler import FrameSampler, find_lane, sample_frames
+from videogpt.sampling.sampler import LANES, FrameSampler, find_lane, sample_frames
 from videogpt_tokenizer.clips.clip import Clip
 
 # B samples of a batch, C colours, T frames, H/W height and width
@@ -198,6 +198,11 @@ class Pipeline:
         if known is None or known[0] != state:
             known = self._engines[name] = (state, find_engine(name, self.model.network))
         return known[1]
+
+    @property
+    def exact(self) -> bool:
+        """Whether its lane and engine draw the codes of the plain ones for a seed, where the network is in float32."""
+        return (self.lane == "auto" or LANES[self.lane].exact) and self.engine().name in EXACT
 
     def describe(self) -> dict[str, Any]:
         """What a sample's record should say of the model and the machine; JSON types only."""

@@ -91,6 +91,12 @@ class SavedModel:
         assert all(task.config == layout for task in self.others), "one network, one layout"
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its clips in pixels."""
+        layout, stride = self.task.config, self.tokenizer.space_stride
+        return layout.latent_height * stride, layout.latent_width * stride
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """All that the network was trained for."""
         return (self.task, *self.others)

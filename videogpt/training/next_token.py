@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,12 @@ class VideoGPTTraining(lightning.LightningModule):
                 f"tokenizer {self.tokenizer_folder} did not make the token shards (the manifest names another): "
                 "run `videogpt tokenize` with it, or name the tokenizer that did"
             )
+        own: tuple[str, ...] = ()
         if self.start is not None:
-            text_tokenizer = self.start.model.text_tokenizer
+            text_tokenizer, own = self.start.model.text_tokenizer, self.start.model.task.config.prefix_codes
         else:
             text_tokenizer = find_text_tokenizer(self.text_config, Path(self.trainer.default_root_dir), data.captions)
+        wanted = {*own, *chain.from_iterable(kind.prefix_codes for kind in self.task_kinds)}
         layout = LayoutConfig(
             text_vocab_size=text_tokenizer.vocab_size,
             codebook_size=tokenizer.codebook_size,
@@ -172,7 +175,7 @@ class VideoGPTTraining(lightning.LightningModule):
             latent_height=manifest.grid.height,
             latent_width=manifest.grid.width,
             rules=self.rules,
-            prefix_codes=tuple(x for x in PREFIX_CODES if any(x in known for known in self._prefix_codes())),
+            prefix_codes=tuple(kind for kind in PREFIX_CODES if kind in wanted),
         )
         tasks = [kind(layout) for kind in self.task_kinds]
         self.task = tasks[0]
@@ -203,11 +206,6 @@ class VideoGPTTraining(lightning.LightningModule):
             fps=manifest.fps,
             sampling=self.sample_config.sampling,
         )
-
-    def _prefix_codes(self) -> list[tuple[str, ...]]:
-        """What the tasks need ids for, and what the model to start from has ids for."""
-        own = () if self.start is None else self.start.model.task.config.prefix_codes
-        return [own, *(kind.prefix_codes for kind in self.task_kinds)]
 
     def sizes(self, batch: TrainingSequence) -> dict[str, int]:
         """What a batch holds, by name."""

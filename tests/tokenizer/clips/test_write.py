@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import pytest
 import torch
 
+from videogpt_tokenizer.clips import write
 from videogpt_tokenizer.clips.clip import Clip
 from videogpt_tokenizer.clips.write import GrowingMovie
 
@@ -109,11 +111,16 @@ def test_a_growing_movie_has_all_frames_but_the_last_on_the_disk(smooth_clip: Cl
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_growing_movie_that_fails_leaves_no_file(smooth_clip: Clip, tmp_path: Path) -> None:
+def test_a_growing_movie_that_fails_leaves_no_file(smooth_clip: Clip, tmp_path: Path, monkeypatch) -> None:
     size = (smooth_clip.height, smooth_clip.width)
     for name, message in [("a.gif", "only .mp4 can be played while it grows"), ("no/a.mp4", "there is no folder")]:
         with pytest.raises(ValueError, match=message):
             GrowingMovie(tmp_path / name, (32, 32), 8.0)
+    monkeypatch.setattr(write, "Colorspace", Mock(spec=[]))  # it fails once the file is begun
+    with pytest.raises(AttributeError):
+        GrowingMovie(tmp_path / "a.mp4", size, 8.0)
+    assert not os.listdir(tmp_path)
+    monkeypatch.undo()
     with pytest.raises(KeyboardInterrupt), GrowingMovie(tmp_path / "a.mp4", size, 8.0) as movie:
         movie.write(smooth_clip.frames_THWC)
         with pytest.raises(ValueError, match="pixels in a movie of"):

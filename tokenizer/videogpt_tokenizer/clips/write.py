@@ -131,14 +131,18 @@ class _Encoder:
         if subsampled:
             height, width, options = height + height % 2, width + width % 2, {"crf": str(crf), **options}
         self._size, self._period, self._count = (height, width), 1 / rate, 0
-        self._container = av.open(str(path), "w", format=suffix[1:], options=for_container)
-        self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=rate, options=options))
-        self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, self._pixels
-        self._stream.codec_context.time_base = self._period
-        if subsampled:
-            self._stream.codec_context.colorspace = Colorspace.SMPTE170M
-            self._stream.codec_context.color_range = ColorRange.MPEG
         self._to_pixels = VideoReformatter()
+        self._container = av.open(str(path), "w", format=suffix[1:], options=for_container)
+        try:
+            self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=rate, options=options))
+            self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, self._pixels
+            self._stream.codec_context.time_base = self._period
+            if subsampled:
+                self._stream.codec_context.colorspace = Colorspace.SMPTE170M
+                self._stream.codec_context.color_range = ColorRange.MPEG
+        except BaseException:
+            self._container.close()
+            raise
 
     def add(self, frame_HWC: Tensor) -> None:
         height, width = self._size
@@ -176,8 +180,12 @@ class GrowingMovie:
         self.path, self._shape = path, (path, size_HW, fps)
         fragments = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
         at_once = {"tune": "zerolatency"}  # else frames wait in the encoder for those behind them
-        with _encoding(*self._shape):
-            self._encoder = _Encoder(path, size_HW, _fraction(fps), ".mp4", crf, fragments, at_once)
+        try:
+            with _encoding(*self._shape):
+                self._encoder = _Encoder(path, size_HW, _fraction(fps), ".mp4", crf, fragments, at_once)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def write(self, frames_THWC: Tensor) -> None:
         """Add frames. ValueError: they are of another size than the movie. OSError: the disk is full."""
