@@ -5,8 +5,9 @@
         writer.write(sample)            # outputs/0001-a-red-circle-moves-left-s3.mp4 and a .json beside it
     writer.write_contact_sheet()        # outputs/0002-contact-sheet.png
 
-Numbers go on from what the folder holds, also when two processes write into it at once. A prompt lends a file
-at most 40 characters of [a-z0-9-]; it can never choose where the file goes. A full disk or an interrupt
+Numbers go on from what the folder holds, also when two processes write into it at once. A prompt, or where there is
+none the film or picture that is given, lends a file at most 40 characters of [a-z0-9-]; it can never choose where the
+file goes. A full disk or an interrupt
 leaves no half file under a final name.
 """
 
@@ -125,7 +126,9 @@ class SampleWriter:
             self._shown.append(Clip(_spread_frames(sample.clip), sample.clip.fps))
 
     def _place(self, number: str, request: Request) -> Path:
-        return self.folder / f"{number}-{slug(request.text)}-s{request.seed}.{self.file_format}"
+        files = [Path(x).stem for x in (request.image, request.video) if isinstance(x, str | Path)]
+        name = slug(request.text or "".join(files))
+        return self.folder / f"{number}-{name}-s{request.seed}.{self.file_format}"
 
     def write_contact_sheet(self) -> Path | None:
         """Write one picture of the first 32 samples since the last sheet; return its path, or None without samples."""

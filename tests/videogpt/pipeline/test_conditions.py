@@ -282,7 +282,9 @@ def test_the_command_takes_them_without_a_prompt_and_says_what_was_given(
     usual = ("sample", "--model", model_folder, "--output", tmp_path / "samples", "--device", "cpu")
     videogpt(*usual, "--image", tmp_path / "picture.png")
     videogpt(*usual, "a star", "a circle", "--video", tmp_path / "film.avi", "--context-frames", 5)
-    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "samples").glob("*.json"))]
+    paths = sorted((tmp_path / "samples").glob("*.json"))
+    assert [path.stem for path in paths] == ["0001-picture-s0", "0003-a-star-s0", "0004-a-circle-s0"]
+    records = [json.loads(path.read_text()) for path in paths]
     found = [(record["task"], record["prompt"], record["given_frames"]) for record in records]
     assert found == [("image_to_video", "", 1), ("continuation", "a star", 5), ("continuation", "a circle", 5)]
     places = [records[0]["request"]["image"], records[1]["request"]["video"]]
